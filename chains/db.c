@@ -1,0 +1,360 @@
+/*
+ * Opens the database and owns its connection: what is checked in which order,
+ * pragmas, transactions, and SQLite's failures turned into ChainsErrors. Promises
+ * that a refused file is unchanged and that a commit is on the disk. What a file
+ * looks like is left to file, versions to schema, statements to query.
+ */
+#include "chains/db.h"
+
+#include <glib/gstdio.h>
+
+#include "chains/error.h"
+#include "chains/file.h"
+#include "chains/schema.h"
+
+struct _ChainsDb {
+  sqlite3 *handle;
+  char *path;
+  int busy_ms;
+};
+
+struct _ChainsTransaction {
+  ChainsDb *db; /* borrowed */
+  const char *commit;
+  const char *rollback;
+};
+
+static ChainsDb *
+db_new (const char *path, int busy_ms)
+{
+  ChainsDb *db = g_new0 (ChainsDb, 1);
+
+  db->path = g_strdup (path);
+  db->busy_ms = busy_ms;
+  return db;
+}
+
+static void
+disconnect (ChainsDb *db)
+{
+  sqlite3_close (db->handle);
+  db->handle = NULL;
+}
+
+void
+chains_db_free (ChainsDb *db)
+{
+  if (db == NULL)
+    return;
+  disconnect (db);
+  g_free (db->path);
+  g_free (db);
+}
+
+const char *
+chains_db_get_path (ChainsDb *db)
+{
+  return db->path;
+}
+
+sqlite3 *
+chains_db_get_handle (ChainsDb *db)
+{
+  return db->handle;
+}
+
+static ChainsError
+code_of_result (sqlite3 *handle)
+{
+  switch (sqlite3_errcode (handle) & 0xff) {
+  case SQLITE_BUSY:
+  case SQLITE_LOCKED:
+    return CHAINS_ERROR_LOCKED;
+  case SQLITE_READONLY:
+  case SQLITE_PERM:
+    return CHAINS_ERROR_READ_ONLY;
+  case SQLITE_CORRUPT:
+  case SQLITE_NOTADB:
+    return CHAINS_ERROR_CORRUPT;
+  case SQLITE_FULL:
+    return CHAINS_ERROR_FULL;
+  case SQLITE_CONSTRAINT:
+  case SQLITE_MISMATCH:
+  case SQLITE_TOOBIG:
+    return CHAINS_ERROR_INVALID;
+  case SQLITE_IOERR:
+  case SQLITE_CANTOPEN:
+    return chains_error_from_errno (sqlite3_system_errno (handle));
+  default:
+    return CHAINS_ERROR_IO;
+  }
+}
+
+/* SQLite's words, and the system's where that is at fault: "unable to open database file" alone helps nobody. */
+static char *
+describe (sqlite3 *handle)
+{
+  int primary = sqlite3_errcode (handle) & 0xff;
+  int saved_errno = sqlite3_system_errno (handle);
+
+  if ((primary != SQLITE_CANTOPEN && primary != SQLITE_IOERR) || saved_errno == 0)
+    return g_strdup (sqlite3_errmsg (handle));
+  return g_strdup_printf ("%s (%s)", sqlite3_errmsg (handle), g_strerror (saved_errno));
+}
+
+void
+chains_db_set_error (ChainsDb *db, const char *doing, GError **error)
+{
+  g_autofree char *shown = g_filename_display_name (db->path);
+  g_autofree char *words = describe (db->handle);
+  ChainsError code = code_of_result (db->handle);
+
+  if (code == CHAINS_ERROR_LOCKED)
+    g_set_error (error, CHAINS_ERROR, code,
+                 "cannot %s: another chainctl is writing to database '%s' and was not done after %d ms; try again",
+                 doing, shown, db->busy_ms);
+  else
+    g_set_error (error, CHAINS_ERROR, code, "cannot %s: database '%s': %s", doing, shown, words);
+}
+
+gboolean
+chains_db_execute (ChainsDb *db, const char *doing, const char *sql, GError **error)
+{
+  if (sqlite3_exec (db->handle, sql, NULL, NULL, NULL) == SQLITE_OK)
+    return TRUE;
+  chains_db_set_error (db, doing, error);
+  return FALSE;
+}
+
+/* Sets what needs no look at the file, which may not be ours yet. */
+static void
+harden (sqlite3 *handle, int busy_ms)
+{
+  sqlite3_busy_timeout (handle, busy_ms);
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
+}
+
+static gboolean
+connect_to (ChainsDb *db, const char *name, int flags, GError **error)
+{
+  disconnect (db);
+  if (sqlite3_open_v2 (name, &db->handle, flags | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) {
+    chains_db_set_error (db, "open", error);
+    return FALSE;
+  }
+  harden (db->handle, db->busy_ms);
+  return TRUE;
+}
+
+static gboolean
+inspect (ChainsDb *db, const ChainsSchema *schema, GError **error)
+{
+  int version = 0;
+
+  return chains_file_inspect (db, &version, error) && chains_schema_check_version (db, schema, version, error);
+}
+
+static gboolean
+use_wal (ChainsDb *db, GError **error)
+{
+  return chains_db_execute (db, "set up", "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", error);
+}
+
+/* Builds the database in @draft, and closes it, so that all of it is in the one file. Publishing syncs it, once. */
+static gboolean
+build (const char *draft, const ChainsSchema *schema, GError **error)
+{
+  g_autoptr (ChainsDb) db = db_new (draft, 0);
+  g_autofree char *set_id = g_strdup_printf ("PRAGMA application_id = %d", CHAINS_DB_APPLICATION_ID);
+
+  return connect_to (db, draft, SQLITE_OPEN_READWRITE, error) &&
+         chains_db_execute (db, "set up", "PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL", error) &&
+         chains_db_execute (db, "mark as ours", set_id, error) && chains_schema_upgrade (db, schema, FALSE, error);
+}
+
+static gboolean
+create (const char *path, const ChainsSchema *schema, GError **error)
+{
+  g_autofree char *draft = chains_file_make_draft (path, error);
+  gboolean created = draft != NULL && build (draft, schema, error) && chains_file_publish (draft, path, error);
+
+  if (draft != NULL)
+    g_unlink (draft);
+  return created;
+}
+
+/* Until the file is accepted, closing it must not write what a log holds into it. */
+static void
+set_checkpoint_on_close (ChainsDb *db, gboolean enabled)
+{
+  sqlite3_db_config (db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !enabled, NULL);
+}
+
+static gboolean
+check_writable (ChainsDb *db, GError **error)
+{
+  if (!sqlite3_db_readonly (db->handle, "main"))
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_READ_ONLY, "database '%s' cannot be written", db->path);
+  return FALSE;
+}
+
+static gboolean
+open_for_writing (ChainsDb *db, const ChainsSchema *schema, GError **error)
+{
+  int version = 0; /* what the header says may be behind what the log says */
+
+  if (!connect_to (db, db->path, SQLITE_OPEN_READWRITE, error) || !inspect (db, schema, error) ||
+      !check_writable (db, error))
+    return FALSE;
+  set_checkpoint_on_close (db, !chains_file_has_wal (db->path));
+  if (!chains_schema_get_version (db, &version, error) || !chains_schema_check_version (db, schema, version, error))
+    return FALSE;
+  if (!use_wal (db, error) || !chains_schema_upgrade (db, schema, TRUE, error))
+    return FALSE;
+  set_checkpoint_on_close (db, TRUE);
+  return TRUE;
+}
+
+static gboolean
+forbid_writing (ChainsDb *db, GError **error)
+{
+  return chains_db_execute (db, "set up", "PRAGMA query_only = ON", error);
+}
+
+static gboolean
+use_memory (ChainsDb *db, const ChainsSchema *schema, GError **error)
+{
+  return connect_to (db, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY, error) &&
+         chains_schema_upgrade (db, schema, FALSE, error) && forbid_writing (db, error);
+}
+
+/* An older version, as it would be after its migrations: those are for a verb that writes. */
+static gboolean
+migrate_in_memory (ChainsDb *db, const ChainsSchema *schema, GError **error)
+{
+  g_autoptr (ChainsDb) old = db_new (db->path, db->busy_ms);
+
+  old->handle = g_steal_pointer (&db->handle);
+  return connect_to (db, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY, error) &&
+         chains_file_copy_to_memory (old, db->handle, error) && chains_schema_upgrade (db, schema, FALSE, error) &&
+         forbid_writing (db, error);
+}
+
+/* Where neither folder nor file can be written SQLite has no place for its index; without a log it needs none. */
+static gboolean
+connect_immutable (ChainsDb *db, GError **error)
+{
+  g_autofree char *escaped = g_uri_escape_string (db->path, "/", FALSE);
+  g_autofree char *uri = g_strdup_printf ("file:%s?immutable=1", escaped);
+
+  return connect_to (db, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, error);
+}
+
+static gboolean
+get_version_somehow (ChainsDb *db, int *version, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (chains_schema_get_version (db, version, &local))
+    return TRUE;
+  if (g_error_matches (local, CHAINS_ERROR, CHAINS_ERROR_READ_ONLY) && !chains_file_has_wal (db->path))
+    return connect_immutable (db, error) && chains_schema_get_version (db, version, error);
+  g_propagate_error (error, g_steal_pointer (&local));
+  return FALSE;
+}
+
+static gboolean
+open_for_reading (ChainsDb *db, const ChainsSchema *schema, GError **error)
+{
+  int version = 0;
+
+  /* Not SQLITE_OPEN_READONLY: such a connection leaves its log and index behind. */
+  if (!connect_to (db, db->path, SQLITE_OPEN_READWRITE, error) || !inspect (db, schema, error))
+    return FALSE;
+  set_checkpoint_on_close (db, !chains_file_has_wal (db->path));
+  if (!get_version_somehow (db, &version, error) || !chains_schema_check_version (db, schema, version, error))
+    return FALSE;
+  if (version < schema->n_migrations)
+    return migrate_in_memory (db, schema, error);
+  set_checkpoint_on_close (db, TRUE);
+  return forbid_writing (db, error);
+}
+
+ChainsDb *
+chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy_ms, const ChainsSchema *schema, GError **error)
+{
+  g_autofree char *path = g_build_filename (folder, "chainctl.db", NULL);
+  g_autoptr (ChainsDb) db = db_new (path, busy_ms);
+  gboolean exists = FALSE;
+
+  if (mode == CHAINS_DB_WRITE && !chains_file_prepare_folder (folder, error))
+    return NULL;
+  if (!chains_file_exists (path, &exists, error))
+    return NULL;
+  if (mode == CHAINS_DB_READ) {
+    gboolean opened = exists ? open_for_reading (db, schema, error) : use_memory (db, schema, error);
+    return opened ? g_steal_pointer (&db) : NULL;
+  }
+  if ((exists || create (path, schema, error)) && open_for_writing (db, schema, error))
+    return g_steal_pointer (&db);
+  return NULL;
+}
+
+ChainsDb *
+chains_db_open (const char *folder, ChainsDbMode mode, int busy_ms, GError **error)
+{
+  return chains_db_open_schema (folder, mode, busy_ms, chains_schema_get_current (), error);
+}
+
+static ChainsTransaction *
+start (ChainsDb *db, const char *begin, const char *commit, const char *rollback, GError **error)
+{
+  ChainsTransaction *transaction = NULL;
+
+  if (!chains_db_execute (db, "begin", begin, error))
+    return NULL;
+  transaction = g_new0 (ChainsTransaction, 1);
+  transaction->db = db;
+  transaction->commit = commit;
+  transaction->rollback = rollback;
+  return transaction;
+}
+
+ChainsTransaction *
+chains_db_begin (ChainsDb *db, GError **error)
+{
+  return start (db, "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK", error);
+}
+
+ChainsTransaction *
+chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error)
+{
+  if (!sqlite3_get_autocommit (db->handle))
+    return start (db, "SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part", error);
+  return start (db, mode == CHAINS_DB_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", "COMMIT", "ROLLBACK", error);
+}
+
+gboolean
+chains_db_commit (ChainsTransaction *transaction, GError **error)
+{
+  if (!chains_db_execute (transaction->db, "commit", transaction->commit, error))
+    return FALSE;
+  transaction->rollback = NULL;
+  return TRUE;
+}
+
+void
+chains_db_end (ChainsTransaction *transaction)
+{
+  if (transaction == NULL)
+    return;
+  /* SQLite rolls back by itself after some failures, a full disk for one. */
+  if (transaction->rollback != NULL && !sqlite3_get_autocommit (transaction->db->handle))
+    sqlite3_exec (transaction->db->handle, transaction->rollback, NULL, NULL, NULL);
+  g_free (transaction);
+}

@@ -1,0 +1,64 @@
+/*
+ * The database file: opening it safely, its pragmas and transactions. Several
+ * processes may use it at once (WAL). A file that is damaged, not ours or newer
+ * is refused and left as it is, byte for byte.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <sqlite3.h>
+
+typedef struct _ChainsDb ChainsDb;
+typedef struct _ChainsSchema ChainsSchema;
+
+/**
+ * ChainsDbMode:
+ * @CHAINS_DB_READ: for verbs that only look: a missing file is an empty memory, an older one is migrated in memory,
+ *   and nothing is made
+ * @CHAINS_DB_WRITE: made where missing (folder 0700, file 0600) and migrated
+ */
+typedef enum { CHAINS_DB_READ, CHAINS_DB_WRITE } ChainsDbMode;
+
+#define CHAINS_DB_APPLICATION_ID 0x63686e63 /* "chnc" */
+
+/**
+ * chains_db_open:
+ * @folder: the state directory
+ * @busy_ms: how long to wait for another process's lock
+ *
+ * Opens `chainctl.db` in @folder with WAL, synchronous=FULL, foreign_keys=ON. An older version is migrated
+ * (a copy kept before each step as chainctl.db.v<N>); a migration that fails leaves the file as it was.
+ * A file comes into being whole or not at all, so an empty one is a truncated one.
+ *
+ * Returns: (transfer full). Raises %CHAINS_ERROR_CORRUPT, %CHAINS_ERROR_FOREIGN, %CHAINS_ERROR_NEWER,
+ * %CHAINS_ERROR_READ_ONLY, %CHAINS_ERROR_LOCKED, %CHAINS_ERROR_FULL, %CHAINS_ERROR_IO.
+ */
+ChainsDb *chains_db_open (const char *folder, ChainsDbMode mode, int busy_ms, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** As chains_db_open(), up to the last version of @schema. */
+ChainsDb *chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy_ms, const ChainsSchema *schema,
+                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void chains_db_free (ChainsDb *db);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsDb, chains_db_free)
+
+const char *chains_db_get_path (ChainsDb *db);
+
+/**
+ * ChainsTransaction: BEGIN IMMEDIATE … COMMIT. Freed without a commit it is rolled back.
+ * One at a time; the functions of store, registry and journal that write make their own where none is open, and
+ * inside one they happen whole or not at all.
+ */
+typedef struct _ChainsTransaction ChainsTransaction;
+ChainsTransaction *chains_db_begin (ChainsDb *db, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean chains_db_commit (ChainsTransaction *transaction, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void chains_db_end (ChainsTransaction *transaction);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsTransaction, chains_db_end)
+
+/* For the files of this folder. */
+
+sqlite3 *chains_db_get_handle (ChainsDb *db);
+/** One consistent view (READ) or one change (WRITE): a savepoint inside the caller's transaction, else one's own. */
+ChainsTransaction *chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Runs statements without parameters or rows. @doing: as in "cannot DOING" */
+gboolean chains_db_execute (ChainsDb *db, const char *doing, const char *sql, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Sets @error from SQLite's last error on @db, with what was being done. */
+void chains_db_set_error (ChainsDb *db, const char *doing, GError **error);

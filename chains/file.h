@@ -1,0 +1,31 @@
+/*
+ * The database as a file: what can be known of it before SQL is spoken to it,
+ * how it comes into being, and copies of it. For the files of this folder.
+ */
+#pragma once
+
+#include "chains/db.h"
+
+/** Whether there is something at @path. Raises %CHAINS_ERROR_IO where that cannot be known. */
+gboolean chains_file_exists (const char *path, gboolean *exists, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Whether the database at @path has a write-ahead log with something in it. */
+gboolean chains_file_has_wal (const char *path);
+
+/**
+ * chains_file_inspect:
+ * Looks at @db's header and size alone: takes no part in its locking protocol for longer than that, runs no SQL and
+ * changes nothing. Raises %CHAINS_ERROR_CORRUPT, %CHAINS_ERROR_FOREIGN.
+ */
+gboolean chains_file_inspect (ChainsDb *db, int *version, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Makes @folder (0700) where it is missing, and sees to it that files can be made in it. */
+gboolean chains_file_prepare_folder (const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Makes an empty file (0600) beside @path to build a database in. Returns: (transfer full): its path */
+char *chains_file_make_draft (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Gives the synced @draft the name @path, unless something has that name already: then that is kept. */
+gboolean chains_file_publish (const char *draft, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Copies @db into the empty database @memory. */
+gboolean chains_file_copy_to_memory (ChainsDb *db, sqlite3 *memory, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Copies the committed state of @db to a new file @target, synced; an existing one is kept, and @made is %FALSE. */
+gboolean chains_file_copy (ChainsDb *db, const char *target, gboolean *made, GError **error) G_GNUC_WARN_UNUSED_RESULT;

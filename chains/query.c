@@ -1,0 +1,145 @@
+/*
+ * Statements of registry, store and journal: binding, stepping, reading. Owns
+ * the sqlite3_stmt; promises that every failure names the database and what was
+ * being done. Transactions are left to db, SQL and meaning to the callers.
+ */
+#include "chains/query.h"
+
+#include <string.h>
+
+struct _ChainsQuery {
+  ChainsDb *db; /* borrowed */
+  sqlite3_stmt *statement;
+  const char *doing; /* borrowed */
+  int bound;
+  int read;
+};
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (sqlite3_stmt, sqlite3_finalize)
+
+ChainsQuery *
+chains_query_new (ChainsDb *db, const char *doing, const char *sql, GError **error)
+{
+  g_autoptr (sqlite3_stmt) statement = NULL;
+  ChainsQuery *query = NULL;
+
+  if (sqlite3_prepare_v2 (chains_db_get_handle (db), sql, -1, &statement, NULL) != SQLITE_OK) {
+    chains_db_set_error (db, doing, error);
+    return NULL;
+  }
+  query = g_new0 (ChainsQuery, 1);
+  query->db = db;
+  query->statement = g_steal_pointer (&statement);
+  query->doing = doing;
+  return query;
+}
+
+void
+chains_query_free (ChainsQuery *query)
+{
+  if (query == NULL)
+    return;
+  sqlite3_finalize (query->statement);
+  g_free (query);
+}
+
+void
+chains_query_bind_int (ChainsQuery *query, gint64 value)
+{
+  sqlite3_bind_int64 (query->statement, ++query->bound, value);
+}
+
+void
+chains_query_bind_id (ChainsQuery *query, gint64 value)
+{
+  if (value == 0)
+    sqlite3_bind_null (query->statement, ++query->bound);
+  else
+    chains_query_bind_int (query, value);
+}
+
+void
+chains_query_bind_text (ChainsQuery *query, const char *text)
+{
+  sqlite3_bind_text (query->statement, ++query->bound, text, -1, SQLITE_TRANSIENT);
+}
+
+void
+chains_query_bind_path (ChainsQuery *query, const char *path)
+{
+  sqlite3_bind_blob (query->statement, ++query->bound, path, path != NULL ? (int)strlen (path) : 0, SQLITE_TRANSIENT);
+}
+
+gboolean
+chains_query_next (ChainsQuery *query, gboolean *row, GError **error)
+{
+  int result = sqlite3_step (query->statement);
+
+  query->read = 0;
+  if (result != SQLITE_ROW && result != SQLITE_DONE) {
+    chains_db_set_error (query->db, query->doing, error);
+    return FALSE;
+  }
+  *row = result == SQLITE_ROW;
+  return TRUE;
+}
+
+gboolean
+chains_query_run (ChainsQuery *query, GError **error)
+{
+  gboolean row = TRUE;
+
+  while (row) {
+    if (!chains_query_next (query, &row, error))
+      return FALSE;
+  }
+  sqlite3_reset (query->statement);
+  sqlite3_clear_bindings (query->statement);
+  query->bound = 0;
+  return TRUE;
+}
+
+int
+chains_query_get_changes (ChainsQuery *query)
+{
+  return sqlite3_changes (chains_db_get_handle (query->db));
+}
+
+gint64
+chains_query_get_inserted (ChainsQuery *query)
+{
+  return sqlite3_last_insert_rowid (chains_db_get_handle (query->db));
+}
+
+gint64
+chains_query_read_int (ChainsQuery *query)
+{
+  return sqlite3_column_int64 (query->statement, query->read++);
+}
+
+char *
+chains_query_read_text (ChainsQuery *query)
+{
+  int column = query->read++;
+  const void *bytes = sqlite3_column_blob (query->statement, column);
+
+  /* As bytes for TEXT too: a column of either type comes back exactly as it was bound. */
+  if (bytes == NULL)
+    return sqlite3_column_type (query->statement, column) == SQLITE_NULL ? NULL : g_strdup ("");
+  return g_strndup (bytes, (gsize)sqlite3_column_bytes (query->statement, column));
+}
+
+GPtrArray *
+chains_query_collect (ChainsQuery *query, ChainsQueryReader reader, GDestroyNotify destroy, GError **error)
+{
+  g_autoptr (GPtrArray) found = g_ptr_array_new_with_free_func (destroy);
+  gboolean row = FALSE;
+
+  for (;;) {
+    if (!chains_query_next (query, &row, error))
+      return NULL;
+    if (!row)
+      return g_steal_pointer (&found);
+    g_ptr_array_add (found, reader (query));
+  }
+}

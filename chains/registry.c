@@ -1,0 +1,360 @@
+/*
+ * VMs and their disks, as rows; and the guess at what a mistyped name meant.
+ * Promises that names are legal and unique, and that removing a VM leaves its
+ * operations. Images and snapshots are left to store; no file is ever touched.
+ */
+#include "chains/registry.h"
+
+#include <string.h>
+
+#include "chains/error.h"
+#include "chains/query.h"
+
+#define VM_COLUMNS "id, name, uuid, qmp, agent, guest, quiesce, created_us"
+#define DISK_COLUMNS "id, vm, position, name, device, ignored, base, active"
+
+#define LONGEST_NAME 64
+#define MOST_EDITS 2
+
+static gpointer
+read_vm (ChainsQuery *query)
+{
+  ChainsVm *vm = chains_vm_new ();
+  g_autofree char *quiesce = NULL;
+
+  vm->id = chains_query_read_int (query);
+  vm->name = chains_query_read_text (query);
+  vm->uuid = chains_query_read_text (query);
+  vm->qmp = chains_query_read_text (query);
+  vm->agent = chains_query_read_text (query);
+  vm->guest = chains_query_read_text (query);
+  quiesce = chains_query_read_text (query);
+  chains_quiesce_from_string (quiesce, &vm->quiesce);
+  vm->created_us = chains_query_read_int (query);
+  return vm;
+}
+
+static gpointer
+read_disk (ChainsQuery *query)
+{
+  ChainsDisk *disk = chains_disk_new ();
+
+  disk->id = chains_query_read_int (query);
+  disk->vm = chains_query_read_int (query);
+  disk->position = (int)chains_query_read_int (query);
+  disk->name = chains_query_read_text (query);
+  disk->device = chains_query_read_text (query);
+  disk->ignored = chains_query_read_int (query) != 0;
+  disk->base = chains_query_read_int (query);
+  disk->active = chains_query_read_int (query);
+  return disk;
+}
+
+static gpointer
+read_name (ChainsQuery *query)
+{
+  return chains_query_read_text (query);
+}
+
+static gboolean
+check_vm_name_is_free (ChainsDb *db, const ChainsVm *vm, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for a VM", "SELECT 1 FROM vm WHERE name = ? AND id <> ?", error);
+  gboolean taken = FALSE;
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_text (query, vm->name);
+  chains_query_bind_int (query, vm->id);
+  if (!chains_query_next (query, &taken, error))
+    return FALSE;
+  if (taken)
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS, "a VM called '%s' is registered already", vm->name);
+  return !taken;
+}
+
+static gboolean
+check_vm (ChainsDb *db, const ChainsVm *vm, GError **error)
+{
+  return chains_model_check_name ("VM", vm->name, error) && check_vm_name_is_free (db, vm, error);
+}
+
+static void
+bind_vm (ChainsQuery *query, const ChainsVm *vm)
+{
+  chains_query_bind_text (query, vm->name);
+  chains_query_bind_text (query, vm->uuid);
+  chains_query_bind_path (query, vm->qmp);
+  chains_query_bind_path (query, vm->agent);
+  chains_query_bind_path (query, vm->guest);
+  chains_query_bind_text (query, chains_quiesce_to_string (vm->quiesce));
+}
+
+gboolean
+chains_registry_add_vm (ChainsDb *db, ChainsVm *vm, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL || !check_vm (db, vm, error))
+    return FALSE;
+  query = chains_query_new (db, "add a VM",
+                            "INSERT INTO vm (name, uuid, qmp, agent, guest, quiesce, created_us) "
+                            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                            error);
+  if (query == NULL)
+    return FALSE;
+  bind_vm (query, vm);
+  chains_query_bind_int (query, vm->created_us);
+  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+    return FALSE;
+  vm->id = chains_query_get_inserted (query);
+  return TRUE;
+}
+
+static GPtrArray *
+list_vm_names (ChainsDb *db, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (db, "list VMs", "SELECT name FROM vm ORDER BY name", error);
+  GPtrArray *names = query != NULL ? chains_query_collect (query, read_name, g_free, error) : NULL;
+
+  if (names != NULL)
+    g_ptr_array_add (names, NULL);
+  return names;
+}
+
+static void
+set_no_such_vm (ChainsDb *db, const char *name, GError **error)
+{
+  g_autoptr (GPtrArray) names = list_vm_names (db, error);
+  g_autofree char *shown = g_utf8_make_valid (name, -1);
+  const char *nearest = NULL;
+
+  if (names == NULL)
+    return;
+  nearest = chains_registry_nearest (name, (const char *const *)names->pdata);
+  if (nearest != NULL)
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered; did you mean '%s'?", shown,
+                 nearest);
+  else
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered", shown);
+}
+
+ChainsVm *
+chains_registry_get_vm (ChainsDb *db, const char *name, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for a VM", "SELECT " VM_COLUMNS " FROM vm WHERE name = ?", error);
+  gboolean found = FALSE;
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_text (query, name);
+  if (!chains_query_next (query, &found, error))
+    return NULL;
+  if (found)
+    return read_vm (query);
+  set_no_such_vm (db, name, error);
+  return NULL;
+}
+
+GPtrArray *
+chains_registry_list_vms (ChainsDb *db, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "list VMs", "SELECT " VM_COLUMNS " FROM vm ORDER BY name", error);
+
+  return query != NULL ? chains_query_collect (query, read_vm, (GDestroyNotify)chains_vm_free, error) : NULL;
+}
+
+static gboolean
+check_changed (ChainsQuery *query, const char *what, gint64 id, GError **error)
+{
+  if (chains_query_get_changes (query) == 1)
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "%s %" G_GINT64_FORMAT " is not registered any more", what,
+               id);
+  return FALSE;
+}
+
+gboolean
+chains_registry_update_vm (ChainsDb *db, const ChainsVm *vm, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL || !check_vm (db, vm, error))
+    return FALSE;
+  query = chains_query_new (db, "change a VM",
+                            "UPDATE vm SET name = ?, uuid = ?, qmp = ?, agent = ?, guest = ?, quiesce = ? WHERE id = ?",
+                            error);
+  if (query == NULL)
+    return FALSE;
+  bind_vm (query, vm);
+  chains_query_bind_int (query, vm->id);
+  return chains_query_run (query, error) && check_changed (query, "VM", vm->id, error) &&
+         chains_db_commit (transaction, error);
+}
+
+gboolean
+chains_registry_remove_vm (ChainsDb *db, gint64 vm, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL)
+    return FALSE;
+  query = chains_query_new (db, "remove a VM", "DELETE FROM vm WHERE id = ?", error);
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, vm);
+  return chains_query_run (query, error) && check_changed (query, "VM", vm, error) &&
+         chains_db_commit (transaction, error);
+}
+
+static gboolean
+check_disk_name_is_free (ChainsDb *db, const ChainsDisk *disk, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for a disk", "SELECT 1 FROM disk WHERE vm = ? AND name = ?", error);
+  gboolean taken = FALSE;
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, disk->vm);
+  chains_query_bind_text (query, disk->name);
+  if (!chains_query_next (query, &taken, error))
+    return FALSE;
+  if (taken)
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS, "the VM has a disk called '%s' already", disk->name);
+  return !taken;
+}
+
+static void
+bind_disk (ChainsQuery *query, const ChainsDisk *disk)
+{
+  chains_query_bind_int (query, disk->position);
+  chains_query_bind_text (query, disk->device);
+  chains_query_bind_int (query, disk->ignored != FALSE);
+  chains_query_bind_id (query, disk->base);
+  chains_query_bind_id (query, disk->active);
+}
+
+gboolean
+chains_registry_add_disk (ChainsDb *db, ChainsDisk *disk, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL || !check_disk_name_is_free (db, disk, error))
+    return FALSE;
+  query = chains_query_new (db, "add a disk",
+                            "INSERT INTO disk (position, device, ignored, base, active, vm, name) "
+                            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                            error);
+  if (query == NULL)
+    return FALSE;
+  bind_disk (query, disk);
+  chains_query_bind_int (query, disk->vm);
+  chains_query_bind_text (query, disk->name);
+  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+    return FALSE;
+  disk->id = chains_query_get_inserted (query);
+  return TRUE;
+}
+
+gboolean
+chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL)
+    return FALSE;
+  query = chains_query_new (db, "change a disk",
+                            "UPDATE disk SET position = ?, device = ?, ignored = ?, base = ?, active = ? WHERE id = ?",
+                            error);
+  if (query == NULL)
+    return FALSE;
+  bind_disk (query, disk);
+  chains_query_bind_int (query, disk->id);
+  return chains_query_run (query, error) && check_changed (query, "disk", disk->id, error) &&
+         chains_db_commit (transaction, error);
+}
+
+GPtrArray *
+chains_registry_list_disks (ChainsDb *db, gint64 vm, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (
+      db, "list disks", "SELECT " DISK_COLUMNS " FROM disk WHERE vm = ? ORDER BY position, id", error);
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_int (query, vm);
+  return chains_query_collect (query, read_disk, (GDestroyNotify)chains_disk_free, error);
+}
+
+static gboolean
+is_same_letter (char a, char b)
+{
+  return g_ascii_tolower (a) == g_ascii_tolower (b);
+}
+
+/* Damerau and Levenshtein: letters added, dropped, replaced, or two neighbours swapped. Three rows of the table do. */
+static guint
+count_edits (const char *a, gsize a_length, const char *b, gsize b_length)
+{
+  guint rows[3][LONGEST_NAME + 1] = {0};
+
+  for (gsize j = 0; j <= b_length; j++)
+    rows[0][j] = (guint)j;
+  for (gsize i = 1; i <= a_length; i++) {
+    guint *row = rows[i % 3];
+    const guint *above = rows[(i + 2) % 3];
+    const guint *two_above = rows[(i + 1) % 3];
+
+    row[0] = (guint)i;
+    for (gsize j = 1; j <= b_length; j++) {
+      row[j] = MIN (MIN (above[j], row[j - 1]) + 1, above[j - 1] + !is_same_letter (a[i - 1], b[j - 1]));
+      if (i > 1 && j > 1 && is_same_letter (a[i - 1], b[j - 2]) && is_same_letter (a[i - 2], b[j - 1]))
+        row[j] = MIN (row[j], two_above[j - 2] + 1);
+    }
+  }
+  return rows[a_length % 3][b_length];
+}
+
+/* Edits, or one more than the most of them for a beginning; G_MAXUINT where it is neither. */
+static guint
+get_distance (const char *name, const char *candidate)
+{
+  gsize name_length = strlen (name);
+  gsize length = strlen (candidate);
+
+  if (name_length == 0)
+    return G_MAXUINT;
+  if (length <= LONGEST_NAME && name_length <= length + MOST_EDITS && length <= name_length + MOST_EDITS) {
+    guint edits = count_edits (name, name_length, candidate, length);
+
+    if (edits <= MOST_EDITS && edits * 2 <= name_length)
+      return edits;
+  }
+  return g_ascii_strncasecmp (candidate, name, name_length) == 0 ? MOST_EDITS + 1 : G_MAXUINT;
+}
+
+const char *
+chains_registry_nearest (const char *name, const char *const *names)
+{
+  const char *nearest = NULL;
+  guint least = G_MAXUINT;
+
+  for (; *names != NULL; names++) {
+    guint distance = get_distance (name, *names);
+
+    if (distance < least || (distance == least && nearest != NULL && strcmp (*names, nearest) < 0)) {
+      nearest = *names;
+      least = distance;
+    }
+  }
+  return nearest;
+}

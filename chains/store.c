@@ -1,0 +1,768 @@
+/*
+ * Images as a tree per disk, and snapshots with their parts and tags, as rows.
+ * Promises that a file has one owner, that a tree stays a tree, and that nothing
+ * needed is forgotten. Reads no file: what is true on disk is left to the engine.
+ */
+#include "chains/store.h"
+
+#include <string.h>
+
+#include "chains/error.h"
+#include "chains/query.h"
+#include "chains/registry.h"
+
+#define SHORTEST_PREFIX 4
+
+#define IMAGE_COLUMNS                                                                                                 \
+  "image.id, image.disk, image.parent, image.path, image.format, image.virtual_size, image.owned, image.created_by, " \
+  "image.device, image.inode, image.options, image.frozen_size, image.frozen_mtime_ns, image.frozen_ctime_ns, "       \
+  "image.frozen_header"
+
+#define SNAPSHOT_COLUMNS \
+  "sequence, vm, id, name, description, created_us, protected, automatic, consistency, reason, frozen_us"
+
+#define IN_RANGE "snapshot.vm = ? AND snapshot.sequence BETWEEN ? AND ?"
+
+static gpointer
+read_image (ChainsQuery *query)
+{
+  ChainsImage *image = chains_image_new ();
+
+  image->id = chains_query_read_int (query);
+  image->disk = chains_query_read_int (query);
+  image->parent = chains_query_read_int (query);
+  image->path = chains_query_read_text (query);
+  image->format = chains_query_read_text (query);
+  image->virtual_size = chains_query_read_int (query);
+  image->owned = chains_query_read_int (query) != 0;
+  image->created_by = chains_query_read_text (query);
+  image->device = (guint64)chains_query_read_int (query);
+  image->inode = (guint64)chains_query_read_int (query);
+  image->options = chains_query_read_text (query);
+  image->frozen_size = chains_query_read_int (query);
+  image->frozen_mtime_ns = chains_query_read_int (query);
+  image->frozen_ctime_ns = chains_query_read_int (query);
+  image->frozen_header = chains_query_read_text (query);
+  return image;
+}
+
+static void
+bind_image (ChainsQuery *query, const ChainsImage *image)
+{
+  chains_query_bind_id (query, image->parent);
+  chains_query_bind_path (query, image->path);
+  chains_query_bind_text (query, image->format);
+  chains_query_bind_int (query, image->virtual_size);
+  chains_query_bind_int (query, image->owned != FALSE);
+  chains_query_bind_text (query, image->created_by);
+  chains_query_bind_int (query, (gint64)image->device);
+  chains_query_bind_int (query, (gint64)image->inode);
+  chains_query_bind_text (query, image->options);
+  chains_query_bind_id (query, image->frozen_size);
+  chains_query_bind_id (query, image->frozen_mtime_ns);
+  chains_query_bind_id (query, image->frozen_ctime_ns);
+  chains_query_bind_text (query, image->frozen_header);
+}
+
+static gboolean
+run_on_one (ChainsQuery *query, const char *what, const char *which, GError **error)
+{
+  if (!chains_query_run (query, error))
+    return FALSE;
+  if (chains_query_get_changes (query) == 1)
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "%s %s is not registered any more", what, which);
+  return FALSE;
+}
+
+static gboolean
+run_on_image (ChainsQuery *query, gint64 image, GError **error)
+{
+  g_autofree char *number = g_strdup_printf ("%" G_GINT64_FORMAT, image);
+
+  return run_on_one (query, "image", number, error);
+}
+
+static void
+set_path_taken (ChainsQuery *query, const ChainsImage *image, GError **error)
+{
+  g_autofree char *path = g_filename_display_name (image->path);
+  g_autofree char *disk = chains_query_read_text (query);
+  g_autofree char *vm = chains_query_read_text (query);
+
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS, "image '%s' belongs to disk '%s' of VM '%s' already", path,
+               disk, vm);
+}
+
+static gboolean
+check_path_is_free (ChainsDb *db, const ChainsImage *image, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for an image",
+                        "SELECT disk.name, vm.name FROM image JOIN disk ON disk.id = image.disk JOIN vm ON vm.id = "
+                        "disk.vm WHERE image.path = ? AND image.id <> ? AND ((image.owned AND ?) OR image.disk = ?)",
+                        error);
+  gboolean taken = FALSE;
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_path (query, image->path);
+  chains_query_bind_int (query, image->id);
+  chains_query_bind_int (query, image->owned != FALSE);
+  chains_query_bind_int (query, image->disk);
+  if (!chains_query_next (query, &taken, error))
+    return FALSE;
+  if (taken)
+    set_path_taken (query, image, error);
+  return !taken;
+}
+
+gboolean
+chains_store_add_image (ChainsDb *db, ChainsImage *image, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL || !check_path_is_free (db, image, error))
+    return FALSE;
+  query = chains_query_new (db, "add an image",
+                            "INSERT INTO image (parent, path, format, virtual_size, owned, created_by, device, inode, "
+                            "options, frozen_size, frozen_mtime_ns, frozen_ctime_ns, frozen_header, disk) "
+                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            error);
+  if (query == NULL)
+    return FALSE;
+  bind_image (query, image);
+  chains_query_bind_int (query, image->disk);
+  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+    return FALSE;
+  image->id = chains_query_get_inserted (query);
+  return TRUE;
+}
+
+gboolean
+chains_store_update_image (ChainsDb *db, const ChainsImage *image, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL || !check_path_is_free (db, image, error))
+    return FALSE;
+  query = chains_query_new (db, "change an image",
+                            "UPDATE image SET parent = ?, path = ?, format = ?, virtual_size = ?, owned = ?, "
+                            "created_by = ?, device = ?, inode = ?, options = ?, frozen_size = ?, frozen_mtime_ns = ?, "
+                            "frozen_ctime_ns = ?, frozen_header = ? WHERE id = ?",
+                            error);
+  if (query == NULL)
+    return FALSE;
+  bind_image (query, image);
+  chains_query_bind_int (query, image->id);
+  return run_on_image (query, image->id, error) && chains_db_commit (transaction, error);
+}
+
+/* The foreign keys would refuse it as well, but could not say what for. */
+static gboolean
+check_image_is_unused (ChainsDb *db, gint64 image, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for what needs an image",
+                        "SELECT 'disk ''' || name || ''' has it as base or active image' FROM disk "
+                        "WHERE base = ?1 OR active = ?1 "
+                        "UNION ALL SELECT 'snapshot ''' || name || ''' is in it' FROM image "
+                        "JOIN snapshot_disk ON snapshot_disk.disk = image.disk AND snapshot_disk.image = image.id "
+                        "JOIN snapshot ON sequence = snapshot WHERE image.id = ?1 "
+                        "UNION ALL SELECT 'it is the backing image of another' FROM image WHERE parent = ?1",
+                        error);
+  g_autofree char *why = NULL;
+  gboolean used = FALSE;
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, image);
+  if (!chains_query_next (query, &used, error))
+    return FALSE;
+  if (!used)
+    return TRUE;
+  why = chains_query_read_text (query);
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_INVALID, "image %" G_GINT64_FORMAT " cannot be forgotten: %s", image,
+               why);
+  return FALSE;
+}
+
+gboolean
+chains_store_remove_image (ChainsDb *db, gint64 image, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL || !check_image_is_unused (db, image, error))
+    return FALSE;
+  query = chains_query_new (db, "remove an image", "DELETE FROM image WHERE id = ?", error);
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, image);
+  return run_on_image (query, image, error) && chains_db_commit (transaction, error);
+}
+
+ChainsImage *
+chains_store_get_image (ChainsDb *db, gint64 image, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for an image", "SELECT " IMAGE_COLUMNS " FROM image WHERE id = ?", error);
+  gboolean found = FALSE;
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_int (query, image);
+  if (!chains_query_next (query, &found, error))
+    return NULL;
+  if (found)
+    return read_image (query);
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "image %" G_GINT64_FORMAT " is not registered", image);
+  return NULL;
+}
+
+/* Maps each image row id to its children (element-type ChainsImage), oldest first; 0 to the bottom images. */
+static GHashTable *
+map_children (const GPtrArray *images)
+{
+  GHashTable *children = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
+
+  for (guint i = 0; i < images->len; i++) {
+    ChainsImage *image = images->pdata[i];
+    GPtrArray *siblings = g_hash_table_lookup (children, &image->parent);
+
+    if (siblings == NULL) {
+      siblings = g_ptr_array_new ();
+      g_hash_table_insert (children, &image->parent, siblings);
+    }
+    g_ptr_array_add (siblings, image);
+  }
+  return children;
+}
+
+static void
+push_children (GPtrArray *stack, GHashTable *children, gint64 parent)
+{
+  const GPtrArray *siblings = g_hash_table_lookup (children, &parent);
+
+  for (guint i = siblings != NULL ? siblings->len : 0; i > 0; i--)
+    g_ptr_array_add (stack, siblings->pdata[i - 1]);
+}
+
+/* Not by SQL: SQLite drops the ORDER BY that would make a recursive query go depth first, as it sees fit. */
+static GPtrArray *
+sort_as_tree (GPtrArray *images)
+{
+  GPtrArray *sorted = g_ptr_array_new_full (images->len, (GDestroyNotify)chains_image_free);
+  g_autoptr (GHashTable) children = map_children (images);
+  g_autoptr (GPtrArray) stack = g_ptr_array_new ();
+
+  push_children (stack, children, 0);
+  while (stack->len > 0) {
+    ChainsImage *image = g_ptr_array_steal_index (stack, stack->len - 1);
+
+    g_ptr_array_add (sorted, image);
+    push_children (stack, children, image->id);
+  }
+  return sorted;
+}
+
+GPtrArray *
+chains_store_list_images (ChainsDb *db, gint64 disk, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "list images", "SELECT " IMAGE_COLUMNS " FROM image WHERE disk = ? ORDER BY id", error);
+  g_autoptr (GPtrArray) images = NULL;
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_int (query, disk);
+  images = chains_query_collect (query, read_image, NULL, error);
+  return images != NULL ? sort_as_tree (images) : NULL;
+}
+
+GPtrArray *
+chains_store_find_images (ChainsDb *db, const char *path, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "look for images", "SELECT " IMAGE_COLUMNS " FROM image WHERE path = ? ORDER BY id", error);
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_path (query, path);
+  return chains_query_collect (query, read_image, (GDestroyNotify)chains_image_free, error);
+}
+
+static gboolean
+check_utf8 (const char *what, const char *text, GError **error)
+{
+  if (text == NULL || g_utf8_validate (text, -1, NULL))
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_INVALID, "the %s is not UTF-8", what);
+  return FALSE;
+}
+
+static gboolean
+check_tags (const GPtrArray *tags, GError **error)
+{
+  for (guint i = 0; i < tags->len; i++) {
+    if (*(const char *)tags->pdata[i] == '\0') {
+      g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_INVALID, "a tag must not be empty");
+      return FALSE;
+    }
+    if (!check_utf8 ("tag", tags->pdata[i], error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+check_name_is_free (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (
+      db, "look for a snapshot", "SELECT 1 FROM snapshot WHERE vm = ? AND name = ? AND sequence <> ?", error);
+  gboolean taken = FALSE;
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, snapshot->vm);
+  chains_query_bind_text (query, snapshot->name);
+  chains_query_bind_int (query, snapshot->sequence);
+  if (!chains_query_next (query, &taken, error))
+    return FALSE;
+  if (taken)
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS, "the VM has a snapshot called '%s' already", snapshot->name);
+  return !taken;
+}
+
+static gboolean
+check_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+{
+  return chains_model_check_name ("snapshot", snapshot->name, error) &&
+         check_utf8 ("description", snapshot->description, error) && check_tags (snapshot->tags, error) &&
+         check_name_is_free (db, snapshot, error);
+}
+
+static void
+bind_snapshot (ChainsQuery *query, const ChainsSnapshot *snapshot)
+{
+  chains_query_bind_text (query, snapshot->name);
+  chains_query_bind_text (query, snapshot->description);
+  chains_query_bind_int (query, snapshot->protected != FALSE);
+  chains_query_bind_int (query, snapshot->automatic != FALSE);
+  chains_query_bind_text (query, chains_consistency_to_string (snapshot->consistency));
+  chains_query_bind_text (query, snapshot->reason);
+  chains_query_bind_int (query, snapshot->frozen_us);
+}
+
+static gboolean
+insert_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, gint64 *sequence, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "add a snapshot",
+                        "INSERT INTO snapshot (name, description, protected, automatic, consistency, reason, "
+                        "frozen_us, vm, id, created_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        error);
+
+  if (query == NULL)
+    return FALSE;
+  bind_snapshot (query, snapshot);
+  chains_query_bind_int (query, snapshot->vm);
+  chains_query_bind_text (query, snapshot->id);
+  chains_query_bind_int (query, snapshot->created_us);
+  if (!chains_query_run (query, error))
+    return FALSE;
+  *sequence = chains_query_get_inserted (query);
+  return TRUE;
+}
+
+/* Only of a disk of the snapshot's own VM, and an overlay only of that disk: what the foreign keys cannot say. */
+static gboolean
+insert_disks (ChainsDb *db, gint64 sequence, const GPtrArray *disks, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "add a snapshot's disks",
+                        "INSERT INTO snapshot_disk (snapshot, disk, image, overlay) "
+                        "SELECT sequence, disk.id, ?, overlay.id FROM snapshot JOIN disk ON disk.vm = snapshot.vm "
+                        "LEFT JOIN image AS overlay ON overlay.disk = disk.id AND overlay.id = ? "
+                        "WHERE sequence = ? AND disk.id = ? AND overlay.id IS ?",
+                        error);
+
+  if (query == NULL)
+    return FALSE;
+  for (guint i = 0; i < disks->len; i++) {
+    const ChainsSnapshotDisk *part = disks->pdata[i];
+
+    chains_query_bind_int (query, part->image);
+    chains_query_bind_id (query, part->overlay);
+    chains_query_bind_int (query, sequence);
+    chains_query_bind_int (query, part->disk);
+    chains_query_bind_id (query, part->overlay);
+    if (!chains_query_run (query, error))
+      return FALSE;
+    if (chains_query_get_changes (query) != 1) {
+      g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_INVALID,
+                   "a snapshot's disk and overlay must be of the VM: disk %" G_GINT64_FORMAT
+                   ", overlay %" G_GINT64_FORMAT,
+                   part->disk, part->overlay);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+static gboolean
+insert_tags (ChainsDb *db, gint64 sequence, const GPtrArray *tags, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (
+      db, "add a snapshot's tags", "INSERT OR IGNORE INTO snapshot_tag (snapshot, tag) VALUES (?, ?)", error);
+
+  if (query == NULL)
+    return FALSE;
+  for (guint i = 0; i < tags->len; i++) {
+    chains_query_bind_int (query, sequence);
+    chains_query_bind_text (query, tags->pdata[i]);
+    if (!chains_query_run (query, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+chains_store_add_snapshot (ChainsDb *db, ChainsSnapshot *snapshot, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  gint64 sequence = 0;
+
+  if (transaction == NULL || !check_snapshot (db, snapshot, error))
+    return FALSE;
+  if (!insert_snapshot (db, snapshot, &sequence, error) || !insert_disks (db, sequence, snapshot->disks, error) ||
+      !insert_tags (db, sequence, snapshot->tags, error) || !chains_db_commit (transaction, error))
+    return FALSE;
+  snapshot->sequence = sequence;
+  return TRUE;
+}
+
+static gboolean
+write_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "change a snapshot",
+                        "UPDATE snapshot SET name = ?, description = ?, protected = ?, automatic = ?, consistency = ?, "
+                        "reason = ?, frozen_us = ? WHERE sequence = ? AND id = ?",
+                        error);
+
+  if (query == NULL)
+    return FALSE;
+  bind_snapshot (query, snapshot);
+  chains_query_bind_int (query, snapshot->sequence);
+  chains_query_bind_text (query, snapshot->id);
+  return run_on_one (query, "snapshot", snapshot->id, error);
+}
+
+static gboolean
+delete_parts (ChainsDb *db, gint64 sequence, const char *sql, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (db, "change a snapshot", sql, error);
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, sequence);
+  return chains_query_run (query, error);
+}
+
+gboolean
+chains_store_update_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+
+  return transaction != NULL && check_snapshot (db, snapshot, error) && write_snapshot (db, snapshot, error) &&
+         delete_parts (db, snapshot->sequence, "DELETE FROM snapshot_disk WHERE snapshot = ?", error) &&
+         delete_parts (db, snapshot->sequence, "DELETE FROM snapshot_tag WHERE snapshot = ?", error) &&
+         insert_disks (db, snapshot->sequence, snapshot->disks, error) &&
+         insert_tags (db, snapshot->sequence, snapshot->tags, error) && chains_db_commit (transaction, error);
+}
+
+gboolean
+chains_store_remove_snapshot (ChainsDb *db, const char *id, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL)
+    return FALSE;
+  query = chains_query_new (db, "remove a snapshot", "DELETE FROM snapshot WHERE id = ?", error);
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_text (query, id);
+  return run_on_one (query, "snapshot", id, error) && chains_db_commit (transaction, error);
+}
+
+static gpointer
+read_snapshot (ChainsQuery *query)
+{
+  ChainsSnapshot *snapshot = chains_snapshot_new ();
+  g_autofree char *consistency = NULL;
+
+  snapshot->sequence = chains_query_read_int (query);
+  snapshot->vm = chains_query_read_int (query);
+  snapshot->id = chains_query_read_text (query);
+  snapshot->name = chains_query_read_text (query);
+  snapshot->description = chains_query_read_text (query);
+  snapshot->created_us = chains_query_read_int (query);
+  snapshot->protected = chains_query_read_int (query) != 0;
+  snapshot->automatic = chains_query_read_int (query) != 0;
+  consistency = chains_query_read_text (query);
+  chains_consistency_from_string (consistency, &snapshot->consistency);
+  snapshot->reason = chains_query_read_text (query);
+  snapshot->frozen_us = chains_query_read_int (query);
+  return snapshot;
+}
+
+static void
+read_part (ChainsQuery *query, ChainsSnapshot *snapshot)
+{
+  ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
+
+  part->disk = chains_query_read_int (query);
+  part->image = chains_query_read_int (query);
+  part->overlay = chains_query_read_int (query);
+  part->disk_name = chains_query_read_text (query);
+  part->image_path = chains_query_read_text (query);
+  part->overlay_path = chains_query_read_text (query);
+  g_ptr_array_add (snapshot->disks, part);
+}
+
+static void
+read_tag (ChainsQuery *query, ChainsSnapshot *snapshot)
+{
+  g_ptr_array_add (snapshot->tags, chains_query_read_text (query));
+}
+
+typedef void (*PartReader) (ChainsQuery *query, ChainsSnapshot *snapshot);
+
+/* Rows and snapshots are in the same order, and a row's first column is its snapshot: one pass does. */
+static gboolean
+fill (ChainsQuery *query, const GPtrArray *snapshots, PartReader reader, GError **error)
+{
+  gboolean row = FALSE;
+
+  for (guint i = 0;;) {
+    gint64 sequence = 0;
+
+    if (!chains_query_next (query, &row, error))
+      return FALSE;
+    if (!row)
+      return TRUE;
+    sequence = chains_query_read_int (query);
+    while (((ChainsSnapshot *)snapshots->pdata[i])->sequence != sequence)
+      i++;
+    reader (query, snapshots->pdata[i]);
+  }
+}
+
+/* The snapshots of @vm from sequence @first to @last. */
+typedef struct {
+  gint64 vm;
+  gint64 first;
+  gint64 last;
+} Range;
+
+static ChainsQuery *
+query_range (ChainsDb *db, const char *sql, const Range *range, GError **error)
+{
+  ChainsQuery *query = chains_query_new (db, "list snapshots", sql, error);
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_int (query, range->vm);
+  chains_query_bind_int (query, range->first);
+  chains_query_bind_int (query, range->last);
+  return query;
+}
+
+static GPtrArray *
+load_rows (ChainsDb *db, const Range *range, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      query_range (db, "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE " IN_RANGE " ORDER BY sequence", range, error);
+
+  return query != NULL ? chains_query_collect (query, read_snapshot, (GDestroyNotify)chains_snapshot_free, error)
+                       : NULL;
+}
+
+/* CROSS JOIN keeps SQLite to this order of loops, in which rows come sorted by themselves. */
+static gboolean
+load_disks (ChainsDb *db, const Range *range, const GPtrArray *snapshots, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      query_range (db,
+                   "SELECT sequence, part.disk, part.image, part.overlay, disk.name, image.path, overlay.path "
+                   "FROM snapshot CROSS JOIN disk USING (vm) "
+                   "CROSS JOIN snapshot_disk AS part ON part.snapshot = sequence AND part.disk = disk.id "
+                   "JOIN image ON image.id = part.image "
+                   "LEFT JOIN image AS overlay ON overlay.id = part.overlay "
+                   "WHERE " IN_RANGE " ORDER BY sequence, disk.position, disk.id",
+                   range, error);
+
+  return query != NULL && fill (query, snapshots, read_part, error);
+}
+
+static gboolean
+load_tags (ChainsDb *db, const Range *range, const GPtrArray *snapshots, GError **error)
+{
+  g_autoptr (ChainsQuery) query =
+      query_range (db,
+                   "SELECT sequence, tag FROM snapshot JOIN snapshot_tag AS part ON part.snapshot = sequence "
+                   "WHERE " IN_RANGE " ORDER BY sequence, tag",
+                   range, error);
+
+  return query != NULL && fill (query, snapshots, read_tag, error);
+}
+
+static GPtrArray *
+load (ChainsDb *db, const Range *range, GError **error)
+{
+  g_autoptr (ChainsTransaction) view = chains_db_join (db, CHAINS_DB_READ, error);
+  g_autoptr (GPtrArray) snapshots = view != NULL ? load_rows (db, range, error) : NULL;
+
+  if (snapshots == NULL || !load_disks (db, range, snapshots, error) || !load_tags (db, range, snapshots, error))
+    return NULL;
+  return g_steal_pointer (&snapshots);
+}
+
+GPtrArray *
+chains_store_list_snapshots (ChainsDb *db, gint64 vm, GError **error)
+{
+  return load (db, &(Range){vm, 0, G_MAXINT64}, error);
+}
+
+static gpointer
+read_sequence (ChainsQuery *query)
+{
+  gint64 sequence = chains_query_read_int (query);
+
+  return g_memdup2 (&sequence, sizeof sequence);
+}
+
+static gpointer
+read_name (ChainsQuery *query)
+{
+  return chains_query_read_text (query);
+}
+
+static GPtrArray *
+collect_by (ChainsDb *db, const char *sql, gint64 vm, const char *word, ChainsQueryReader reader, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (db, "look for a snapshot", sql, error);
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_int (query, vm);
+  if (word != NULL)
+    chains_query_bind_text (query, word);
+  return chains_query_collect (query, reader, g_free, error);
+}
+
+static GPtrArray *
+find_by_name (ChainsDb *db, gint64 vm, const char *name, GError **error)
+{
+  return collect_by (db, "SELECT sequence FROM snapshot WHERE vm = ? AND name = ?", vm, name, read_sequence, error);
+}
+
+static GPtrArray *
+find_latest (ChainsDb *db, gint64 vm, GError **error)
+{
+  return collect_by (db, "SELECT sequence FROM snapshot WHERE vm = ? ORDER BY sequence DESC LIMIT 1", vm, NULL,
+                     read_sequence, error);
+}
+
+static GPtrArray *
+find_by_prefix (ChainsDb *db, gint64 vm, const char *prefix, GError **error)
+{
+  g_autofree char *lower = g_ascii_strdown (prefix, -1);
+  gsize length = strlen (lower);
+
+  /* What no id contains could mean something to SQL's GLOB. */
+  if (length < SHORTEST_PREFIX || strspn (lower, G_CSET_DIGITS "abcdef-") != length)
+    return g_ptr_array_new ();
+  return collect_by (db, "SELECT sequence FROM snapshot WHERE vm = ? AND id GLOB ? || '*' LIMIT 2", vm, lower,
+                     read_sequence, error);
+}
+
+static GPtrArray *
+find_sequences (ChainsDb *db, gint64 vm, const char *reference, GError **error)
+{
+  g_autoptr (GPtrArray) named = find_by_name (db, vm, reference, error);
+
+  if (named == NULL || named->len > 0)
+    return g_steal_pointer (&named);
+  if (strcmp (reference, "latest") == 0)
+    return find_latest (db, vm, error);
+  return find_by_prefix (db, vm, reference, error);
+}
+
+static void
+set_no_such_snapshot (ChainsDb *db, gint64 vm, const char *reference, GError **error)
+{
+  g_autoptr (GPtrArray) names =
+      collect_by (db, "SELECT name FROM snapshot WHERE vm = ? ORDER BY name", vm, NULL, read_name, error);
+  g_autofree char *shown = g_utf8_make_valid (reference, -1);
+  const char *nearest = NULL;
+
+  if (names == NULL)
+    return;
+  g_ptr_array_add (names, NULL);
+  nearest = chains_registry_nearest (reference, (const char *const *)names->pdata);
+  if (names->len == 1)
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no snapshot '%s': the VM has none", shown);
+  else if (nearest != NULL)
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no snapshot '%s'; did you mean '%s'?", shown, nearest);
+  else
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no snapshot '%s'", shown);
+}
+
+static gboolean
+resolve (ChainsDb *db, gint64 vm, const char *reference, gint64 *sequence, GError **error)
+{
+  g_autoptr (GPtrArray) found = find_sequences (db, vm, reference, error);
+
+  if (found == NULL)
+    return FALSE;
+  if (found->len == 0) {
+    set_no_such_snapshot (db, vm, reference, error);
+    return FALSE;
+  }
+  if (found->len > 1) {
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_AMBIGUOUS,
+                 "'%s' begins the ids of several snapshots: give more of it, or a name", reference);
+    return FALSE;
+  }
+  *sequence = *(const gint64 *)found->pdata[0];
+  return TRUE;
+}
+
+ChainsSnapshot *
+chains_store_find_snapshot (ChainsDb *db, gint64 vm, const char *reference, GError **error)
+{
+  g_autoptr (ChainsTransaction) view = chains_db_join (db, CHAINS_DB_READ, error);
+  g_autoptr (GPtrArray) snapshots = NULL;
+  gint64 sequence = 0;
+
+  if (view == NULL || !resolve (db, vm, reference, &sequence, error))
+    return NULL;
+  snapshots = load (db, &(Range){vm, sequence, sequence}, error);
+  return snapshots != NULL ? g_ptr_array_steal_index (snapshots, 0) : NULL;
+}
+
+gboolean
+chains_store_has_snapshot (ChainsDb *db, gint64 vm, const char *name, gboolean *has, GError **error)
+{
+  g_autoptr (GPtrArray) found = find_by_name (db, vm, name, error);
+
+  if (found == NULL)
+    return FALSE;
+  *has = found->len > 0;
+  return TRUE;
+}

@@ -1,0 +1,82 @@
+/*
+ * Makes and frees the context; opens the database; keeps warnings and plan.
+ */
+#include "engine/context.h"
+
+#include "qmp/call.h"
+
+#define DEFAULT_TIMEOUT_US (10 * G_USEC_PER_SEC)
+#define DATABASE_BUSY_MS 5000
+
+static void
+warning_free (EngineWarning *warning)
+{
+  g_free (warning->code);
+  g_free (warning->message);
+  g_free (warning);
+}
+
+EngineContext *
+engine_context_new (const char *state)
+{
+  EngineContext *context = g_new0 (EngineContext, 1);
+
+  context->state = g_strdup (state);
+  context->timeout_us = DEFAULT_TIMEOUT_US;
+  context->cancellable = g_cancellable_new ();
+  context->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify) warning_free);
+  context->plan = json_array_new ();
+  return context;
+}
+
+void
+engine_context_free (EngineContext *context)
+{
+  if (context == NULL)
+    return;
+  g_clear_pointer (&context->db, chains_db_free);
+  g_clear_object (&context->cancellable);
+  g_ptr_array_unref (context->warnings);
+  json_array_unref (context->plan);
+  g_free (context->state);
+  g_free (context);
+}
+
+gboolean
+engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error)
+{
+  if (context->dry_run)
+    mode = CHAINS_DB_READ;
+  context->db = chains_db_open (context->state, mode, DATABASE_BUSY_MS, error);
+  return context->db != NULL;
+}
+
+gint64
+engine_context_deadline (const EngineContext *context)
+{
+  return g_get_monotonic_time () + context->timeout_us;
+}
+
+void
+engine_context_warn (EngineContext *context, const char *code, const char *format, ...)
+{
+  EngineWarning *warning = g_new0 (EngineWarning, 1);
+  va_list arguments;
+
+  va_start (arguments, format);
+  warning->code = g_strdup (code);
+  warning->message = g_strdup_vprintf (format, arguments);
+  va_end (arguments);
+  g_ptr_array_add (context->warnings, warning);
+}
+
+void
+engine_context_plan (EngineContext *context, const char *to, const char *verb, JsonObject *what)
+{
+  JsonObject *entry = json_object_new ();
+
+  json_object_set_string_member (entry, "to", to);
+  json_object_set_string_member (entry, "execute", verb);
+  json_object_set_object_member (entry, "arguments", what != NULL ? json_object_ref (what) : json_object_new ());
+  json_array_add_object_element (context->plan, entry);
+}

@@ -1,0 +1,60 @@
+/*
+ * What a run of a verb is given: where its state lies, how long it may wait,
+ * whether it may change anything; and what it has to say on the way: warnings
+ * and, in a dry run, the plan. Passed to everything; there are no globals.
+ */
+#pragma once
+
+#include "chains/db.h"
+
+#include <json-glib/json-glib.h>
+
+/**
+ * EngineWarning:
+ * @code: a word for scripts, such as "agent-silent"
+ */
+typedef struct {
+  char *code;
+  char *message;
+} EngineWarning;
+
+/**
+ * EngineContext:
+ * @state: folder of the database and of the locks
+ * @timeout_us: how long to wait for a silent peer
+ * @lock_wait_us: how long to wait for another operation on the VM; 0: not at all, -1: for ever
+ * @dry_run: every check is done, nothing is changed
+ * @cancellable: cancelled at SIGINT and SIGTERM
+ * @warnings: (element-type EngineWarning)
+ * @plan: what a dry run would send and make, in order: objects with "to" and the thing itself
+ */
+typedef struct {
+  char *state;
+  ChainsDb *db;
+  gint64 timeout_us;
+  gint64 lock_wait_us;
+  gboolean dry_run;
+  GCancellable *cancellable;
+  GPtrArray *warnings;
+  JsonArray *plan;
+} EngineContext;
+
+/** Nothing is opened yet. @state: absolute. Returns: (transfer full) */
+EngineContext *engine_context_new (const char *state);
+void engine_context_free (EngineContext *context);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineContext, engine_context_free)
+
+/**
+ * engine_context_open:
+ * Opens the database. @mode: %CHAINS_DB_READ for verbs that only look; a dry run never opens for writing.
+ * Raises CHAINS_ERROR's.
+ */
+gboolean engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The deadline of a peer that is asked now, on g_get_monotonic_time()'s clock. */
+gint64 engine_context_deadline (const EngineContext *context);
+
+void engine_context_warn (EngineContext *context, const char *code, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+/** Notes for a dry run that @what (transfer none) would go to @to: "qemu", "agent", "file". */
+void engine_context_plan (EngineContext *context, const char *to, const char *verb, JsonObject *what);

@@ -1,0 +1,123 @@
+/*
+ * Finds where a running QEMU and the database differ. Compares images by what
+ * they are (device and inode), not by how their paths are written.
+ */
+#include "engine/drift.h"
+
+#include "chains/store.h"
+#include "engine/error.h"
+
+#include <string.h>
+
+#define RESCAN "if this is as it should be: `chainctl vm rescan VM --accept`"
+
+static gboolean
+same_image (const EngineLayer *layer, const ChainsImage *image)
+{
+  if (layer->inode != 0 && image->inode != 0)
+    return layer->device == image->device && layer->inode == image->inode;
+  return g_str_equal (layer->path, image->path);
+}
+
+static void
+compare_uuid (const EngineVm *vm, GPtrArray *problems)
+{
+  if (g_strcmp0 (vm->record->uuid, vm->uuid) != 0 && vm->record->uuid != NULL)
+    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, RESCAN,
+                        "the QEMU at '%s' has UUID %s; '%s' was registered with %s", vm->record->qmp, vm->uuid,
+                        vm->record->name, vm->record->uuid);
+}
+
+/* Walks both chains downwards side by side: live layers and remembered images. */
+static gboolean
+compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, GPtrArray *problems,
+               GError **error)
+{
+  gint64 row = record->active;
+
+  for (guint i = 0; i < disk->layers->len && row != 0; i++) {
+    const EngineLayer *layer = g_ptr_array_index (disk->layers, i);
+    g_autoptr (ChainsImage) image = chains_store_get_image (vm->context->db, row, error);
+
+    if (image == NULL)
+      return FALSE;
+    if (!same_image (layer, image)) {
+      engine_problem_add (problems, i == 0 ? "wrong-active-image" : "wrong-chain", TRUE, record->name, layer->path,
+                          RESCAN, i == 0 ? "disk '%s' runs on '%s', and its active image is '%s'"
+                                         : "disk '%s' has '%s' in its chain where '%s' belongs",
+                          record->name, layer->path, image->path);
+      return TRUE;
+    }
+    if (i == 0 && layer->node->virtual_size != image->virtual_size)
+      engine_problem_add (problems, "resized", FALSE, record->name, layer->path, RESCAN,
+                          "disk '%s' was resized from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " bytes",
+                          record->name, image->virtual_size, layer->node->virtual_size);
+    row = image->parent;
+  }
+  return TRUE;
+}
+
+static const ChainsDisk *
+find_record (const EngineVm *vm, const char *name)
+{
+  for (guint i = 0; i < vm->disks->len; i++) {
+    const ChainsDisk *record = g_ptr_array_index (vm->disks, i);
+
+    if (g_str_equal (record->name, name))
+      return record;
+  }
+  return NULL;
+}
+
+static void
+find_added (const EngineVm *vm, const EngineGraph *graph, GPtrArray *problems)
+{
+  for (guint i = 0; i < graph->disks->len; i++) {
+    const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
+
+    if (disk->skipped == NULL && find_record (vm, disk->name) == NULL)
+      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, RESCAN,
+                          "disk '%s' is not registered: it is left out", disk->name);
+  }
+}
+
+gboolean
+engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, GError **error)
+{
+  compare_uuid (vm, problems);
+  for (guint i = 0; i < vm->disks->len; i++) {
+    const ChainsDisk *record = g_ptr_array_index (vm->disks, i);
+    const EngineGraphDisk *disk = engine_graph_find (graph, record->name);
+
+    if (record->ignored)
+      continue;
+    if (disk == NULL || disk->skipped != NULL)
+      engine_problem_add (problems, "disk-gone", TRUE, record->name, NULL, RESCAN,
+                          "disk '%s' is registered, and QEMU has no such disk", record->name);
+    else if (!compare_chain (vm, record, disk, problems, error))
+      return FALSE;
+  }
+  find_added (vm, graph, problems);
+  return TRUE;
+}
+
+gboolean
+engine_drift_refuse (EngineVm *vm, const EngineGraph *graph, GError **error)
+{
+  g_autoptr (GPtrArray) problems = engine_problem_list_new ();
+  const EngineProblem *wrong;
+
+  if (!engine_drift_find (vm, graph, problems, error))
+    return FALSE;
+  for (guint i = 0; i < problems->len; i++) {
+    const EngineProblem *problem = g_ptr_array_index (problems, i);
+
+    if (!problem->is_error)
+      engine_context_warn (vm->context, problem->code, "VM '%s': %s", vm->record->name, problem->message);
+  }
+  wrong = engine_problem_first_error (problems);
+  if (wrong == NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_DRIFT, wrong->repair, "VM '%s': %s", vm->record->name, wrong->message);
+  return FALSE;
+}

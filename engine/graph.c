@@ -1,0 +1,207 @@
+/*
+ * From QEMU's nodes to the project's words: disks, chains, images. Judges
+ * nothing against the database; that is engine/drift.
+ */
+#include "engine/graph.h"
+
+#include "engine/error.h"
+#include "engine/imagefile.h"
+
+#include <string.h>
+
+#define VIRTIO_BACKEND "/virtio-backend"
+
+typedef struct {
+  const char *prefix;
+  const char *what;
+} SkippedType;
+
+/* QOM types of devices that hold a medium and are no disks. */
+static const SkippedType skipped_types[] = {
+  { "ide-cd", "CD-ROM" },     { "scsi-cd", "CD-ROM" },     { "floppy", "floppy" }, { "isa-fdc", "floppy" },
+  { "cfi.pflash", "flash" }, { "nand", "flash" },         { "m25p80", "flash" },  { "sd-card", "SD card" },
+  { "sysbus-fdc", "floppy" }, { "sun-fdtwo", "floppy" },
+};
+
+static void
+layer_free (EngineLayer *layer)
+{
+  g_free (layer->path);
+  g_free (layer);
+}
+
+static void
+disk_free (EngineGraphDisk *disk)
+{
+  g_free (disk->name);
+  g_free (disk->backend);
+  g_free (disk->device);
+  g_ptr_array_unref (disk->filters);
+  g_ptr_array_unref (disk->layers);
+  g_free (disk);
+}
+
+void
+engine_graph_free (EngineGraph *graph)
+{
+  if (graph == NULL)
+    return;
+  g_clear_pointer (&graph->disks, g_ptr_array_unref);
+  g_clear_pointer (&graph->nodes, qmp_nodes_free);
+  g_free (graph);
+}
+
+/* The QOM path of the device itself: a virtio device's medium hangs off a child of it. */
+static char *
+qom_path (const char *device)
+{
+  if (device[0] != '/')
+    return g_strconcat ("/machine/peripheral/", device, NULL);
+  if (g_str_has_suffix (device, VIRTIO_BACKEND))
+    return g_strndup (device, strlen (device) - strlen (VIRTIO_BACKEND));
+  return g_strdup (device);
+}
+
+char *
+engine_graph_disk_name (const char *device, const char *backend)
+{
+  g_autofree char *path = device != NULL ? qom_path (device) : NULL;
+
+  if (path != NULL && g_str_has_prefix (path, "/machine/peripheral/"))
+    return g_strdup (path + strlen ("/machine/peripheral/"));
+  if (*backend != '\0' || path == NULL)
+    return g_strdup (backend);
+  return g_path_get_basename (path);
+}
+
+static const char *
+skip_reason (const QmpDevice *device, const char *type)
+{
+  if (device->removable && type == NULL)
+    return "CD-ROM";
+  for (gsize i = 0; type != NULL && i < G_N_ELEMENTS (skipped_types); i++)
+    if (g_str_has_prefix (type, skipped_types[i].prefix))
+      return skipped_types[i].what;
+  return device->layers->len == 0 ? "no medium" : NULL;
+}
+
+/* QEMU names files as it was given them: a relative one means its own working directory. */
+static char *
+absolute_path (const EngineVm *vm, const char *path)
+{
+  g_autofree char *link = NULL;
+  g_autofree char *folder = NULL;
+
+  if (g_path_is_absolute (path))
+    return g_strdup (path);
+  link = g_strdup_printf ("/proc/%ld/cwd", (long) vm->qemu);
+  folder = g_file_read_link (link, NULL);
+  return folder != NULL ? g_canonicalize_filename (path, folder) : g_strdup (path);
+}
+
+static EngineLayer *
+layer_new (const EngineVm *vm, const QmpNodesLayer *from)
+{
+  EngineLayer *layer = g_new0 (EngineLayer, 1);
+  const char *path = qmp_nodes_layer_path (from);
+  EngineImagefile file;
+
+  layer->node = from->node;
+  layer->file = from->file;
+  layer->path = path != NULL ? absolute_path (vm, path) : g_strdup (from->node->filename);
+  layer->local = path != NULL;
+  if (layer->local && engine_imagefile_stat (layer->path, &file, NULL)) {
+    layer->device = file.device;
+    layer->inode = file.inode;
+  }
+  return layer;
+}
+
+static EngineGraphDisk *
+disk_new (const EngineVm *vm, const QmpDevice *device, const char *type)
+{
+  EngineGraphDisk *disk = g_new0 (EngineGraphDisk, 1);
+
+  disk->name = engine_graph_disk_name (device->qdev, device->backend);
+  disk->backend = g_strdup (device->backend);
+  disk->device = g_strdup (device->qdev);
+  disk->skipped = skip_reason (device, type);
+  disk->filters = g_ptr_array_new ();
+  disk->layers = g_ptr_array_new_with_free_func ((GDestroyNotify) layer_free);
+  for (guint i = 0; i < device->layers->len; i++) {
+    const QmpNodesLayer *layer = g_ptr_array_index (device->layers, i);
+
+    if (!qmp_nodes_is_filter (layer->node))
+      g_ptr_array_add (disk->layers, layer_new (vm, layer));
+    else if (disk->layers->len == 0)
+      g_ptr_array_add (disk->filters, (gpointer) layer->node);
+  }
+  return disk;
+}
+
+/* One qom-get for each device, all under way at once; %NULL where there is nothing to ask. */
+static GPtrArray *
+start_types (EngineVm *vm, const GPtrArray *devices)
+{
+  GPtrArray *calls = g_ptr_array_new ();
+
+  for (guint i = 0; i < devices->len; i++) {
+    const QmpDevice *device = g_ptr_array_index (devices, i);
+    g_autofree char *path = device->qdev != NULL ? qom_path (device->qdev) : NULL;
+    gint64 deadline_us = engine_context_deadline (vm->context);
+
+    g_ptr_array_add (calls, path == NULL ? NULL
+                                         : qmp_commands_start_qom_get (vm->monitor, deadline_us, path, "type"));
+  }
+  return calls;
+}
+
+static gboolean
+read_disks (EngineVm *vm, EngineGraph *graph, GError **error)
+{
+  const GPtrArray *devices = qmp_nodes_get_devices (graph->nodes);
+  g_autoptr (GPtrArray) calls = start_types (vm, devices);
+  gboolean cancelled = FALSE;
+
+  for (guint i = 0; i < devices->len; i++) {
+    QmpCall *call = g_ptr_array_index (calls, i);
+    g_autoptr (GError) failure = NULL;
+    g_autoptr (JsonNode) type = call != NULL ? qmp_call_finish (call, vm->context->cancellable, &failure) : NULL;
+    const char *word = type != NULL && JSON_NODE_HOLDS_VALUE (type) ? json_node_get_string (type) : NULL;
+
+    cancelled = cancelled || g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_ptr_array_add (graph->disks, disk_new (vm, g_ptr_array_index (devices, i), word));
+  }
+  return !cancelled || !g_cancellable_set_error_if_cancelled (vm->context->cancellable, error);
+}
+
+EngineGraph *
+engine_graph_read (EngineVm *vm, GError **error)
+{
+  g_autoptr (EngineGraph) graph = g_new0 (EngineGraph, 1);
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
+
+  graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) disk_free);
+  graph->nodes = qmp_nodes_finish (query, vm->context->cancellable, error);
+  if (graph->nodes == NULL || !read_disks (vm, graph, error))
+    return NULL;
+  return g_steal_pointer (&graph);
+}
+
+const EngineLayer *
+engine_graph_head (const EngineGraphDisk *disk)
+{
+  return g_ptr_array_index (disk->layers, 0);
+}
+
+const EngineGraphDisk *
+engine_graph_find (const EngineGraph *graph, const char *name)
+{
+  for (guint i = 0; i < graph->disks->len; i++) {
+    const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
+
+    if (g_str_equal (disk->name, name))
+      return disk;
+  }
+  return NULL;
+}

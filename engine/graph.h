@@ -1,0 +1,62 @@
+/*
+ * QEMU's live graph read as chains: which devices are disks, what each is
+ * called, and the images under it from the active one down to the lowest.
+ * Works by node, never by file name, so it holds at any depth.
+ */
+#pragma once
+
+#include "engine/vm.h"
+#include "qmp/nodes.h"
+
+/**
+ * EngineLayer: one image of a live chain
+ * @node: its format node; @file: (nullable): the node that holds its bytes. Borrowed from the graph.
+ * @path: absolute path, or QEMU's own words where it is no local file
+ * @local: a file or block device on this host
+ * @device, @inode: its identity, 0 where not @local
+ */
+typedef struct {
+  const QmpNode *node;
+  const QmpNode *file;
+  char *path;
+  gboolean local;
+  guint64 device;
+  guint64 inode;
+} EngineLayer;
+
+/**
+ * EngineGraphDisk: one device
+ * @name: as the contract names disks: qdev id, else BlockBackend name, else its part of the QOM path
+ * @backend: BlockBackend name, "" where it has none
+ * @device: (nullable): as query-block has it
+ * @skipped: (nullable): why it is no disk ("CD-ROM", "floppy", "flash", "SD card", "no medium")
+ * @filters: (element-type QmpNode): filter nodes between the device and the active image. Borrowed nodes.
+ * @layers: (element-type EngineLayer): the active image first
+ */
+typedef struct {
+  char *name;
+  char *backend;
+  char *device;
+  const char *skipped;
+  GPtrArray *filters;
+  GPtrArray *layers;
+} EngineGraphDisk;
+
+typedef struct {
+  QmpNodes *nodes;
+  GPtrArray *disks;
+} EngineGraph;
+
+/** Asks @vm's monitor. Raises QMP_ERROR's. Returns: (transfer full) */
+EngineGraph *engine_graph_read (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void engine_graph_free (EngineGraph *graph);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGraph, engine_graph_free)
+
+/** The active image of @disk. Borrowed. */
+const EngineLayer *engine_graph_head (const EngineGraphDisk *disk);
+
+/** Borrowed, or %NULL. */
+const EngineGraphDisk *engine_graph_find (const EngineGraph *graph, const char *name);
+
+/** The name that the contract gives to a device. @backend may be "". Returns: (transfer full) */
+char *engine_graph_disk_name (const char *device, const char *backend);

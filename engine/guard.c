@@ -1,0 +1,276 @@
+/*
+ * Freeze, switch, thaw. Believes no single answer of the agent: each step is
+ * checked by asking for the status, and what cannot be shown to have been
+ * frozen throughout is called crash-consistent.
+ */
+#include "engine/guard.h"
+
+#include "engine/error.h"
+#include "qmp/error.h"
+
+/* How long the agent may take to say "frozen" or "thawed" around the switch. */
+#define STATUS_US (G_USEC_PER_SEC)
+#define THAW_US (10 * G_USEC_PER_SEC)
+
+/* ---- before the freeze ---- */
+
+static void
+set_reason (EngineGuard *guard, const char *reason)
+{
+  guard->wanted = FALSE;
+  guard->consistency = CHAINS_CONSISTENCY_CRASH;
+  g_free (guard->reason);
+  guard->reason = g_strdup (reason);
+}
+
+/* There will be no freeze: an error under `require`, under `auto` a warning (@code nullable: not worth one). */
+static gboolean
+do_without (EngineGuard *guard, const char *code, const char *reason, gboolean silent, GError **error)
+{
+  const char *name = guard->vm->record->name;
+
+  set_reason (guard, reason);
+  if (guard->policy.quiesce == CHAINS_QUIESCE_REQUIRE) {
+    engine_error_set (error, silent ? ENGINE_ERROR_QUIESCE_TIMEOUT : ENGINE_ERROR_NOT_QUIESCED,
+                      "see `chainctl guest VM ping`; --quiesce auto goes on without",
+                      "VM '%s' cannot be quiesced: %s; nothing was changed", name, reason);
+    return FALSE;
+  }
+  if (code != NULL)
+    engine_context_warn (guard->vm->context, code, "VM '%s' is not quiesced: %s", name, reason);
+  return TRUE;
+}
+
+/* What a failed call to the agent means to a person. Returns: (transfer full) */
+static char *
+explain (const GError *failure, const char *doing)
+{
+  if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND))
+    return g_strdup_printf ("the agent does not allow %s (%s); allow it in the guest, in the [general] section of "
+                            "/etc/qemu/qemu-ga.conf: take it off the line 'block-rpcs=' (older: 'blacklist=')",
+                            doing, failure->message);
+  return g_strdup_printf ("%s: %s", doing, failure->message);
+}
+
+static gboolean
+is_silence (const GError *failure)
+{
+  return g_error_matches (failure, QMP_ERROR, QMP_ERROR_TIMEOUT) || g_error_matches (failure, QMP_ERROR, QMP_ERROR_BUSY);
+}
+
+static gboolean
+do_without_agent (EngineGuard *guard, const GError *failure, const char *doing, GError **error)
+{
+  g_autofree char *reason = explain (failure, doing);
+  gboolean silent = is_silence (failure);
+
+  return do_without (guard, silent ? "agent-silent" : "agent-failed", reason, silent, error);
+}
+
+/* The guest has to be thawed now, or somebody else is at work in it. */
+static gboolean
+check_thawed (EngineGuard *guard, GError **error)
+{
+  EngineVm *vm = guard->vm;
+  QmpQgaFreezeState state;
+  g_autoptr (GError) failure = NULL;
+
+  if (!qmp_qga_fsfreeze_status (vm->agent, engine_context_deadline (vm->context), vm->context->cancellable, &state,
+                                &failure))
+    return do_without_agent (guard, failure, "guest-fsfreeze-status", error);
+  if (state == QMP_QGA_THAWED)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_FROZEN_BY_OTHER,
+                    "wait for whoever froze it, or end it by hand with `chainctl guest VM thaw`",
+                    "VM '%s': its file systems are frozen, and not by us; left so", vm->record->name);
+  return FALSE;
+}
+
+static gboolean
+decide (EngineGuard *guard, GError **error)
+{
+  EngineVm *vm = guard->vm;
+
+  if (guard->policy.quiesce == CHAINS_QUIESCE_OFF) {
+    set_reason (guard, "quiescing is off");
+    return TRUE;
+  }
+  if (vm->state == ENGINE_VM_PAUSED)
+    return do_without (guard, "not-quiesced", "it is paused, so its agent cannot answer", FALSE, error);
+  if (vm->record->agent == NULL)
+    return do_without (guard, NULL, "no agent is registered", FALSE, error);
+  if (!engine_vm_finish_agent (vm))
+    return do_without_agent (guard, vm->agent_failure, "its agent does not answer", error);
+  guard->wanted = TRUE;
+  return check_thawed (guard, error);
+}
+
+EngineGuard *
+engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error)
+{
+  g_autoptr (EngineGuard) guard = g_new0 (EngineGuard, 1);
+
+  guard->vm = vm;
+  guard->policy = *policy;
+  guard->frozen_us = -1;
+  if (!decide (guard, error))
+    return NULL;
+  if (guard->wanted && !vm->context->dry_run) {
+    guard->watchdog = engine_watchdog_start (vm, error);
+    if (guard->watchdog == NULL)
+      return NULL;
+  }
+  return g_steal_pointer (&guard);
+}
+
+void
+engine_guard_free (EngineGuard *guard)
+{
+  if (guard == NULL)
+    return;
+  g_clear_pointer (&guard->watchdog, engine_watchdog_stop);
+  g_free (guard->reason);
+  g_free (guard);
+}
+
+/* ---- after the freeze, whatever it did ---- */
+
+/* Thaws until the agent says that it is thawed. @count is what the first thaw that worked had to thaw. */
+static gboolean
+thaw (EngineGuard *guard, gint64 *count)
+{
+  QmpQga *agent = guard->vm->agent;
+  gint64 until_us = g_get_monotonic_time () + THAW_US;
+  gboolean thawed_once = FALSE;
+
+  while (g_get_monotonic_time () < until_us) {
+    g_autoptr (GError) failure = NULL;
+    QmpQgaFreezeState state;
+    gint64 now = 0;
+
+    /* No cancellable: Ctrl-C must not keep us from thawing. */
+    if (qmp_qga_fsfreeze_thaw (agent, until_us, NULL, &now, &failure) && !thawed_once) {
+      *count = now;
+      thawed_once = TRUE;
+    }
+    if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED))
+      return FALSE;
+    g_clear_error (&failure);
+    if (qmp_qga_fsfreeze_status (agent, until_us, NULL, &state, &failure) && state == QMP_QGA_THAWED)
+      return TRUE;
+    if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED))
+      return FALSE;
+  }
+  return FALSE;
+}
+
+/* Thaws; where that cannot be shown, the watchdog stays armed and goes on when we are gone. */
+static gboolean
+bring_back (EngineGuard *guard, gint64 *count)
+{
+  *count = 0;
+  guard->still_frozen = !thaw (guard, count);
+  if (guard->still_frozen)
+    return FALSE;
+  return engine_watchdog_disarm (guard->watchdog);
+}
+
+/* ---- the freeze ---- */
+
+static gboolean
+freeze (EngineGuard *guard, gint64 *frozen_at_us, GError **error)
+{
+  EngineVm *vm = guard->vm;
+  gint64 deadline_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us;
+  QmpQgaFreezeState state;
+  gint64 count = 0;
+
+  if (!qmp_qga_fsfreeze_freeze (vm->agent, deadline_us, vm->context->cancellable, &count, error))
+    return FALSE;
+  *frozen_at_us = g_get_monotonic_time ();
+  if (!engine_watchdog_arm (guard->watchdog, *frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US, FALSE, error) ||
+      !qmp_qga_fsfreeze_status (vm->agent, *frozen_at_us + STATUS_US, vm->context->cancellable, &state, error))
+    return FALSE;
+  if (state == QMP_QGA_FROZEN && count > 0)
+    return TRUE;
+  g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "%s",
+               state == QMP_QGA_FROZEN ? "the agent found no file system to freeze"
+                                       : "the agent said that it froze, and then that it had not");
+  return FALSE;
+}
+
+/* The body without a freeze, or not at all. */
+static gboolean
+run_unfrozen (EngineGuard *guard, EngineGuardBody body, gpointer data, GError **error)
+{
+  return body (data, engine_context_deadline (guard->vm->context), error);
+}
+
+static gboolean
+freeze_failed (EngineGuard *guard, const GError *failure, GError **error)
+{
+  gint64 count;
+
+  /* A freeze that failed or was not answered may have frozen all the same. */
+  bring_back (guard, &count);
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    g_propagate_error (error, g_error_copy (failure));
+    return FALSE;
+  }
+  return do_without_agent (guard, failure, "guest-fsfreeze-freeze", error);
+}
+
+static gboolean
+run_frozen (EngineGuard *guard, EngineGuardBody body, gpointer data, gint64 frozen_at_us, GError **error)
+{
+  gint64 deadline_us = frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US - STATUS_US;
+  gboolean switched = body (data, deadline_us, error);
+  gboolean in_time = g_get_monotonic_time () < frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US;
+  gint64 thawed_count = 0;
+  gboolean undisturbed = bring_back (guard, &thawed_count);
+
+  guard->frozen_us = g_get_monotonic_time () - frozen_at_us;
+  guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
+  if (guard->still_frozen)
+    engine_context_warn (guard->vm->context, "still-frozen",
+                         "VM '%s': its agent does not say that it is thawed; run `chainctl guest %s thaw`",
+                         guard->vm->record->name, guard->vm->record->name);
+  else if (!undisturbed || !in_time)
+    set_reason (guard, "the guest had to be thawed before the switch was known to be done");
+  else if (thawed_count == 0)
+    set_reason (guard, "the guest had thawed by itself before it was told to");
+  return switched;
+}
+
+gboolean
+engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  gint64 frozen_at_us = 0;
+  gint64 armed_until_us;
+
+  if (!guard->wanted)
+    return run_unfrozen (guard, body, data, error);
+  armed_until_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us + ENGINE_GUARD_MAX_FROZEN_US;
+  if (!engine_watchdog_arm (guard->watchdog, armed_until_us, FALSE, error))
+    return FALSE;
+  if (freeze (guard, &frozen_at_us, &failure))
+    return run_frozen (guard, body, data, frozen_at_us, error);
+  if (!freeze_failed (guard, failure, error))
+    return FALSE;
+  return run_unfrozen (guard, body, data, error);
+}
+
+void
+engine_guard_plan_freeze (EngineGuard *guard)
+{
+  if (guard->wanted)
+    engine_context_plan (guard->vm->context, "agent", "guest-fsfreeze-freeze", NULL);
+}
+
+void
+engine_guard_plan_thaw (EngineGuard *guard)
+{
+  if (guard->wanted)
+    engine_context_plan (guard->vm->context, "agent", "guest-fsfreeze-thaw", NULL);
+}

@@ -1,0 +1,70 @@
+/*
+ * The guard around the one moment that matters: freezes the guest, lets the
+ * body switch what the guest writes to, thaws it again whatever happens.
+ *
+ *   status thawed -> freeze -> status frozen -> body -> thaw -> status thawed
+ *
+ * A watchdog process stands by from before the freeze until after the thaw.
+ */
+#pragma once
+
+#include "chains/model.h"
+#include "engine/watchdog.h"
+
+/** From frozen to thaw is never more than this. */
+#define ENGINE_GUARD_MAX_FROZEN_US (5 * G_USEC_PER_SEC)
+
+/**
+ * EngineGuardPolicy:
+ * @freeze_timeout_us: how long the agent may take to freeze
+ */
+typedef struct {
+  ChainsQuiesce quiesce;
+  gint64 freeze_timeout_us;
+} EngineGuardPolicy;
+
+/**
+ * EngineGuard:
+ * @consistency, @reason: what the moment was worth, and (nullable) why it was not worth more
+ * @frozen_us: from the agent's freeze reply to its thaw reply, -1 where there was no freeze
+ * @still_frozen: the guest could not be shown to be thawed; the watchdog goes on trying
+ */
+typedef struct {
+  EngineVm *vm;
+  EngineGuardPolicy policy;
+  EngineWatchdog *watchdog;
+  gboolean wanted;
+  ChainsConsistency consistency;
+  char *reason;
+  gint64 frozen_us;
+  gboolean still_frozen;
+} EngineGuard;
+
+/** The switch. Must not wait past @deadline_us for anything. */
+typedef gboolean (*EngineGuardBody) (gpointer data, gint64 deadline_us, GError **error);
+
+/**
+ * engine_guard_new:
+ * Decides, outside the freeze, whether there will be one: asks the agent, starts the watchdog.
+ * Under `require` raises %ENGINE_ERROR_NOT_QUIESCED or %ENGINE_ERROR_QUIESCE_TIMEOUT where there cannot be; under
+ * `auto` that is a warning. A guest that someone else froze raises %ENGINE_ERROR_FROZEN_BY_OTHER.
+ * @vm's agent session must have been started. Returns: (transfer full)
+ */
+EngineGuard *engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_guard_run:
+ * Runs @body once, frozen if that was decided. Under `require` a freeze that fails raises what
+ * engine_guard_new() raises, and @body is not run; under `auto` it is run without.
+ * Returns: what @body returned. @guard's members tell the rest in either case.
+ */
+gboolean engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** In a dry run: what engine_guard_run() would say to the agent, before and after what the caller plans. */
+void engine_guard_plan_freeze (EngineGuard *guard);
+void engine_guard_plan_thaw (EngineGuard *guard);
+
+void engine_guard_free (EngineGuard *guard);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGuard, engine_guard_free)

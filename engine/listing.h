@@ -1,0 +1,31 @@
+/*
+ * The verbs that only read what is remembered: `list`, `show`, `tree`, `log`.
+ */
+#pragma once
+
+#include "chains/journal.h"
+#include "chains/store.h"
+#include "engine/tree.h"
+
+/**
+ * EngineListed: a snapshot in a list
+ * @size: bytes allocated in its images now
+ */
+typedef struct {
+  ChainsSnapshot *snapshot;
+  gint64 size;
+} EngineListed;
+
+/** Returns: (transfer full) (element-type EngineListed) oldest first */
+GPtrArray *engine_listing_read (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** @reference: name, `latest`, or a unique prefix of the id. Returns: (transfer full) */
+ChainsSnapshot *engine_listing_find (EngineContext *context, const char *vm, const char *reference, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** Returns: (transfer full) (element-type EngineTree) in guest order */
+GPtrArray *engine_listing_trees (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Returns: (transfer full) (element-type ChainsOp) oldest first */
+GPtrArray *engine_listing_operations (EngineContext *context, const char *vm, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;

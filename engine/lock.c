@@ -1,0 +1,220 @@
+/*
+ * The lock of a VM. Promises that no two live processes hold one VM, and that
+ * a dead one holds none. Who else has QEMU's monitor is qmp/client's to say.
+ */
+#include "engine/lock.h"
+
+#include "engine/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RETRY_MS 20
+#define ORPHAN_WAIT_US (60 * G_USEC_PER_SEC)
+
+struct _EngineLock {
+  char *path;
+  int fd;
+};
+
+/* The holder as the file tells it: "PID VERB SINCE". */
+typedef struct {
+  gint64 pid;
+  char *verb;
+  char *since;
+} Holder;
+
+static void
+holder_clear (Holder *holder)
+{
+  g_free (holder->verb);
+  g_free (holder->since);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Holder, holder_clear)
+
+static void
+read_holder (const char *path, Holder *holder)
+{
+  g_autofree char *text = NULL;
+  g_auto (GStrv) words = NULL;
+
+  if (!g_file_get_contents (path, &text, NULL, NULL))
+    return;
+  words = g_strsplit (g_strchomp (text), " ", 3);
+  if (g_strv_length (words) != 3)
+    return;
+  holder->pid = g_ascii_strtoll (words[0], NULL, 10);
+  holder->verb = g_strdup (words[1]);
+  holder->since = g_strdup (words[2]);
+}
+
+static void
+write_holder (int fd, const char *verb)
+{
+  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
+  g_autofree char *since = g_date_time_format_iso8601 (now);
+  g_autofree char *text = g_strdup_printf ("%ld %s %s\n", (long) getpid (), verb, since);
+
+  /* What stands here is for a message only; the lock itself is the kernel's. */
+  if (ftruncate (fd, 0) != 0 || pwrite (fd, text, strlen (text), 0) < 0)
+    g_debug ("holder not written: %s", g_strerror (errno));
+}
+
+/* %TRUE where @fd is still the file at @path: a retired lock's file is gone. */
+static gboolean
+still_there (int fd, const char *path)
+{
+  struct stat held, named;
+
+  return fstat (fd, &held) == 0 && stat (path, &named) == 0 && held.st_ino == named.st_ino &&
+         held.st_dev == named.st_dev;
+}
+
+/* -1 with errno EWOULDBLOCK where somebody holds it. */
+static int
+try_lock (const char *path, gboolean dry_run)
+{
+  for (;;) {
+    int fd = open (path, dry_run ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int saved;
+
+    if (fd < 0)
+      return -1;
+    if (flock (fd, LOCK_EX | LOCK_NB) == 0 && still_there (fd, path))
+      return fd;
+    saved = errno;
+    close (fd);
+    if (saved == EWOULDBLOCK) {
+      errno = saved;
+      return -1;
+    }
+  }
+}
+
+static gboolean
+wake (gpointer data)
+{
+  *(gboolean *) data = TRUE;
+  return G_SOURCE_REMOVE;
+}
+
+/* Lets the sessions that are open go on living while we wait for the kernel to free the lock. */
+static void
+pause_briefly (void)
+{
+  gboolean woken = FALSE;
+  g_autoptr (GSource) source = g_timeout_source_new (RETRY_MS);
+
+  g_source_set_callback (source, wake, &woken, NULL);
+  g_source_attach (source, g_main_context_get_thread_default ());
+  while (!woken)
+    g_main_context_iteration (g_main_context_get_thread_default (), TRUE);
+}
+
+static gboolean
+may_wait (const EngineContext *context, const Holder *holder, gint64 since_us)
+{
+  gint64 waited_us = g_get_monotonic_time () - since_us;
+  gboolean orphan = holder->pid > 0 && kill ((pid_t) holder->pid, 0) != 0 && errno == ESRCH;
+
+  if (context->lock_wait_us < 0 || waited_us < context->lock_wait_us)
+    return TRUE;
+  return orphan && waited_us < ORPHAN_WAIT_US;
+}
+
+static void
+set_held (const char *vm, const Holder *holder, GError **error)
+{
+  if (holder->verb == NULL)
+    engine_error_set (error, ENGINE_ERROR_HELD, "wait for it with --wait", "another operation holds VM '%s'", vm);
+  else
+    engine_error_set (error, ENGINE_ERROR_HELD, "wait for it with --wait",
+                      "VM '%s' is held by '%s' of process %" G_GINT64_FORMAT ", since %s", vm, holder->verb,
+                      holder->pid, holder->since);
+}
+
+static gboolean
+make_folder (const char *folder, GError **error)
+{
+  if (g_mkdir_with_parents (folder, 0700) == 0)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_FAILED, "name another folder with --state", "cannot make '%s': %s", folder,
+                    g_strerror (errno));
+  return FALSE;
+}
+
+static EngineLock *
+lock_new (const char *path, int fd)
+{
+  EngineLock *lock = g_new0 (EngineLock, 1);
+
+  lock->path = g_strdup (path);
+  lock->fd = fd;
+  return lock;
+}
+
+EngineLock *
+engine_lock_take (EngineContext *context, const char *vm, const char *verb, GError **error)
+{
+  g_autofree char *folder = g_build_filename (context->state, "locks", NULL);
+  g_autofree char *file = g_strconcat (vm, ".lock", NULL);
+  g_autofree char *path = g_build_filename (folder, file, NULL);
+  gint64 since_us = g_get_monotonic_time ();
+
+  if (!context->dry_run && !make_folder (folder, error))
+    return NULL;
+  for (;;) {
+    g_auto (Holder) holder = { 0 };
+    int fd = try_lock (path, context->dry_run);
+
+    if (fd >= 0) {
+      if (!context->dry_run)
+        write_holder (fd, verb);
+      return lock_new (path, fd);
+    }
+    if (context->dry_run && errno == ENOENT)
+      return lock_new (path, -1);
+    if (errno != EWOULDBLOCK) {
+      engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot open the lock '%s': %s", path, g_strerror (errno));
+      return NULL;
+    }
+    read_holder (path, &holder);
+    if (!may_wait (context, &holder, since_us)) {
+      set_held (vm, &holder, error);
+      return NULL;
+    }
+    if (g_cancellable_set_error_if_cancelled (context->cancellable, error))
+      return NULL;
+    pause_briefly ();
+  }
+}
+
+void
+engine_lock_release (EngineLock *lock)
+{
+  if (lock == NULL)
+    return;
+  if (lock->fd >= 0)
+    close (lock->fd);
+  g_free (lock->path);
+  g_free (lock);
+}
+
+void
+engine_lock_retire (EngineLock *lock)
+{
+  g_unlink (lock->path);
+  engine_lock_release (lock);
+}
+
+int
+engine_lock_get_fd (const EngineLock *lock)
+{
+  return lock->fd;
+}

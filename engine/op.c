@@ -1,0 +1,102 @@
+/*
+ * Names operations and writes their journal rows. What the steps do is the
+ * verbs' affair; what a dead operation left behind is recover's.
+ */
+#include "engine/op.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define PREFIX_DIGITS 16
+
+EngineOp *
+engine_op_new (EngineVm *vm)
+{
+  EngineOp *op = g_new0 (EngineOp, 1);
+  g_auto (GStrv) groups = NULL;
+  g_autofree char *digits = NULL;
+
+  op->vm = vm;
+  op->id = g_uuid_string_random ();
+  groups = g_strsplit (op->id, "-", -1);
+  digits = g_strjoinv ("", groups);
+  op->prefix = g_strdup_printf (ENGINE_OP_PREFIX "%.*s-", PREFIX_DIGITS, digits);
+  return op;
+}
+
+void
+engine_op_free (EngineOp *op)
+{
+  if (op == NULL)
+    return;
+  g_free (op->id);
+  g_free (op->prefix);
+  g_free (op);
+}
+
+char *
+engine_op_name (const EngineOp *op, guint index, const char *suffix)
+{
+  return g_strdup_printf ("%s%u%s", op->prefix, index, suffix);
+}
+
+gboolean
+engine_op_is_ours (const char *name)
+{
+  const char *digits = name + strlen (ENGINE_OP_PREFIX);
+
+  return g_str_has_prefix (name, ENGINE_OP_PREFIX) && strspn (digits, "0123456789abcdef") == PREFIX_DIGITS &&
+         digits[PREFIX_DIGITS] == '-';
+}
+
+static char *
+boot_id (void)
+{
+  char *text = NULL;
+
+  if (!g_file_get_contents ("/proc/sys/kernel/random/boot_id", &text, NULL, NULL))
+    return NULL;
+  return g_strchomp (text);
+}
+
+static char *
+to_text (JsonObject *object)
+{
+  g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), object);
+
+  return json_to_string (node, FALSE);
+}
+
+gboolean
+engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error)
+{
+  g_autoptr (ChainsOp) row = chains_op_new ();
+
+  row->id = g_strdup (op->id);
+  row->vm = op->vm->record->id;
+  row->vm_name = g_strdup (op->vm->record->name);
+  row->verb = g_strdup (verb);
+  row->by = g_strdup (g_get_user_name ());
+  row->pid = getpid ();
+  row->boot = boot_id ();
+  row->started_us = g_get_real_time ();
+  row->state = CHAINS_OP_OPEN;
+  row->intent = to_text (intent);
+  op->open = chains_journal_begin (op->vm->context->db, row, error);
+  return op->open;
+}
+
+gboolean
+engine_op_step (EngineOp *op, const char *step, GError **error)
+{
+  return chains_journal_begin_step (op->vm->context->db, op->id, step, NULL, error);
+}
+
+gboolean
+engine_op_end (EngineOp *op, ChainsOpState state, const char *why, GError **error)
+{
+  if (!chains_journal_end (op->vm->context->db, op->id, state, why, error))
+    return FALSE;
+  op->open = FALSE;
+  return TRUE;
+}

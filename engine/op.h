@@ -1,0 +1,51 @@
+/*
+ * An operation: one run of a verb on a VM, journalled from intent to outcome.
+ * Its id is in every node name, job id and file that the verb makes, so that
+ * whoever comes after a crash knows whose they are.
+ */
+#pragma once
+
+#include "chains/journal.h"
+#include "engine/vm.h"
+
+/** What node names and job ids of ours begin with: "cc-" and 16 hex digits of the operation. */
+#define ENGINE_OP_PREFIX "cc-"
+
+/**
+ * EngineOp:
+ * @vm: borrowed; holds the VM's lock
+ * @id: lower-case UUID
+ * @prefix: of its node names and job ids, such as "cc-0123456789abcdef-" (20 bytes, of QEMU's 31)
+ * @open: the journal has it and it has not ended
+ */
+typedef struct {
+  EngineVm *vm;
+  char *id;
+  char *prefix;
+  gboolean open;
+} EngineOp;
+
+/** An operation that is only named yet. Returns: (transfer full) */
+EngineOp *engine_op_new (EngineVm *vm);
+void engine_op_free (EngineOp *op);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOp, engine_op_free)
+
+/** A name of this operation: its prefix, @index, @suffix. Returns: (transfer full) */
+char *engine_op_name (const EngineOp *op, guint index, const char *suffix);
+
+/** Whether a node name or job id is of the form that operations give. */
+gboolean engine_op_is_ours (const char *name);
+
+/** Commits the row, with @intent: all that @verb is about to use. No side effect may come before it. */
+gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** Commits that @step is about to run. */
+gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_op_end:
+ * Commits the outcome. Inside a transaction of the caller it becomes true with that one's commit.
+ * @why: (nullable): the error that undid or failed it
+ */
+gboolean engine_op_end (EngineOp *op, ChainsOpState state, const char *why, GError **error) G_GNUC_WARN_UNUSED_RESULT;

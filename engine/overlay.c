@@ -1,0 +1,495 @@
+/*
+ * Makes overlays ready to be switched to. Everything here happens while the
+ * guest runs; nothing here changes what the guest writes to.
+ */
+#include "engine/overlay.h"
+
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "qmp/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
+#define MAX_BACKING_NAME 1023
+#define MAX_NAME_TRIES 1000
+
+static char *
+stem_of (const char *path)
+{
+  char *name = g_path_get_basename (path);
+  char *dot = strrchr (name, '.');
+
+  if (dot != NULL && dot != name)
+    *dot = '\0';
+  return name;
+}
+
+/* The first of NAME.qcow2, NAME-2.qcow2 … that is not there. What comes in between is met by O_EXCL. */
+static char *
+free_path (const char *directory, const char *base_path, const char *snapshot)
+{
+  g_autofree char *stem = stem_of (base_path);
+
+  for (int i = 1; i < MAX_NAME_TRIES; i++) {
+    g_autofree char *name =
+        i == 1 ? g_strdup_printf ("%s.%s.qcow2", stem, snapshot) : g_strdup_printf ("%s.%s-%d.qcow2", stem, snapshot, i);
+    g_autofree char *path = g_build_filename (directory, name, NULL);
+    struct stat st;
+
+    if (lstat (path, &st) != 0)
+      return g_steal_pointer (&path);
+  }
+  return NULL;
+}
+
+static gboolean
+check_paths (const EngineOverlay *overlay, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+
+  if (strlen (head->path) > MAX_BACKING_NAME) {
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "move the image to a shorter path",
+                      "disk '%s': the path of '%s' is longer than the %d bytes that a qcow2 header can hold",
+                      overlay->disk->name, head->path, MAX_BACKING_NAME);
+    return FALSE;
+  }
+  if (!g_utf8_validate (overlay->path, -1, NULL) || !g_utf8_validate (head->path, -1, NULL)) {
+    g_autofree char *shown = g_filename_display_name (overlay->path);
+
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "use a folder whose name is UTF-8",
+                      "disk '%s': '%s' is not UTF-8, and QMP carries no other names", overlay->disk->name, shown);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+choose_path (EngineOverlay *overlay, const char *directory, const char *base_path, const char *snapshot,
+             const char *reuse, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+  g_autofree char *beside = g_path_get_dirname (head->path);
+
+  if (reuse != NULL)
+    overlay->path = g_canonicalize_filename (reuse, NULL);
+  else
+    overlay->path = free_path (directory != NULL ? directory : beside, base_path, snapshot);
+  if (overlay->path != NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name or --dir",
+                    "disk '%s': every file name for snapshot '%s' is taken", overlay->disk->name, snapshot);
+  return FALSE;
+}
+
+/* The user's own file has to be what we would have made: then it can be switched to, and read for what it is. */
+static gboolean
+check_reused (const EngineOverlay *overlay, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (overlay->path, error);
+  const char *wrong = NULL;
+
+  if (header == NULL)
+    return FALSE;
+  if (header->virtual_size != head->node->virtual_size)
+    wrong = "its size is not the disk's";
+  else if (g_strcmp0 (header->backing, head->path) != 0)
+    wrong = "its backing file name is not the active image's absolute path";
+  else if (g_strcmp0 (header->backing_format, head->node->driver) != 0)
+    wrong = "its backing format is not the active image's";
+  else if (!header->empty)
+    wrong = "it holds data";
+  else if (header->encrypted != head->node->encrypted)
+    wrong = "it and the active image are not both encrypted";
+  else if (engine_imagefile_is_locked (overlay->path))
+    wrong = "it is in use";
+  if (wrong == NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "make it with `qemu-img create -f qcow2 -b ACTIVE -F FORMAT PATH`",
+                    "disk '%s': '%s' cannot be the overlay: %s", overlay->disk->name, overlay->path, wrong);
+  return FALSE;
+}
+
+EngineOverlay *
+engine_overlay_plan (EngineOp *op, const EngineGraphDisk *disk, ChainsDisk *record, EngineNodeOptions *options,
+                     const char *directory, const char *base_path, const char *snapshot, const char *reuse,
+                     guint index, GError **error)
+{
+  g_autoptr (EngineOverlay) overlay = g_new0 (EngineOverlay, 1);
+
+  overlay->disk = disk;
+  overlay->record = record;
+  overlay->options = options;
+  overlay->fd = -1;
+  overlay->reused = reuse != NULL;
+  overlay->node = engine_op_name (op, index, "");
+  overlay->file_node = engine_op_name (op, index, "f");
+  overlay->job = engine_op_name (op, index, "c");
+  if (!choose_path (overlay, directory, base_path, snapshot, reuse, error) || !check_paths (overlay, error))
+    return NULL;
+  if (overlay->reused && !check_reused (overlay, error))
+    return NULL;
+  return g_steal_pointer (&overlay);
+}
+
+static void
+close_file (EngineOverlay *overlay)
+{
+  if (overlay->fd >= 0)
+    close (overlay->fd);
+  overlay->fd = -1;
+}
+
+void
+engine_overlay_free (EngineOverlay *overlay)
+{
+  if (overlay == NULL)
+    return;
+  close_file (overlay);
+  g_free (overlay->path);
+  g_free (overlay->node);
+  g_free (overlay->file_node);
+  g_free (overlay->job);
+  engine_nodeoptions_free (overlay->options);
+  g_free (overlay);
+}
+
+JsonObject *
+engine_overlay_to_json (const EngineOverlay *overlay)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "disk", overlay->disk->name);
+  json_object_set_string_member (object, "path", overlay->path);
+  json_object_set_boolean_member (object, "reused", overlay->reused);
+  json_object_set_string_member (object, "node", overlay->node);
+  json_object_set_string_member (object, "file-node", overlay->file_node);
+  json_object_set_string_member (object, "job", overlay->job);
+  json_object_set_string_member (object, "backing", head->path);
+  json_object_set_string_member (object, "backing-format", head->node->driver);
+  json_object_set_string_member (object, "backing-node", head->node->name);
+  json_object_set_int_member (object, "virtual-size", head->node->virtual_size);
+  return object;
+}
+
+static JsonObject *
+cache_json (gboolean direct, gboolean no_flush)
+{
+  JsonObject *cache = json_object_new ();
+
+  json_object_set_boolean_member (cache, "direct", direct);
+  json_object_set_boolean_member (cache, "no-flush", no_flush);
+  return cache;
+}
+
+/* BlockdevOptionsFile */
+static JsonObject *
+file_node_json (const EngineOverlay *overlay)
+{
+  const EngineNodeOptions *options = overlay->options;
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "driver", "file");
+  json_object_set_string_member (object, "node-name", overlay->file_node);
+  json_object_set_string_member (object, "filename", overlay->path);
+  json_object_set_string_member (object, "aio", options->aio);
+  json_object_set_string_member (object, "discard", options->file_discard);
+  json_object_set_object_member (object, "cache", cache_json (options->file_direct, options->file_no_flush));
+  return object;
+}
+
+/* BlockdevCreateOptionsQcow2 */
+static JsonObject *
+create_json (const EngineOverlay *overlay)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "driver", "qcow2");
+  json_object_set_string_member (object, "file", overlay->file_node);
+  json_object_set_int_member (object, "size", head->node->virtual_size);
+  json_object_set_string_member (object, "backing-file", head->path);
+  json_object_set_string_member (object, "backing-fmt", head->node->driver);
+  return object;
+}
+
+/* BlockdevOptionsQcow2; without a backing node: the switch gives it the live one. */
+static JsonObject *
+node_json (const EngineOverlay *overlay)
+{
+  const EngineNodeOptions *options = overlay->options;
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "driver", "qcow2");
+  json_object_set_string_member (object, "node-name", overlay->node);
+  json_object_set_string_member (object, "file", overlay->file_node);
+  json_object_set_null_member (object, "backing");
+  json_object_set_string_member (object, "discard", options->discard);
+  json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
+  json_object_set_object_member (object, "cache", cache_json (options->direct, options->no_flush));
+  return object;
+}
+
+/* Owner and mode are the active image's, so that who may read the disk stays the same. */
+static gboolean
+make_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+  EngineImagefile active, made;
+
+  if (!engine_imagefile_stat (head->path, &active, error))
+    return FALSE;
+  overlay->fd = open (overlay->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (overlay->fd < 0) {
+    engine_error_set (error, errno == EEXIST ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED, NULL,
+                      "disk '%s': cannot make the overlay '%s': %s", overlay->disk->name, overlay->path,
+                      g_strerror (errno));
+    return FALSE;
+  }
+  overlay->made = TRUE;
+  if (!engine_imagefile_stat (overlay->path, &made, error))
+    return FALSE;
+  overlay->device = made.device;
+  overlay->inode = made.inode;
+  if (!active.regular)
+    return TRUE;
+  if ((active.uid != made.uid || active.gid != made.gid) && fchown (overlay->fd, active.uid, active.gid) != 0)
+    engine_context_warn (vm->context, "owner-differs", "disk '%s': '%s' could not be given the owner of '%s': %s",
+                         overlay->disk->name, overlay->path, head->path, g_strerror (errno));
+  if (fchmod (overlay->fd, active.mode) != 0)
+    engine_context_warn (vm->context, "mode-differs", "disk '%s': '%s' could not be given the mode of '%s': %s",
+                         overlay->disk->name, overlay->path, head->path, g_strerror (errno));
+  return TRUE;
+}
+
+static gboolean
+sync_folder (const char *path, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  int fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  gboolean synced = fd >= 0 && fsync (fd) == 0;
+
+  if (!synced)
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync the folder '%s': %s", folder, g_strerror (errno));
+  if (fd >= 0)
+    close (fd);
+  return synced;
+}
+
+static gboolean
+sync_file (EngineOverlay *overlay, GError **error)
+{
+  if (fsync (overlay->fd) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync '%s': %s", overlay->path, g_strerror (errno));
+    return FALSE;
+  }
+  close_file (overlay);
+  return sync_folder (overlay->path, error);
+}
+
+typedef JsonObject *(*Describe) (const EngineOverlay *overlay);
+typedef gboolean *(*Flag) (EngineOverlay *overlay);
+
+static gboolean *
+file_open_flag (EngineOverlay *overlay)
+{
+  return &overlay->file_open;
+}
+
+static gboolean *
+open_flag (EngineOverlay *overlay)
+{
+  return &overlay->open;
+}
+
+/* Keeps the first failure of several, with the disk and the file it is about. */
+static void
+keep_first (GError **first, GError *failure, const EngineOverlay *overlay, const char *doing)
+{
+  if (failure == NULL)
+    return;
+  if (*first == NULL)
+    g_propagate_prefixed_error (first, failure, "disk '%s': %s '%s': ", overlay->disk->name, doing, overlay->path);
+  else
+    g_error_free (failure);
+}
+
+/* blockdev-add for all at once; every call is finished, so that each overlay's @flag says what is true. */
+static gboolean
+add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, Flag flag, GError **error)
+{
+  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  GError *first = NULL;
+
+  for (guint i = 0; i < overlays->len; i++) {
+    g_autoptr (JsonObject) options = describe (g_ptr_array_index (overlays, i));
+    gint64 deadline_us = engine_context_deadline (vm->context);
+
+    g_ptr_array_add (calls, qmp_commands_start_blockdev_add (vm->monitor, deadline_us, options));
+  }
+  for (guint i = 0; i < overlays->len; i++) {
+    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    GError *failure = NULL;
+    g_autoptr (JsonNode) reply =
+        qmp_call_finish (g_ptr_array_index (calls, i), vm->context->cancellable, &failure);
+
+    /* Without QEMU's no it may be there: an answer that we did not wait for can still be a yes. */
+    *flag (overlay) = reply != NULL || failure->domain != QMP_ERROR || failure->code == QMP_ERROR_TIMEOUT;
+    keep_first (&first, failure, overlay, "opening");
+  }
+  if (first != NULL)
+    g_propagate_error (error, first);
+  return first == NULL;
+}
+
+/* blockdev-create in all files at once. */
+static gboolean
+write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  g_autoptr (GPtrArray) jobs = g_ptr_array_new ();
+  GError *first = NULL;
+
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    g_autoptr (JsonObject) options = create_json (overlay);
+    gint64 deadline_us = engine_context_deadline (vm->context);
+
+    g_ptr_array_add (calls, overlay->reused ? NULL
+                                            : qmp_commands_start_blockdev_create (vm->monitor, deadline_us,
+                                                                                  overlay->job, options));
+  }
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    QmpCall *call = g_ptr_array_index (calls, i);
+    GError *failure = NULL;
+    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, vm->context->cancellable, &failure) : NULL;
+
+    if (reply != NULL)
+      g_ptr_array_add (jobs, overlay->job);
+    keep_first (&first, failure, overlay, "writing the header of");
+  }
+  g_ptr_array_add (jobs, NULL);
+  if (!qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *) jobs->pdata,
+                                 first == NULL ? &first : NULL))
+    g_debug ("not all headers were written");
+  if (first != NULL)
+    g_propagate_error (error, first);
+  return first == NULL;
+}
+
+gboolean
+engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  for (guint i = 0; i < overlays->len; i++) {
+    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+
+    if (!overlay->reused && !make_file (vm, overlay, error))
+      return FALSE;
+  }
+  if (!add_nodes (vm, overlays, file_node_json, file_open_flag, error) || !write_headers (vm, overlays, error))
+    return FALSE;
+  for (guint i = 0; i < overlays->len; i++) {
+    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+
+    if (!overlay->reused && !sync_file (overlay, error))
+      return FALSE;
+  }
+  return add_nodes (vm, overlays, node_json, open_flag, error);
+}
+
+void
+engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays)
+{
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    g_autoptr (JsonObject) file = json_object_new ();
+    g_autoptr (JsonObject) file_node = file_node_json (overlay);
+    g_autoptr (JsonObject) job = json_object_new ();
+    g_autoptr (JsonObject) node = node_json (overlay);
+
+    json_object_set_string_member (file, "path", overlay->path);
+    json_object_set_string_member (job, "job-id", overlay->job);
+    json_object_set_object_member (job, "options", create_json (overlay));
+    if (!overlay->reused)
+      engine_context_plan (vm->context, "file", "create", file);
+    engine_context_plan (vm->context, "qemu", "blockdev-add", file_node);
+    if (!overlay->reused)
+      engine_context_plan (vm->context, "qemu", "blockdev-create", job);
+    engine_context_plan (vm->context, "qemu", "blockdev-add", node);
+  }
+}
+
+static void
+close_node (EngineVm *vm, const char *node, gboolean *is_open)
+{
+  /* What is taken back is taken back after Ctrl-C too: no cancellable here. */
+  QmpWait wait = { engine_context_deadline (vm->context), NULL };
+  g_autoptr (GError) failure = NULL;
+
+  if (!*is_open || vm->monitor == NULL)
+    return;
+  *is_open = FALSE;
+  if (!qmp_commands_blockdev_del (vm->monitor, wait, node, &failure))
+    g_debug ("blockdev-del %s: %s", node, failure->message);
+}
+
+static void
+remove_file (EngineVm *vm, EngineOverlay *overlay)
+{
+  EngineImagefile now;
+
+  close_file (overlay);
+  if (!overlay->made)
+    return;
+  overlay->made = FALSE;
+  if (!engine_imagefile_stat (overlay->path, &now, NULL) || now.device != overlay->device ||
+      now.inode != overlay->inode)
+    return;
+  if (g_unlink (overlay->path) != 0)
+    engine_context_warn (vm->context, "left-over", "'%s' could not be removed: %s", overlay->path, g_strerror (errno));
+}
+
+void
+engine_overlay_discard (EngineVm *vm, const GPtrArray *overlays)
+{
+  for (guint i = overlays->len; i > 0; i--) {
+    EngineOverlay *overlay = g_ptr_array_index (overlays, i - 1);
+
+    close_node (vm, overlay->node, &overlay->open);
+    close_node (vm, overlay->file_node, &overlay->file_open);
+    remove_file (vm, overlay);
+  }
+}
+
+gboolean
+engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
+  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->context->cancellable, error);
+
+  if (nodes == NULL)
+    return FALSE;
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    const QmpNode *head = qmp_nodes_find (nodes, engine_graph_head (overlay->disk)->node->name);
+    const QmpNode *node = qmp_nodes_find (nodes, overlay->node);
+
+    if (head == NULL || node == NULL) {
+      engine_error_set (error, ENGINE_ERROR_DRIFT, "run the command again",
+                        "disk '%s': somebody changed its nodes meanwhile", overlay->disk->name);
+      return FALSE;
+    }
+    if (head->virtual_size != node->virtual_size &&
+        !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->node, head->virtual_size, error))
+      return FALSE;
+  }
+  return TRUE;
+}

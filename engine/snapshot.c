@@ -1,0 +1,577 @@
+/*
+ * Takes a snapshot. The order is the promise: check (nothing begun), intent
+ * (journalled), prepare (the guest runs on as before), switch (one transaction,
+ * frozen where possible), record (one commit). A death at any point leaves the
+ * journal's intent, from which it can be finished or undone.
+ */
+#include "engine/snapshot.h"
+
+#include "chains/store.h"
+#include "engine/drift.h"
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "engine/overlay.h"
+#include "qmp/error.h"
+
+#define VERB "snapshot"
+
+typedef struct {
+  EngineContext *context;
+  const EngineSnapshotRequest *request;
+  EngineVm *vm;
+  EngineGraph *graph;
+  EngineOp *op;
+  EngineGuard *guard;
+  ChainsSnapshot *snapshot;
+  GPtrArray *overlays;
+  gboolean outcome_unknown;
+} Run;
+
+static void
+run_clear (Run *run)
+{
+  g_clear_pointer (&run->guard, engine_guard_free);
+  g_clear_pointer (&run->overlays, g_ptr_array_unref);
+  g_clear_pointer (&run->op, engine_op_free);
+  g_clear_pointer (&run->graph, engine_graph_free);
+  g_clear_pointer (&run->snapshot, chains_snapshot_free);
+  g_clear_pointer (&run->vm, engine_vm_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
+
+static void
+switched_disk_free (EngineSwitchedDisk *disk)
+{
+  g_free (disk->disk);
+  g_free (disk->before);
+  g_free (disk->after);
+  g_free (disk);
+}
+
+void
+engine_snapshot_result_free (EngineSnapshotResult *result)
+{
+  if (result == NULL)
+    return;
+  g_clear_pointer (&result->snapshot, chains_snapshot_free);
+  g_clear_pointer (&result->active, g_ptr_array_unref);
+  g_free (result);
+}
+
+/* ---- check: what is asked, and what is there ---- */
+
+/* NAME as given, if free; else the time, with -2 … where taken. */
+static gboolean
+choose_name (Run *run, GError **error)
+{
+  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
+  g_autofree char *stamp = g_date_time_format (now, "%Y%m%dT%H%M%SZ");
+  const char *wanted = run->request->name != NULL ? run->request->name : stamp;
+  gboolean taken = TRUE;
+
+  if (!chains_model_check_name ("snapshot", wanted, error))
+    return FALSE;
+  for (int i = 1; taken; i++) {
+    g_free (run->snapshot->name);
+    run->snapshot->name = i == 1 ? g_strdup (wanted) : g_strdup_printf ("%s-%d", stamp, i);
+    if (!chains_store_has_snapshot (run->context->db, run->vm->record->id, run->snapshot->name, &taken, error))
+      return FALSE;
+    if (taken && run->request->name != NULL) {
+      engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name",
+                        "VM '%s' already has a snapshot '%s'", run->vm->record->name, wanted);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+static gboolean
+check_names (Run *run, const char *const *names, GError **error)
+{
+  for (gsize i = 0; names != NULL && names[i] != NULL; i++)
+    if (engine_vm_find_disk (run->vm, names[i], error) == NULL)
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+check_request (Run *run, GError **error)
+{
+  if (!check_names (run, run->request->disks, error) || !check_names (run, run->request->excludes, error))
+    return FALSE;
+  if (run->request->reuse != NULL) {
+    g_autofree const char **names = (const char **) g_hash_table_get_keys_as_array (run->request->reuse, NULL);
+
+    if (!check_names (run, names, error))
+      return FALSE;
+  }
+  if (run->request->directory != NULL && !g_file_test (run->request->directory, G_FILE_TEST_IS_DIR)) {
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "--dir '%s' is no folder", run->request->directory);
+    return FALSE;
+  }
+  return choose_name (run, error);
+}
+
+static gboolean
+check_running (Run *run, GError **error)
+{
+  if (run->vm->monitor != NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_SHUT_OFF, "start it first", "VM '%s' is shut off", run->vm->record->name);
+  return FALSE;
+}
+
+static gboolean
+is_among (const char *const *names, const char *name)
+{
+  return names != NULL && g_strv_contains (names, name);
+}
+
+/* %TRUE where @record is to be part of the snapshot. */
+static gboolean
+is_chosen (const Run *run, const ChainsDisk *record, const EngineGraphDisk *disk)
+{
+  if (disk == NULL || disk->skipped != NULL || is_among (run->request->excludes, record->name))
+    return FALSE;
+  if (run->request->disks != NULL)
+    return is_among (run->request->disks, record->name);
+  return !record->ignored && !engine_graph_head (disk)->node->read_only;
+}
+
+static gboolean
+check_disk (const Run *run, const EngineGraphDisk *disk, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (disk);
+  const char *why = NULL;
+
+  if (head->node->read_only)
+    why = "it is read-only";
+  else if (head->node->encrypted)
+    why = "it is encrypted, and the overlay would not be";
+  else if (!head->local)
+    why = "its image is no local file";
+  if (why == NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "leave it out with --exclude",
+                    "VM '%s': disk '%s' (%s) cannot be snapshotted: %s", run->vm->record->name, disk->name, head->path,
+                    why);
+  return FALSE;
+}
+
+static gboolean
+plan_overlay (Run *run, ChainsDisk *record, const EngineGraphDisk *disk, char **arguments, GError **error)
+{
+  ChainsDb *db = run->context->db;
+  const char *reuse =
+      run->request->reuse != NULL ? g_hash_table_lookup (run->request->reuse, record->name) : NULL;
+  g_autoptr (ChainsImage) base = chains_store_get_image (db, record->base, error);
+  g_autoptr (ChainsImage) active = base != NULL ? chains_store_get_image (db, record->active, error) : NULL;
+  EngineNodeOptions *options;
+  EngineOverlay *overlay;
+
+  if (active == NULL || !check_disk (run, disk, error))
+    return FALSE;
+  options = engine_nodeoptions_find (disk, arguments, active->options);
+  if (options->guessed)
+    engine_context_warn (run->context, "options-unknown",
+                         "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
+                         disk->name, active->path, options->aio, options->discard);
+  overlay = engine_overlay_plan (run->op, disk, record, options, run->request->directory, base->path,
+                                 run->snapshot->name, reuse, run->overlays->len, error);
+  if (overlay != NULL)
+    g_ptr_array_add (run->overlays, overlay);
+  return overlay != NULL;
+}
+
+static gboolean
+plan_overlays (Run *run, GError **error)
+{
+  g_auto (GStrv) arguments = engine_nodeoptions_read_arguments (run->vm->qemu);
+
+  for (guint i = 0; i < run->vm->disks->len; i++) {
+    ChainsDisk *record = g_ptr_array_index (run->vm->disks, i);
+    const EngineGraphDisk *disk = engine_graph_find (run->graph, record->name);
+
+    if (is_chosen (run, record, disk) && !plan_overlay (run, record, disk, arguments, error))
+      return FALSE;
+  }
+  if (run->overlays->len > 0)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_USAGE, "see `chainctl vm show VM`", "VM '%s': no disk is left to snapshot",
+                    run->vm->record->name);
+  return FALSE;
+}
+
+/* A job on a chain that is about to grow would follow the wrong head. */
+static gboolean
+check_jobs (Run *run, GError **error)
+{
+  g_autoptr (GPtrArray) jobs = qmp_commands_query_jobs (run->vm->monitor, engine_vm_wait (run->vm), error);
+
+  for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
+    const QmpJob *job = g_ptr_array_index (jobs, i);
+
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "wait for it, or cancel it",
+                      "VM '%s': the %s job '%s' is at work on its disks", run->vm->record->name, job->type, job->id);
+    return FALSE;
+  }
+  return jobs != NULL;
+}
+
+static gboolean
+check_live (Run *run, GError **error)
+{
+  EngineVm *vm = run->vm;
+
+  if (!engine_vm_connect (vm, error) || !check_running (run, error))
+    return FALSE;
+  engine_vm_start_agent (vm);
+  if (!check_jobs (run, error))
+    return FALSE;
+  run->graph = engine_graph_read (vm, error);
+  return run->graph != NULL && engine_drift_refuse (vm, run->graph, error);
+}
+
+static gboolean
+check (Run *run, GError **error)
+{
+  const EngineSnapshotRequest *request = run->request;
+  EngineGuardPolicy policy = { .freeze_timeout_us = request->freeze_timeout_us };
+
+  run->vm = engine_vm_open (run->context, request->vm, VERB, error);
+  if (run->vm == NULL || !check_request (run, error) || !check_live (run, error))
+    return FALSE;
+  run->op = engine_op_new (run->vm);
+  if (!plan_overlays (run, error))
+    return FALSE;
+  policy.quiesce = request->quiesce != NULL ? *request->quiesce : run->vm->record->quiesce;
+  run->guard = engine_guard_new (run->vm, &policy, error);
+  return run->guard != NULL;
+}
+
+/* ---- intent, and taking it back ---- */
+
+static JsonObject *
+intent_json (const Run *run)
+{
+  JsonObject *intent = json_object_new ();
+  JsonObject *snapshot = json_object_new ();
+  JsonArray *overlays = json_array_new ();
+  JsonArray *tags = json_array_new ();
+
+  json_object_set_string_member (snapshot, "id", run->snapshot->id);
+  json_object_set_string_member (snapshot, "name", run->snapshot->name);
+  json_object_set_string_member (snapshot, "description", run->snapshot->description);
+  json_object_set_boolean_member (snapshot, "protected", run->snapshot->protected);
+  for (guint i = 0; i < run->snapshot->tags->len; i++)
+    json_array_add_string_element (tags, g_ptr_array_index (run->snapshot->tags, i));
+  json_object_set_array_member (snapshot, "tags", tags);
+  for (guint i = 0; i < run->overlays->len; i++)
+    json_array_add_object_element (overlays, engine_overlay_to_json (g_ptr_array_index (run->overlays, i)));
+  json_object_set_object_member (intent, "snapshot", snapshot);
+  json_object_set_array_member (intent, "overlays", overlays);
+  json_object_set_boolean_member (intent, "freezes", run->guard->wanted);
+  return intent;
+}
+
+static gboolean
+begin (Run *run, GError **error)
+{
+  g_autoptr (JsonObject) intent = intent_json (run);
+
+  return engine_op_begin (run->op, VERB, intent, error);
+}
+
+/* Nothing was switched: takes back what was prepared, and says so in the journal. */
+static void
+undo (Run *run, const GError *why)
+{
+  g_autoptr (GError) failure = NULL;
+
+  engine_overlay_discard (run->vm, run->overlays);
+  if (run->op->open && !engine_op_end (run->op, CHAINS_OP_UNDONE, why->message, &failure))
+    engine_context_warn (run->context, "not-journalled", "the journal could not be closed: %s", failure->message);
+}
+
+/* ---- switch ---- */
+
+static GPtrArray *
+snapshot_actions (const Run *run)
+{
+  GPtrArray *actions = g_ptr_array_new_with_free_func (g_free);
+
+  for (guint i = 0; i < run->overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
+    QmpSnapshotAction *action = g_new0 (QmpSnapshotAction, 1);
+
+    action->node = engine_graph_head (overlay->disk)->node->name;
+    action->overlay = overlay->node;
+    g_ptr_array_add (actions, action);
+  }
+  return actions;
+}
+
+/* The body of the guard: nothing in here but the one transaction. */
+static gboolean
+switch_disks (gpointer data, gint64 deadline_us, GError **error)
+{
+  Run *run = data;
+  g_autoptr (GPtrArray) actions = snapshot_actions (run);
+  GError *failure = NULL;
+  g_autoptr (JsonNode) reply = NULL;
+
+  run->snapshot->created_us = g_get_real_time ();
+  reply = qmp_call_finish (qmp_commands_start_snapshot (run->vm->monitor, deadline_us, actions), NULL, &failure);
+  if (reply != NULL)
+    return TRUE;
+  run->outcome_unknown = !g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) &&
+                         !g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND) &&
+                         !g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND);
+  g_propagate_prefixed_error (error, failure, "VM '%s': the switch: ", run->vm->record->name);
+  return FALSE;
+}
+
+/* QEMU did not say in time whether it switched. It answers in order: what it says of its graph now is the truth. */
+static gboolean
+ask_whether_switched (Run *run, gboolean *switched, GError **error)
+{
+  g_autoptr (EngineGraph) graph = engine_graph_read (run->vm, error);
+  guint count = 0;
+
+  if (graph == NULL)
+    return FALSE;
+  for (guint i = 0; i < run->overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
+    const EngineGraphDisk *disk = engine_graph_find (graph, overlay->disk->name);
+
+    count += disk != NULL && disk->layers->len > 0 &&
+             g_str_equal (engine_graph_head (disk)->node->name, overlay->node);
+  }
+  *switched = count == run->overlays->len;
+  return TRUE;
+}
+
+static gboolean
+settle_unknown (Run *run, GError *failure, GError **error)
+{
+  g_autoptr (GError) silence = NULL;
+  gboolean switched = FALSE;
+
+  if (ask_whether_switched (run, &switched, &silence)) {
+    run->outcome_unknown = FALSE;
+    if (!switched) {
+      g_propagate_error (error, failure);
+      return FALSE;
+    }
+    g_error_free (failure);
+    return TRUE;
+  }
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover` once QEMU answers, or is gone",
+                    "%s; whether it happened cannot be seen now (%s); it is journalled as operation %s",
+                    failure->message, silence->message, run->op->id);
+  g_error_free (failure);
+  return FALSE;
+}
+
+static gboolean
+switch_over (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  if (!engine_overlay_match_sizes (run->vm, run->overlays, error) || !engine_op_step (run->op, "switch", error))
+    return FALSE;
+  if (engine_guard_run (run->guard, switch_disks, run, &failure))
+    return TRUE;
+  if (run->outcome_unknown)
+    return settle_unknown (run, failure, error);
+  g_propagate_error (error, failure);
+  return FALSE;
+}
+
+/* ---- record ---- */
+
+/* The image as it is from now on: whatever differs later was done by somebody else. */
+static gboolean
+record_frozen (Run *run, const EngineOverlay *overlay, GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_store_get_image (run->context->db, overlay->record->active, error);
+  g_autoptr (EngineQcow2) header = NULL;
+  EngineImagefile file;
+
+  if (image == NULL || !engine_imagefile_stat (image->path, &file, error))
+    return FALSE;
+  image->frozen_size = file.size;
+  image->frozen_mtime_ns = file.mtime_ns;
+  image->frozen_ctime_ns = file.ctime_ns;
+  image->virtual_size = engine_graph_head (overlay->disk)->node->virtual_size;
+  if (g_str_equal (image->format, "qcow2"))
+    header = engine_imagefile_read_qcow2 (image->path, NULL);
+  if (header != NULL)
+    image->frozen_header = g_strdup (header->digest);
+  return chains_store_update_image (run->context->db, image, error);
+}
+
+static gint64
+record_overlay (Run *run, const EngineOverlay *overlay, GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_image_new ();
+  EngineImagefile file;
+
+  if (!engine_imagefile_stat (overlay->path, &file, error))
+    return 0;
+  image->disk = overlay->record->id;
+  image->parent = overlay->record->active;
+  image->path = g_strdup (overlay->path);
+  image->format = g_strdup ("qcow2");
+  image->virtual_size = engine_graph_head (overlay->disk)->node->virtual_size;
+  image->owned = TRUE;
+  image->created_by = overlay->reused ? NULL : g_strdup (run->op->id);
+  image->device = file.device;
+  image->inode = file.inode;
+  image->options = engine_nodeoptions_to_json (overlay->options);
+  return chains_store_add_image (run->context->db, image, error) ? image->id : 0;
+}
+
+static gboolean
+record_disk (Run *run, const EngineOverlay *overlay, GError **error)
+{
+  ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
+
+  g_ptr_array_add (run->snapshot->disks, part);
+  part->disk = overlay->record->id;
+  part->image = overlay->record->active;
+  part->disk_name = g_strdup (overlay->record->name);
+  part->image_path = g_strdup (engine_graph_head (overlay->disk)->path);
+  part->overlay_path = g_strdup (overlay->path);
+  if (run->context->dry_run)
+    return TRUE;
+  if (!record_frozen (run, overlay, error))
+    return FALSE;
+  part->overlay = record_overlay (run, overlay, error);
+  overlay->record->active = part->overlay;
+  return part->overlay != 0 && chains_registry_update_disk (run->context->db, overlay->record, error);
+}
+
+static gboolean
+record_disks (Run *run, GError **error)
+{
+  run->snapshot->consistency = run->guard->consistency;
+  run->snapshot->reason = g_strdup (run->guard->reason);
+  run->snapshot->frozen_us = run->guard->frozen_us;
+  for (guint i = 0; i < run->overlays->len; i++)
+    if (!record_disk (run, g_ptr_array_index (run->overlays, i), error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+record_all (Run *run, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_begin (run->context->db, error);
+
+  return transaction != NULL && record_disks (run, error) &&
+         chains_store_add_snapshot (run->context->db, run->snapshot, error) &&
+         engine_op_end (run->op, CHAINS_OP_DONE, NULL, error) && chains_db_commit (transaction, error);
+}
+
+static gboolean
+record (Run *run, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (record_all (run, &failure))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover`",
+                    "VM '%s': the snapshot was taken but could not be recorded (%s); it is journalled as operation %s",
+                    run->vm->record->name, failure->message, run->op->id);
+  return FALSE;
+}
+
+/* ---- all of it ---- */
+
+static EngineSnapshotResult *
+result_new (Run *run)
+{
+  EngineSnapshotResult *result = g_new0 (EngineSnapshotResult, 1);
+
+  result->active = g_ptr_array_new_with_free_func ((GDestroyNotify) switched_disk_free);
+  for (guint i = 0; i < run->overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
+    EngineSwitchedDisk *disk = g_new0 (EngineSwitchedDisk, 1);
+
+    disk->disk = g_strdup (overlay->disk->name);
+    disk->before = g_strdup (engine_graph_head (overlay->disk)->path);
+    disk->after = g_strdup (overlay->path);
+    g_ptr_array_add (result->active, disk);
+  }
+  result->snapshot = g_steal_pointer (&run->snapshot);
+  return result;
+}
+
+static void
+run_init (Run *run, EngineContext *context, const EngineSnapshotRequest *request)
+{
+  run->context = context;
+  run->request = request;
+  run->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify) engine_overlay_free);
+  run->snapshot = chains_snapshot_new ();
+  run->snapshot->id = g_uuid_string_random ();
+  run->snapshot->description = g_strdup (request->description != NULL ? request->description : "");
+  run->snapshot->protected = request->protected;
+  for (gsize i = 0; request->tags != NULL && request->tags[i] != NULL; i++)
+    g_ptr_array_add (run->snapshot->tags, g_strdup (request->tags[i]));
+}
+
+static gboolean
+pretend (Run *run, GError **error)
+{
+  g_autoptr (GPtrArray) actions = snapshot_actions (run);
+  g_autoptr (JsonObject) transaction = qmp_commands_snapshot_arguments (actions);
+
+  engine_overlay_plan_prepare (run->vm, run->overlays);
+  engine_guard_plan_freeze (run->guard);
+  engine_context_plan (run->context, "qemu", "transaction", transaction);
+  engine_guard_plan_thaw (run->guard);
+  run->snapshot->vm = run->vm->record->id;
+  run->snapshot->created_us = g_get_real_time ();
+  if (run->guard->wanted)
+    run->guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
+  return record_disks (run, error);
+}
+
+static gboolean
+act (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  if (!begin (run, error))
+    return FALSE;
+  run->snapshot->vm = run->vm->record->id;
+  if (!engine_overlay_prepare (run->vm, run->overlays, &failure) || !switch_over (run, &failure)) {
+    if (!run->outcome_unknown)
+      undo (run, failure);
+    g_propagate_error (error, failure);
+    return FALSE;
+  }
+  return record (run, error);
+}
+
+gboolean
+engine_snapshot_take (EngineContext *context, const EngineSnapshotRequest *request, EngineSnapshotResult **result,
+                      GError **error)
+{
+  g_auto (Run) run = { 0 };
+
+  run_init (&run, context, request);
+  if (!check (&run, error))
+    return FALSE;
+  if (context->dry_run ? !pretend (&run, error) : !act (&run, error))
+    return FALSE;
+  *result = result_new (&run);
+  if (!run.guard->still_frozen)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl guest VM thaw`",
+                    "VM '%s': the snapshot is taken, but the agent does not say that the guest is thawed", request->vm);
+  return FALSE;
+}

@@ -1,0 +1,209 @@
+/*
+ * Opens a VM for one run, and closes all that it opened. Decides what "shut
+ * off" means: nobody at the monitor and nobody's locks on the images.
+ */
+#include "engine/vm.h"
+
+#include "chains/store.h"
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "qmp/error.h"
+#include "qmp/transport.h"
+
+const char *
+engine_vm_state_to_string (EngineVmState state)
+{
+  static const char *const words[] = { "running", "paused", "shut-off", "unreachable" };
+
+  return words[state];
+}
+
+EngineVm *
+engine_vm_new (EngineContext *context, ChainsVm *record)
+{
+  EngineVm *vm = g_new0 (EngineVm, 1);
+
+  vm->context = context;
+  vm->record = record;
+  vm->state = ENGINE_VM_UNREACHABLE;
+  vm->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) chains_disk_free);
+  return vm;
+}
+
+EngineVm *
+engine_vm_open (EngineContext *context, const char *name, const char *verb, GError **error)
+{
+  g_autoptr (ChainsVm) record = chains_registry_get_vm (context->db, name, error);
+  g_autoptr (EngineVm) vm = NULL;
+
+  if (record == NULL)
+    return NULL;
+  vm = engine_vm_new (context, g_steal_pointer (&record));
+  if (verb != NULL) {
+    vm->lock = engine_lock_take (context, name, verb, error);
+    if (vm->lock == NULL)
+      return NULL;
+    /* What was read before the lock was ours may be old: another operation ended meanwhile. */
+    g_clear_pointer (&vm->record, chains_vm_free);
+    vm->record = chains_registry_get_vm (context->db, name, error);
+    if (vm->record == NULL)
+      return NULL;
+  }
+  g_clear_pointer (&vm->disks, g_ptr_array_unref);
+  vm->disks = chains_registry_list_disks (context->db, vm->record->id, error);
+  return vm->disks != NULL ? g_steal_pointer (&vm) : NULL;
+}
+
+void
+engine_vm_free (EngineVm *vm)
+{
+  if (vm == NULL)
+    return;
+  g_clear_pointer (&vm->agent_sync, qmp_call_abandon);
+  g_clear_pointer (&vm->agent, qmp_qga_free);
+  g_clear_pointer (&vm->monitor, qmp_client_free);
+  g_clear_pointer (&vm->lock, engine_lock_release);
+  g_clear_pointer (&vm->disks, g_ptr_array_unref);
+  g_clear_pointer (&vm->record, chains_vm_free);
+  g_clear_error (&vm->agent_failure);
+  g_free (vm->status);
+  g_free (vm->uuid);
+  g_free (vm);
+}
+
+QmpWait
+engine_vm_wait (const EngineVm *vm)
+{
+  return (QmpWait) { engine_context_deadline (vm->context), vm->context->cancellable };
+}
+
+/* %TRUE in @locked where any active image is held by a process. */
+static gboolean
+images_locked (EngineVm *vm, gboolean *locked, GError **error)
+{
+  *locked = FALSE;
+  for (guint i = 0; i < vm->disks->len && !*locked; i++) {
+    const ChainsDisk *disk = g_ptr_array_index (vm->disks, i);
+    g_autoptr (ChainsImage) image = chains_store_get_image (vm->context->db, disk->active, error);
+
+    if (image == NULL)
+      return FALSE;
+    *locked = engine_imagefile_is_locked (image->path);
+  }
+  return TRUE;
+}
+
+static gboolean
+no_monitor (EngineVm *vm, GError *why, GError **error)
+{
+  gboolean locked = FALSE;
+
+  if (vm->disks->len == 0 || !g_error_matches (why, QMP_ERROR, QMP_ERROR_CONNECT)) {
+    g_propagate_error (error, why);
+    return FALSE;
+  }
+  if (!images_locked (vm, &locked, error)) {
+    g_error_free (why);
+    return FALSE;
+  }
+  if (locked)
+    engine_error_set (error, ENGINE_ERROR_UNREACHABLE, "was QEMU started with another monitor socket? see `vm set`",
+                      "VM '%s' is unreachable: nobody answers at '%s', but its images are in use (%s)",
+                      vm->record->name, vm->record->qmp, why->message);
+  else
+    vm->state = ENGINE_VM_SHUT_OFF;
+  g_error_free (why);
+  return !locked;
+}
+
+static gboolean
+learn_state (EngineVm *vm, GError **error)
+{
+  QmpWait wait = engine_vm_wait (vm);
+  g_autofree char *status = NULL;
+  g_autofree char *uuid = NULL;
+
+  if (!qmp_commands_query_status (vm->monitor, wait, &status, error))
+    return FALSE;
+  uuid = qmp_commands_query_uuid (vm->monitor, wait, error);
+  if (uuid == NULL)
+    return FALSE;
+  vm->state = g_str_equal (status, "running") ? ENGINE_VM_RUNNING : ENGINE_VM_PAUSED;
+  vm->status = g_steal_pointer (&status);
+  vm->uuid = g_steal_pointer (&uuid);
+  return TRUE;
+}
+
+gboolean
+engine_vm_connect (EngineVm *vm, GError **error)
+{
+  gint64 deadline_us = engine_context_deadline (vm->context);
+  GCancellable *cancellable = vm->context->cancellable;
+  g_autoptr (JsonNode) greeting = NULL;
+  GError *failure = NULL;
+  GIOStream *io = qmp_transport_connect (vm->record->qmp, deadline_us, cancellable, &failure);
+
+  if (io == NULL)
+    return no_monitor (vm, failure, error);
+  vm->qemu = qmp_transport_get_peer_pid (io);
+  vm->monitor = qmp_client_new (io);
+  greeting = qmp_call_finish (qmp_client_start_handshake (vm->monitor, deadline_us), cancellable, &failure);
+  if (greeting == NULL) {
+    g_clear_pointer (&vm->monitor, qmp_client_free);
+    g_prefix_error (&failure, "VM '%s': monitor '%s': ", vm->record->name, vm->record->qmp);
+    g_propagate_error (error, failure);
+    return FALSE;
+  }
+  return learn_state (vm, error);
+}
+
+void
+engine_vm_start_agent (EngineVm *vm)
+{
+  gint64 deadline_us = engine_context_deadline (vm->context);
+  GIOStream *io;
+
+  if (vm->record->agent == NULL || vm->agent != NULL)
+    return;
+  g_clear_error (&vm->agent_failure);
+  io = qmp_transport_connect (vm->record->agent, deadline_us, vm->context->cancellable, &vm->agent_failure);
+  if (io == NULL)
+    return;
+  vm->agent = qmp_qga_new (io);
+  vm->agent_sync = qmp_qga_start_sync (vm->agent, deadline_us);
+}
+
+gboolean
+engine_vm_finish_agent (EngineVm *vm)
+{
+  g_autoptr (JsonNode) answer = NULL;
+
+  if (vm->agent_sync == NULL)
+    return vm->agent != NULL;
+  answer = qmp_call_finish (g_steal_pointer (&vm->agent_sync), vm->context->cancellable, &vm->agent_failure);
+  if (answer == NULL)
+    g_clear_pointer (&vm->agent, qmp_qga_free);
+  return answer != NULL;
+}
+
+ChainsDisk *
+engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error)
+{
+  g_autoptr (GPtrArray) names = g_ptr_array_new ();
+  const char *nearest;
+  g_autofree char *hint = NULL;
+
+  for (guint i = 0; i < vm->disks->len; i++) {
+    ChainsDisk *disk = g_ptr_array_index (vm->disks, i);
+
+    if (g_str_equal (disk->name, name))
+      return disk;
+    g_ptr_array_add (names, disk->name);
+  }
+  g_ptr_array_add (names, NULL);
+  nearest = chains_registry_nearest (name, (const char *const *) names->pdata);
+  if (nearest != NULL)
+    hint = g_strdup_printf ("did you mean '%s'?", nearest);
+  engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, hint, "VM '%s' has no disk '%s'", vm->record->name, name);
+  return NULL;
+}

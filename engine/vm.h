@@ -1,0 +1,81 @@
+/*
+ * One VM for the length of one run: its record, its lock, its sessions with
+ * the monitor and the agent, and whether it runs.
+ */
+#pragma once
+
+#include "chains/registry.h"
+#include "engine/context.h"
+#include "engine/lock.h"
+#include "qmp/commands.h"
+#include "qmp/qga.h"
+
+/** "running", "paused", "shut-off", "unreachable" */
+typedef enum {
+  ENGINE_VM_RUNNING,
+  ENGINE_VM_PAUSED,
+  ENGINE_VM_SHUT_OFF,
+  ENGINE_VM_UNREACHABLE,
+} EngineVmState;
+
+const char *engine_vm_state_to_string (EngineVmState state);
+
+/**
+ * EngineVm:
+ * @context: borrowed
+ * @disks: (element-type ChainsDisk): as registered
+ * @lock: (nullable): held by verbs that change something
+ * @monitor: (nullable): %NULL before engine_vm_connect() and where the VM does not run
+ * @status: (nullable): RunState as query-status has it
+ * @uuid: (nullable): as query-uuid has it
+ * @qemu: QEMU's process, 0 where unknown
+ * @agent: (nullable): a session that has answered a sync
+ * @agent_failure: (nullable): why there is none
+ */
+typedef struct {
+  EngineContext *context;
+  ChainsVm *record;
+  GPtrArray *disks;
+  EngineLock *lock;
+  EngineVmState state;
+  QmpClient *monitor;
+  char *status;
+  char *uuid;
+  pid_t qemu;
+  QmpQga *agent;
+  QmpCall *agent_sync;
+  GError *agent_failure;
+} EngineVm;
+
+/**
+ * engine_vm_open:
+ * @verb: (nullable): takes the VM's lock for this verb; %NULL for those that only look
+ * The registered VM @name. Nothing is connected yet. Returns: (transfer full)
+ */
+EngineVm *engine_vm_open (EngineContext *context, const char *name, const char *verb, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** A VM that is not registered yet. @record: (transfer full). Returns: (transfer full) */
+EngineVm *engine_vm_new (EngineContext *context, ChainsVm *record);
+void engine_vm_free (EngineVm *vm);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineVm, engine_vm_free)
+
+/**
+ * engine_vm_connect:
+ * Opens the monitor and learns whether the VM runs. A dead socket with no lock
+ * on any active image is `shut-off`, and no error: @vm's monitor stays %NULL.
+ * Raises QMP_ERROR's where something is there that does not answer, and
+ * %ENGINE_ERROR_UNREACHABLE where the socket is dead but the images are locked.
+ */
+gboolean engine_vm_connect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Starts a session with the agent, where one is registered; finish it with the next. */
+void engine_vm_start_agent (EngineVm *vm);
+/** Whether an agent answers now; if not, @vm->agent_failure says why. */
+gboolean engine_vm_finish_agent (EngineVm *vm);
+
+/** How a command to this VM's peers waits now. */
+QmpWait engine_vm_wait (const EngineVm *vm);
+
+/** The registered disk called @name. Borrowed. Raises %ENGINE_ERROR_NO_SUCH_DISK, with the nearest name. */
+ChainsDisk *engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;

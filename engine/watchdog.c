@@ -1,0 +1,269 @@
+/*
+ * Both sides of the watchdog: the parent's, that starts, arms and disarms it
+ * over a socket pair, and the process's own. It promises that no death and no
+ * hang of the parent leaves a guest frozen or paused. Whether a freeze is
+ * wanted, and what it means, is engine/guard's to say.
+ */
+#include "engine/watchdog.h"
+
+#include "engine/error.h"
+#include "qmp/transport.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Where the process finds what it inherits. */
+enum { CONTROL_FD = 3, LOCK_FD = 4, MONITOR_FD = 5, AGENT_FD = 6 };
+
+#define ANSWER_TIMEOUT_MS 5000
+#define RESCUE_US (120 * G_USEC_PER_SEC)
+#define ATTEMPT_US (20 * G_USEC_PER_SEC)
+
+typedef enum { ORDER_ARM = 'a', ORDER_DISARM = 'd', ORDER_QUIT = 'q' } OrderKind;
+
+/* What the parent says; one packet each, each answered by one byte. */
+typedef struct {
+  char kind;
+  char resume;
+  gint64 deadline_us;
+} Order;
+
+enum { ANSWER_READY = 'r', ANSWER_DONE = 'k', ANSWER_ACTED = 'x' };
+
+struct _EngineWatchdog {
+  GPid pid;
+  int control;
+  gboolean ready;
+  gboolean armed;
+};
+
+/* ---- the parent's side ---- */
+
+/* A descriptor for each place; /dev/null where there is none to inherit. */
+static gboolean
+spawn (const EngineVm *vm, int control, GPid *pid, GError **error)
+{
+  const char *const argv[] = { "/proc/self/exe", ENGINE_WATCHDOG_ARGUMENT, NULL };
+  int lock = vm->lock != NULL ? engine_lock_get_fd (vm->lock) : -1;
+  int sources[] = { control, lock, qmp_transport_get_fd (qmp_client_get_io (vm->monitor)),
+                    vm->agent != NULL ? qmp_transport_get_fd (qmp_qga_get_io (vm->agent)) : -1 };
+  int targets[] = { CONTROL_FD, LOCK_FD, MONITOR_FD, AGENT_FD };
+  int used_sources[G_N_ELEMENTS (sources)], used_targets[G_N_ELEMENTS (sources)];
+  gsize used = 0;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (sources); i++) {
+    if (sources[i] < 0)
+      continue;
+    used_sources[used] = sources[i];
+    used_targets[used++] = targets[i];
+  }
+  return g_spawn_async_with_pipes_and_fds (NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
+                                           NULL, NULL, -1, -1, -1, used_sources, used_targets, used, pid, NULL, NULL,
+                                           NULL, error);
+}
+
+EngineWatchdog *
+engine_watchdog_start (const EngineVm *vm, GError **error)
+{
+  g_autoptr (EngineWatchdog) watchdog = g_new0 (EngineWatchdog, 1);
+  int pair[2];
+
+  watchdog->control = -1;
+  if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot start the watchdog: %s", g_strerror (errno));
+    return NULL;
+  }
+  watchdog->control = pair[0];
+  if (!spawn (vm, pair[1], &watchdog->pid, error)) {
+    close (pair[1]);
+    return NULL;
+  }
+  close (pair[1]);
+  return g_steal_pointer (&watchdog);
+}
+
+/* The next answer, or 0 where the watchdog is gone or says nothing. */
+static char
+read_answer (EngineWatchdog *watchdog)
+{
+  struct pollfd wait = { .fd = watchdog->control, .events = POLLIN };
+  char answer = 0;
+  int ready;
+
+  do
+    ready = poll (&wait, 1, ANSWER_TIMEOUT_MS);
+  while (ready < 0 && errno == EINTR);
+  if (ready <= 0 || recv (watchdog->control, &answer, 1, 0) != 1)
+    return 0;
+  return answer;
+}
+
+static char
+give_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboolean resume)
+{
+  Order order = { .kind = (char) kind, .resume = (char) resume, .deadline_us = deadline_us };
+
+  if (!watchdog->ready)
+    watchdog->ready = read_answer (watchdog) == ANSWER_READY;
+  if (!watchdog->ready || send (watchdog->control, &order, sizeof order, MSG_NOSIGNAL) != sizeof order)
+    return 0;
+  return read_answer (watchdog);
+}
+
+gboolean
+engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resume, GError **error)
+{
+  if (give_order (watchdog, ORDER_ARM, deadline_us, resume) == ANSWER_DONE) {
+    watchdog->armed = TRUE;
+    return TRUE;
+  }
+  engine_error_set (error, ENGINE_ERROR_FAILED, NULL,
+                    "the watchdog process that would thaw the guest in our place is not alive");
+  return FALSE;
+}
+
+gboolean
+engine_watchdog_disarm (EngineWatchdog *watchdog)
+{
+  watchdog->armed = FALSE;
+  return give_order (watchdog, ORDER_DISARM, 0, FALSE) == ANSWER_DONE;
+}
+
+void
+engine_watchdog_stop (EngineWatchdog *watchdog)
+{
+  gboolean leave = watchdog->armed;
+
+  if (!leave && watchdog->pid != 0)
+    give_order (watchdog, ORDER_QUIT, 0, FALSE);
+  if (watchdog->control >= 0)
+    close (watchdog->control);
+  /* Its exit frees the VM's lock that it shares with us. */
+  while (!leave && watchdog->pid != 0 && waitpid (watchdog->pid, NULL, 0) < 0 && errno == EINTR)
+    continue;
+  g_free (watchdog);
+}
+
+/* ---- the process ---- */
+
+static gboolean
+is_open (int fd)
+{
+  int type;
+  socklen_t length = sizeof type;
+
+  return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0;
+}
+
+static void
+run_again (void)
+{
+  g_autoptr (QmpClient) monitor = qmp_client_new_attached (qmp_transport_from_fd (MONITOR_FD));
+  QmpWait wait = { g_get_monotonic_time () + ATTEMPT_US, NULL };
+  g_autoptr (GError) failure = NULL;
+
+  if (!qmp_commands_cont (monitor, wait, &failure))
+    g_printerr ("chainctl: watchdog: the VM could not be resumed: %s\n", failure->message);
+}
+
+/* One look and, where it is frozen, one thaw. %TRUE once the agent says that it is thawed. */
+static gboolean
+thaw_once (QmpQga *agent, GError **error)
+{
+  gint64 deadline_us = g_get_monotonic_time () + ATTEMPT_US;
+  QmpQgaFreezeState state;
+  gint64 count;
+
+  if (!qmp_qga_fsfreeze_status (agent, deadline_us, NULL, &state, error))
+    return FALSE;
+  if (state == QMP_QGA_THAWED)
+    return TRUE;
+  return qmp_qga_fsfreeze_thaw (agent, deadline_us, NULL, &count, error) &&
+         qmp_qga_fsfreeze_status (agent, deadline_us, NULL, &state, error) && state == QMP_QGA_THAWED;
+}
+
+static void
+thaw (void)
+{
+  g_autoptr (QmpQga) agent = qmp_qga_new (qmp_transport_from_fd (AGENT_FD));
+  gint64 until_us = g_get_monotonic_time () + RESCUE_US;
+
+  while (g_get_monotonic_time () < until_us) {
+    g_autoptr (GError) failure = NULL;
+
+    if (thaw_once (agent, &failure))
+      return;
+    g_printerr ("chainctl: watchdog: thawing: %s\n", failure != NULL ? failure->message : "still frozen");
+    g_usleep (G_USEC_PER_SEC / 10);
+  }
+}
+
+static void
+bring_back (gboolean resume)
+{
+  if (resume && is_open (MONITOR_FD))
+    run_again ();
+  if (is_open (AGENT_FD))
+    thaw ();
+}
+
+/* Milliseconds until the deadline, rounded up; -1 for ever. */
+static int
+poll_timeout (gboolean armed, gint64 deadline_us)
+{
+  gint64 left_us = deadline_us - g_get_monotonic_time ();
+
+  return !armed ? -1 : (int) CLAMP ((left_us + 999) / 1000, 0, G_MAXINT);
+}
+
+static void
+answer (char what)
+{
+  if (send (CONTROL_FD, &what, 1, MSG_NOSIGNAL) != 1)
+    g_debug ("the parent is gone");
+}
+
+int
+engine_watchdog_main (void)
+{
+  struct pollfd control = { .fd = CONTROL_FD, .events = POLLIN };
+  Order order = { 0 };
+  gboolean armed = FALSE, acted = FALSE;
+
+  /* A session of its own, deaf to the terminal's signals: Ctrl-C is for the parent. */
+  setsid ();
+  signal (SIGINT, SIG_IGN);
+  signal (SIGTERM, SIG_IGN);
+  signal (SIGHUP, SIG_IGN);
+  signal (SIGPIPE, SIG_IGN);
+  prctl (PR_SET_NAME, "chainctl-watch");
+  answer (ANSWER_READY);
+  for (;;) {
+    Order next;
+    int ready = poll (&control, 1, poll_timeout (armed, order.deadline_us));
+    ssize_t got = ready > 0 ? recv (CONTROL_FD, &next, sizeof next, 0) : -1;
+
+    if (ready < 0 && errno == EINTR)
+      continue;
+    if (ready == 0 || got != sizeof next) {
+      if (armed)
+        bring_back (order.resume);
+      if (ready != 0)
+        return 0;
+      armed = FALSE;
+      acted = TRUE;
+      continue;
+    }
+    order = next;
+    answer (acted ? ANSWER_ACTED : ANSWER_DONE);
+    if (order.kind == ORDER_QUIT)
+      return 0;
+    armed = order.kind == ORDER_ARM && !acted;
+    acted = FALSE;
+  }
+}

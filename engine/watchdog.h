@@ -1,0 +1,40 @@
+/*
+ * A process of ours that outlives us: it holds the monitor, the agent and the
+ * VM's lock, and should we die, or a deadline pass, while it is armed, it
+ * brings the guest back: runs it again if we paused it, thaws it.
+ */
+#pragma once
+
+#include "engine/vm.h"
+
+/** First argument of the program when it is started as a watchdog; `main` hands over to engine_watchdog_main(). */
+#define ENGINE_WATCHDOG_ARGUMENT "--watchdog"
+
+typedef struct _EngineWatchdog EngineWatchdog;
+
+/**
+ * engine_watchdog_start:
+ * Starts the process and returns at once. @vm's sessions must be open, and stay so until it is stopped.
+ * Returns: (transfer full)
+ */
+EngineWatchdog *engine_watchdog_start (const EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_watchdog_arm:
+ * @deadline_us: on g_get_monotonic_time()'s clock
+ * @resume: the VM is about to be paused by us: `cont` before the thaw
+ * Returns when the watchdog has answered; raises %ENGINE_ERROR_FAILED where it is not alive. May be called
+ * again with a new deadline.
+ */
+gboolean engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resume, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** The guest is back. %FALSE where the watchdog had acted already (the deadline had passed) or is gone. */
+gboolean engine_watchdog_disarm (EngineWatchdog *watchdog);
+
+/** Ends the process where it is not armed; where it is, lets go of it: it then acts. */
+void engine_watchdog_stop (EngineWatchdog *watchdog);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineWatchdog, engine_watchdog_stop)
+
+/** The process itself. Returns its exit status. */
+int engine_watchdog_main (void);

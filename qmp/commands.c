@@ -1,0 +1,361 @@
+/*
+ * The monitor commands that the engine uses, with C arguments.
+ *
+ * Promises that output arguments are untouched on failure, and that a job
+ * waited for here is dismissed, whether it went well or not. Leaves sessions
+ * and events to qmp/client, and when to send what to the engine.
+ * Source: QEMU qapi/{control,misc,run-state,migration,qom,job,block-core,transaction}.json.
+ */
+#include "qmp/commands.h"
+
+#include "qmp/error.h"
+#include "qmp/message.h"
+
+static JsonNode *
+execute (QmpClient *client, QmpWait wait, const char *command, JsonObject *arguments, GError **error)
+{
+  return qmp_client_execute (client, command, arguments, wait.deadline_us, wait.cancellable, error);
+}
+
+/* For a command whose reply says nothing. */
+static gboolean
+execute_plain (QmpClient *client, QmpWait wait, const char *command, JsonObject *arguments, GError **error)
+{
+  g_autoptr (JsonNode) reply = execute (client, wait, command, arguments, error);
+  return reply != NULL;
+}
+
+static JsonObject *
+one_string (const char *member, const char *value)
+{
+  JsonObject *object = json_object_new ();
+  json_object_set_string_member (object, member, value);
+  return object;
+}
+
+/* The string @member of what @command replies. Returns: (transfer full) */
+static char *
+query_string (QmpClient *client, QmpWait wait, const char *command, const char *member, GError **error)
+{
+  const char *value = NULL;
+  g_autoptr (JsonNode) reply = execute (client, wait, command, NULL, error);
+  JsonObject *object = reply != NULL ? qmp_message_as_object (reply, command, error) : NULL;
+  if (object == NULL)
+    return NULL;
+  if (!qmp_message_get_string (object, member, &value, error)) {
+    g_prefix_error (error, "%s: ", command);
+    return NULL;
+  }
+  return g_strdup (value);
+}
+
+gboolean
+qmp_commands_query_status (QmpClient *client, QmpWait wait, char **status, GError **error)
+{
+  char *value = query_string (client, wait, "query-status", "status", error);
+  if (value == NULL)
+    return FALSE;
+  *status = value;
+  return TRUE;
+}
+
+char *
+qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error)
+{
+  return query_string (client, wait, "query-uuid", "UUID", error);
+}
+
+char *
+qmp_commands_query_version (QmpClient *client, QmpWait wait, GError **error)
+{
+  const char *command = "query-version", *package = NULL;
+  JsonObject *qemu = NULL;
+  gint64 major = 0, minor = 0, micro = 0;
+  g_autoptr (JsonNode) reply = execute (client, wait, command, NULL, error);
+  JsonObject *version = reply != NULL ? qmp_message_as_object (reply, command, error) : NULL;
+  if (version == NULL)
+    return NULL;
+  if (!qmp_message_get_object (version, "qemu", &qemu, error) || !qmp_message_get_int (qemu, "major", &major, error) ||
+      !qmp_message_get_int (qemu, "minor", &minor, error) || !qmp_message_get_int (qemu, "micro", &micro, error)) {
+    g_prefix_error (error, "%s: ", command);
+    return NULL;
+  }
+  g_autofree char *number =
+      g_strdup_printf ("%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT, major, minor, micro);
+  package = qmp_message_peek_string (version, "package");
+  if (package == NULL || *package == '\0')
+    return g_steal_pointer (&number);
+  return g_strdup_printf ("%s (%s)", number, package);
+}
+
+char *
+qmp_commands_query_migrate (QmpClient *client, QmpWait wait, GError **error)
+{
+  const char *command = "query-migrate";
+  g_autoptr (JsonNode) reply = execute (client, wait, command, NULL, error);
+  JsonObject *info = reply != NULL ? qmp_message_as_object (reply, command, error) : NULL;
+  if (info == NULL)
+    return NULL;
+  const char *status = qmp_message_peek_string (info, "status");
+  return g_strdup (status != NULL ? status : "none");
+}
+
+QmpCall *
+qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property)
+{
+  g_autoptr (JsonObject) arguments = one_string ("path", path);
+  json_object_set_string_member (arguments, "property", property);
+  return qmp_client_start (client, "qom-get", arguments, deadline_us);
+}
+
+gboolean
+qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error)
+{
+  return execute_plain (client, wait, "stop", NULL, error);
+}
+
+gboolean
+qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error)
+{
+  return execute_plain (client, wait, "cont", NULL, error);
+}
+
+void
+qmp_commands_job_free (QmpJob *job)
+{
+  if (job == NULL)
+    return;
+  g_free (job->id);
+  g_free (job->type);
+  g_free (job->status);
+  g_free (job->error);
+  g_free (job);
+}
+
+static QmpJob *
+parse_job (JsonNode *node, GError **error)
+{
+  if (!JSON_NODE_HOLDS_OBJECT (node)) {
+    g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "query-jobs: an entry is no object");
+    return NULL;
+  }
+  JsonObject *info = json_node_get_object (node);
+  const char *id = NULL, *type = NULL, *status = NULL;
+  gint64 current = 0, total = 0;
+  if (!qmp_message_get_string (info, "id", &id, error) || !qmp_message_get_string (info, "type", &type, error) ||
+      !qmp_message_get_string (info, "status", &status, error) ||
+      !qmp_message_get_int (info, "current-progress", &current, error) ||
+      !qmp_message_get_int (info, "total-progress", &total, error)) {
+    g_prefix_error (error, "query-jobs: ");
+    return NULL;
+  }
+  QmpJob *job = g_new0 (QmpJob, 1);
+  job->id = g_strdup (id);
+  job->type = g_strdup (type);
+  job->status = g_strdup (status);
+  job->current = current;
+  job->total = total;
+  job->error = g_strdup (qmp_message_peek_string (info, "error"));
+  return job;
+}
+
+GPtrArray *
+qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error)
+{
+  g_autoptr (JsonNode) reply = execute (client, wait, "query-jobs", NULL, error);
+  JsonArray *entries = reply != NULL ? qmp_message_as_array (reply, "query-jobs", error) : NULL;
+  if (entries == NULL)
+    return NULL;
+  g_autoptr (GPtrArray) jobs = g_ptr_array_new_with_free_func ((GDestroyNotify)qmp_commands_job_free);
+  for (guint i = 0; i < json_array_get_length (entries); i++) {
+    QmpJob *job = parse_job (json_array_get_element (entries, i), error);
+    if (job == NULL)
+      return NULL;
+    g_ptr_array_add (jobs, job);
+  }
+  return g_steal_pointer (&jobs);
+}
+
+gboolean
+qmp_commands_job_dismiss (QmpClient *client, QmpWait wait, const char *job, GError **error)
+{
+  g_autoptr (JsonObject) arguments = one_string ("id", job);
+  return execute_plain (client, wait, "job-dismiss", arguments, error);
+}
+
+QmpCall *
+qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options)
+{
+  return qmp_client_start (client, "blockdev-add", options, deadline_us);
+}
+
+gboolean
+qmp_commands_blockdev_add (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
+{
+  return execute_plain (client, wait, "blockdev-add", options, error);
+}
+
+gboolean
+qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
+{
+  g_autoptr (JsonObject) arguments = one_string ("node-name", node);
+  return execute_plain (client, wait, "blockdev-del", arguments, error);
+}
+
+QmpCall *
+qmp_commands_start_blockdev_create (QmpClient *client, gint64 deadline_us, const char *job_id, JsonObject *options)
+{
+  g_autoptr (JsonObject) arguments = one_string ("job-id", job_id);
+  json_object_set_object_member (arguments, "options", json_object_ref (options));
+  return qmp_client_start (client, "blockdev-create", arguments, deadline_us);
+}
+
+static const QmpJob *
+find_job (const GPtrArray *jobs, const char *id)
+{
+  for (guint i = 0; i < jobs->len; i++) {
+    const QmpJob *job = g_ptr_array_index (jobs, i);
+    if (g_strcmp0 (job->id, id) == 0)
+      return job;
+  }
+  return NULL;
+}
+
+/* The ids of those jobs that have not concluded. A job that is not there will never conclude: it is not waited for. */
+static GHashTable *
+unfinished_jobs (const GPtrArray *jobs, const char *const *job_ids)
+{
+  GHashTable *unfinished = g_hash_table_new (g_str_hash, g_str_equal);
+  for (guint i = 0; job_ids[i] != NULL; i++) {
+    const QmpJob *job = find_job (jobs, job_ids[i]);
+    if (job != NULL && g_strcmp0 (job->status, "concluded") != 0)
+      g_hash_table_add (unfinished, job->id);
+  }
+  return unfinished;
+}
+
+/* Matches every change of an awaited job, not only its last, so that none is left behind in the queue. */
+static gboolean
+is_change_of_job (const QmpClientEvent *event, gpointer user_data)
+{
+  GHashTable *awaited = user_data;
+  if (g_strcmp0 (event->name, "JOB_STATUS_CHANGE") != 0 || event->data == NULL)
+    return FALSE;
+  const char *id = qmp_message_peek_string (event->data, "id");
+  return id != NULL && g_hash_table_contains (awaited, id);
+}
+
+/* Empties @awaited by events. */
+static gboolean
+wait_for_changes (QmpClient *client, QmpWait wait, GHashTable *awaited, GError **error)
+{
+  while (g_hash_table_size (awaited) > 0) {
+    g_autoptr (QmpClientEvent) event =
+        qmp_client_wait_event_matching (client, is_change_of_job, awaited, wait.deadline_us, wait.cancellable, error);
+    if (event == NULL) {
+      GHashTableIter iter;
+      gpointer id = NULL;
+      g_hash_table_iter_init (&iter, awaited);
+      (void)g_hash_table_iter_next (&iter, &id, NULL);
+      g_prefix_error (error, "waiting for job %s to end: ", (const char *)id);
+      return FALSE;
+    }
+    const char *status = qmp_message_peek_string (event->data, "status");
+    if (g_strcmp0 (status, "concluded") == 0 || g_strcmp0 (status, "null") == 0)
+      g_hash_table_remove (awaited, qmp_message_peek_string (event->data, "id"));
+  }
+  return TRUE;
+}
+
+/* Returns: (transfer full): the listing in which each of @job_ids has concluded, or is not there */
+static GPtrArray *
+wait_for_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
+{
+  /* The listing comes first: a job may have concluded before us. And after: an event may be an old one. */
+  while (TRUE) {
+    g_autoptr (GPtrArray) jobs = qmp_commands_query_jobs (client, wait, error);
+    if (jobs == NULL)
+      return NULL;
+    g_autoptr (GHashTable) unfinished = unfinished_jobs (jobs, job_ids);
+    if (g_hash_table_size (unfinished) == 0)
+      return g_steal_pointer (&jobs);
+    if (!wait_for_changes (client, wait, unfinished, error))
+      return NULL;
+  }
+}
+
+static gboolean
+check_job (const GPtrArray *jobs, const char *id, GError **error)
+{
+  const QmpJob *job = find_job (jobs, id);
+  if (job == NULL)
+    g_set_error (error, QMP_ERROR, QMP_ERROR_COMMAND, "job %s is gone from QEMU's list; how it ended is not known", id);
+  else if (job->error != NULL)
+    g_set_error (error, QMP_ERROR, QMP_ERROR_COMMAND, "job %s (%s) failed: %s", id, job->type, job->error);
+  return job != NULL && job->error == NULL;
+}
+
+/* Sets @error to @failure if it is the first. */
+static void
+keep_first (GError **first, GError *failure)
+{
+  if (*first == NULL)
+    *first = failure;
+  else
+    g_error_free (failure);
+}
+
+gboolean
+qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
+{
+  g_autoptr (GPtrArray) jobs = wait_for_jobs (client, wait, job_ids, error);
+  if (jobs == NULL)
+    return FALSE;
+  g_autoptr (GError) first = NULL;
+  for (guint i = 0; job_ids[i] != NULL; i++) {
+    GError *failure = NULL;
+    if (!check_job (jobs, job_ids[i], &failure))
+      keep_first (&first, failure);
+  }
+  for (guint i = 0; job_ids[i] != NULL; i++) {
+    GError *failure = NULL;
+    if (find_job (jobs, job_ids[i]) != NULL && !qmp_commands_job_dismiss (client, wait, job_ids[i], &failure))
+      keep_first (&first, g_steal_pointer (&failure));
+  }
+  if (first == NULL)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&first));
+  return FALSE;
+}
+
+JsonObject *
+qmp_commands_snapshot_arguments (const GPtrArray *actions)
+{
+  JsonArray *list = json_array_new ();
+  JsonObject *arguments = json_object_new ();
+  for (guint i = 0; i < actions->len; i++) {
+    const QmpSnapshotAction *action = g_ptr_array_index (actions, i);
+    JsonObject *data = one_string ("node", action->node);
+    json_object_set_string_member (data, "overlay", action->overlay);
+    JsonObject *item = one_string ("type", "blockdev-snapshot");
+    json_object_set_object_member (item, "data", data);
+    json_array_add_object_element (list, item);
+  }
+  json_object_set_array_member (arguments, "actions", list);
+  return arguments;
+}
+
+QmpCall *
+qmp_commands_start_snapshot (QmpClient *client, gint64 deadline_us, const GPtrArray *actions)
+{
+  g_autoptr (JsonObject) arguments = qmp_commands_snapshot_arguments (actions);
+  return qmp_client_start (client, "transaction", arguments, deadline_us);
+}
+
+gboolean
+qmp_commands_block_resize (QmpClient *client, QmpWait wait, const char *node, gint64 size, GError **error)
+{
+  g_autoptr (JsonObject) arguments = one_string ("node-name", node);
+  json_object_set_int_member (arguments, "size", size);
+  return execute_plain (client, wait, "block_resize", arguments, error);
+}

@@ -1,0 +1,84 @@
+/*
+ * A typed wrapper for each monitor command that the engine uses: arguments in
+ * C, QEMU's own names in JSON. Each waits for its reply until @deadline_us;
+ * those the engine sends at once on many sessions are split into start and
+ * finish. Errors are QMP_ERROR's, as qmp/call raises them.
+ * Source: QEMU qapi/, by the command names given at each function.
+ */
+#pragma once
+
+#include "qmp/client.h"
+
+/** How each command here waits. Copied by value. */
+typedef struct {
+  gint64 deadline_us;
+  GCancellable *cancellable;
+} QmpWait;
+
+/** query-status. @status: "running", "paused", "prelaunch", "inmigrate" … (transfer full) */
+gboolean qmp_commands_query_status (QmpClient *client, QmpWait wait, char **status, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/** query-uuid: all zeroes where QEMU was given none. (transfer full) */
+char *qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** query-version: "7.2.22 (Debian 1:7.2+dfsg-7)". (transfer full) */
+char *qmp_commands_query_version (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** query-migrate: its status, "none" where there never was one. (transfer full) */
+char *qmp_commands_query_migrate (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** qom-get: its call returns the property's value. */
+QmpCall *qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property);
+gboolean qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** A block or background job, from query-jobs. @error: (nullable) */
+typedef struct {
+  char *id;
+  char *type;
+  char *status;
+  gint64 current;
+  gint64 total;
+  char *error;
+} QmpJob;
+void qmp_commands_job_free (QmpJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpJob, qmp_commands_job_free)
+/** query-jobs. Returns: (transfer full) (element-type QmpJob) */
+GPtrArray *qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean qmp_commands_job_dismiss (QmpClient *client, QmpWait wait, const char *job, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** blockdev-add. @options: BlockdevOptions (transfer none) */
+QmpCall *qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options);
+gboolean qmp_commands_blockdev_add (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+gboolean qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * qmp_commands_start_blockdev_create:
+ * blockdev-create: its call returns when the job has started; give the job to qmp_commands_finish_jobs() then.
+ * @job_id: at most 31 bytes; @options: BlockdevCreateOptions (transfer none)
+ */
+QmpCall *qmp_commands_start_blockdev_create (QmpClient *client, gint64 deadline_us, const char *job_id,
+                                             JsonObject *options);
+
+/**
+ * qmp_commands_finish_jobs:
+ * @job_ids: %NULL-terminated: jobs started with `auto-dismiss:false` and `auto-finalize:true`, as blockdev-create's are
+ * Waits until each has concluded, before or after the call, and dismisses all. Other jobs' events stay queued.
+ * Raises %QMP_ERROR_COMMAND with the id and QEMU's words for the first of @job_ids that failed or is not listed.
+ * On a timeout, cancellation or loss of the connection nothing is dismissed: the jobs go on.
+ */
+gboolean qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** One action of a transaction: the live head @node gets @overlay (a node added with "backing":null) on top. */
+typedef struct {
+  const char *node;
+  const char *overlay;
+} QmpSnapshotAction;
+/** transaction of blockdev-snapshot: all of @actions or none. (element-type QmpSnapshotAction) */
+QmpCall *qmp_commands_start_snapshot (QmpClient *client, gint64 deadline_us, const GPtrArray *actions);
+/** The arguments that it sends. Returns: (transfer full) */
+JsonObject *qmp_commands_snapshot_arguments (const GPtrArray *actions);
+/** block_resize of a node. @size: bytes */
+gboolean qmp_commands_block_resize (QmpClient *client, QmpWait wait, const char *node, gint64 size, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;

@@ -1,0 +1,70 @@
+"""Makes disk images, and reads them back, with qemu-img.
+
+Reading passes -U, so that it works while a QEMU holds the chain; what a running guest has not yet written is then
+not seen. Paths may be str or Path.
+"""
+import hashlib
+import json
+import subprocess
+
+from support.process import program
+
+
+def qemu_img(*words, statuses=(0,)):
+    """Runs qemu-img; any other exit status than these is an error. Returns what it printed."""
+    done = subprocess.run([program("qemu-img"), *map(str, words)], capture_output=True, text=True, timeout=100)
+    if done.returncode not in statuses:
+        raise AssertionError(f"qemu-img {words} exits with {done.returncode}: {done.stderr}{done.stdout}")
+    return done.stdout
+
+
+def create(path, size="128M", fmt="qcow2", backing=None, backing_fmt=None, options=None):
+    """A new image; with a backing image, size may be None. Returns the path."""
+    words = ["-f", fmt]
+    if backing:
+        words += ["-b", backing, "-F", backing_fmt or info(backing)["format"]]
+    if options:
+        words += ["-o", options]
+    qemu_img("create", "-q", *words, path, *([size] if size else []))
+    return path
+
+
+def info(path, fmt=None):
+    """What `qemu-img info` says of this one image."""
+    return json.loads(qemu_img("info", "-U", "--output=json", *(["-f", fmt] if fmt else []), path))
+
+
+def chain(path):
+    """`qemu-img info` of the image and of all below it, the top first."""
+    return json.loads(qemu_img("info", "-U", "--backing-chain", "--output=json", path))
+
+
+def check(path):
+    """What `qemu-img check` says: leaks and corruptions are keys of it, and absent where there are none."""
+    return json.loads(qemu_img("check", "-U", "--output=json", path, statuses=(0, 2, 3)))
+
+
+def is_clean(path):
+    """Whether the image has neither errors nor leaks."""
+    found = check(path)
+    return not any(found.get(key) for key in ("check-errors", "corruptions", "leaks"))
+
+
+def compare(one, other):
+    """Whether a guest would read the same from both."""
+    return "Images are identical" in qemu_img("compare", "-U", one, other, statuses=(0, 1))
+
+
+def to_raw(path, out, fmt=None):
+    """Writes what a guest would read from the image to a raw file. Returns its path."""
+    qemu_img("convert", "-U", *(["-f", fmt] if fmt else []), "-O", "raw", path, out)
+    return out
+
+
+def sha256(path):
+    """Of the file itself, not of what a guest would read."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""One QEMU for one test: its sockets in a short folder, its monitors, its end.
+
+It has two monitors. `qmp` is for the program under test, and made by QEMU, so that its peer is QEMU's pid;
+`monitor()` is the test's own, on a listening socket that is handed over, so that connecting to it needs no retry.
+By itself it is an empty machine that never runs (-S): graph tests give it disks and it starts in a blink.
+"""
+import pathlib
+import shutil
+import socket
+import tempfile
+
+from support import process
+from support.qmp import Qmp
+
+ACCELERATOR = "tcg,tb-size=64"  # with the default cache of translated code a reset takes up to 8 s, not 2.5
+
+
+class Qemu:
+    """`with Qemu(["-blockdev", …]) as vm:` – or start() and close()."""
+
+    machine = "q35"
+
+    def __init__(self, arguments=(), *, memory="16M", paused=True, second_monitor=True, machine=None, uuid=None):
+        self.arguments, self.memory, self.paused = list(arguments), memory, paused
+        self.machine = machine or self.machine
+        self.uuid, self.second_monitor = uuid, second_monitor
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+        self.qmp = self.folder / "qmp"
+        self.qmp_test = self.folder / "qmp-test"
+        self.log = self.folder / "qemu.log"
+        self.process = self._monitor = None
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def command_line(self, monitor_fd):
+        """All of QEMU's words; the test's monitor listens on that descriptor."""
+        words = [process.program("qemu-system-x86_64"), "-accel", ACCELERATOR, "-cpu", "max"]
+        words += ["-machine", self.machine, "-m", self.memory, "-nodefaults", "-no-user-config", "-display", "none"]
+        words += ["-chardev", f"socket,id=qmp,path={self.qmp},server=on,wait=off", "-mon", "chardev=qmp,mode=control"]
+        if self.second_monitor:
+            words += ["-chardev", f"socket,id=qmp-test,fd={monitor_fd},server=on,wait=off"]
+            words += ["-mon", "chardev=qmp-test,mode=control"]
+        if self.uuid:
+            words += ["-uuid", self.uuid]
+        return words + (["-S"] if self.paused else []) + self.arguments
+
+    def start(self):
+        """Starts QEMU and returns when its monitors answer; it may be started again after its end."""
+        assert self.process is None, "it runs"
+        for path in (self.qmp, self.qmp_test):
+            path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener, open(self.log, "ab") as log:
+            if self.second_monitor:
+                listener.bind(str(self.qmp_test))
+                listener.listen(1)
+            words = self.command_line(listener.fileno())
+            self.process = process.spawn(words, stdout=log, stderr=log, pass_fds=[listener.fileno()])
+        try:
+            self._await_monitor()
+        except OSError as error:
+            self.kill()
+            raise RuntimeError(f"QEMU does not start: {error}\n{self.log.read_text(errors='replace')}") from None
+        return self
+
+    def monitor(self):
+        """The test's own monitor, connected; the same one each time."""
+        if self._monitor is None:
+            self._monitor = Qmp(self.qmp_test)
+        return self._monitor
+
+    def qemu_io(self, device, command):
+        """Reads or writes as the guest would, through the device with that qdev id, and flushes. An error raises."""
+        path = f"/machine/peripheral/{device}"
+        if any(entry["name"] == "virtio-backend" for entry in self.monitor().execute("qom-list", path=path)):
+            path += "/virtio-backend"
+        before = self.log.stat().st_size
+        for io in (command, "flush"):
+            line = f'qemu-io -d {path} "{io}"'
+            refused = self.monitor().execute("human-monitor-command", command_line=line)
+            assert not refused, f"{io}: {refused}"
+        said = self.log.read_bytes()[before:].decode(errors="replace")  # qemu-io prints to QEMU's own stdout
+        assert "failed" not in said, f"{command}: {said}"
+        return said
+
+    def wait_exit(self, timeout=20):
+        """Waits for QEMU to end by itself. Returns its exit status."""
+        status = self.process.wait(timeout)
+        self._forget()
+        return status
+
+    def kill(self):
+        """SIGKILL, as a power cut would; the images stay as they are. Returns when QEMU is gone."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self._forget()
+
+    def close(self):
+        """Ends QEMU and removes its folder."""
+        if self.process:
+            process.end(self.process)
+        self._forget()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _await_monitor(self):
+        if self.second_monitor:
+            self.monitor()
+            return
+        process.wait_until(lambda: self.qmp.exists() or self.process.poll() is not None, 20, "QEMU's monitor")
+        if self.process.poll() is not None:
+            raise ConnectionResetError(f"exit status {self.process.returncode}")
+
+    def _forget(self):
+        if self._monitor:
+            self._monitor.close()
+        self.process = self._monitor = None

@@ -1,0 +1,140 @@
+/*
+ * chainctl snapshot
+ */
+#include "tools/chainctl/commands.h"
+#include "tools/chainctl/exit.h"
+#include "tools/chainctl/render.h"
+
+#include <string.h>
+
+typedef struct {
+  char **disks;
+  char **excludes;
+  char *description;
+  char **tags;
+  gboolean protected;
+  char *directory;
+  char **reuse;
+  char *quiesce;
+  double freeze_timeout;
+  char *hooks;
+} Options;
+
+static void
+options_clear (Options *options)
+{
+  g_strfreev (options->disks);
+  g_strfreev (options->excludes);
+  g_free (options->description);
+  g_strfreev (options->tags);
+  g_free (options->directory);
+  g_strfreev (options->reuse);
+  g_free (options->quiesce);
+  g_free (options->hooks);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
+
+/* DISK=PATH … as a table; a path may hold "=" itself. */
+static GHashTable *
+parse_reuse (char **pairs, GError **error)
+{
+  g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+
+  for (gsize i = 0; pairs != NULL && pairs[i] != NULL; i++) {
+    const char *equals = strchr (pairs[i], '=');
+
+    if (equals == NULL || equals == pairs[i] || equals[1] == '\0') {
+      g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "--reuse %s: not of the form DISK=PATH",
+                   pairs[i]);
+      return NULL;
+    }
+    g_hash_table_replace (table, g_strndup (pairs[i], (gsize) (equals - pairs[i])), g_strdup (equals + 1));
+  }
+  return g_steal_pointer (&table);
+}
+
+static void
+say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
+{
+  const ChainsSnapshot *snapshot = result->snapshot;
+  JsonObject *object = chainctl_render_snapshot (snapshot, vm);
+  g_autofree char *frozen = chainctl_output_duration (snapshot->frozen_us);
+
+  json_object_set_object_member (output->document, "snapshot", object);
+  json_object_set_array_member (output->document, "active", chainctl_render_active (result->active));
+  json_object_set_member (output->document, "frozen_us", json_node_copy (json_object_get_member (object, "frozen_us")));
+  json_object_set_null_member (output->document, "paused_us");
+  if (snapshot->frozen_us >= 0)
+    chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent, frozen for %s", snapshot->name, vm,
+                          chains_consistency_to_string (snapshot->consistency), frozen);
+  else
+    chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent (%s)", snapshot->name, vm,
+                          chains_consistency_to_string (snapshot->consistency), snapshot->reason);
+  for (guint i = 0; i < result->active->len; i++) {
+    const EngineSwitchedDisk *disk = g_ptr_array_index (result->active, i);
+    g_autofree char *path = chainctl_output_printable (disk->after);
+
+    chainctl_output_line (output, "  %s now writes to %s", disk->disk, path);
+  }
+}
+
+static gboolean
+fill_request (EngineSnapshotRequest *request, ChainctlInvocation *invocation, const Options *options,
+              ChainsQuiesce *quiesce, GError **error)
+{
+  if (!chainctl_command_quiesce (options->quiesce, quiesce, error) ||
+      !chainctl_command_hooks (options->hooks, error) ||
+      !chainctl_command_freeze_timeout (options->freeze_timeout, &request->freeze_timeout_us, error))
+    return FALSE;
+  request->vm = invocation->vm;
+  request->name = invocation->arguments[0];
+  request->description = options->description;
+  request->disks = (const char *const *) options->disks;
+  request->excludes = (const char *const *) options->excludes;
+  request->tags = (const char *const *) options->tags;
+  request->protected = options->protected;
+  request->quiesce = options->quiesce != NULL ? quiesce : NULL;
+  return TRUE;
+}
+
+static gboolean
+take (ChainctlInvocation *invocation, const Options *options, GError **error)
+{
+  EngineSnapshotRequest request = { 0 };
+  ChainsQuiesce quiesce;
+  g_autoptr (GHashTable) reuse = parse_reuse (options->reuse, error);
+  g_autofree char *directory = options->directory != NULL ? g_canonicalize_filename (options->directory, NULL) : NULL;
+  g_autoptr (EngineSnapshotResult) result = NULL;
+  gboolean taken;
+
+  if (reuse == NULL || !fill_request (&request, invocation, options, &quiesce, error))
+    return FALSE;
+  request.directory = directory;
+  request.reuse = reuse;
+  taken = engine_snapshot_take (invocation->context, &request, &result, error);
+  if (result != NULL)
+    say (invocation->output, result, invocation->vm);
+  return taken;
+}
+
+gboolean
+chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error)
+{
+  g_auto (Options) options = { .freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT };
+  const GOptionEntry entries[] = {
+    { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK" },
+    { "exclude", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.excludes, "all but this disk", "DISK" },
+    { "description", 0, 0, G_OPTION_ARG_STRING, &options.description, "what it is for", "TEXT" },
+    { "tag", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.tags, "a word to find it by", "TAG" },
+    { "protect", 0, 0, G_OPTION_ARG_NONE, &options.protected, "not to be merged, deleted or pruned", NULL },
+    { "dir", 0, 0, G_OPTION_ARG_FILENAME, &options.directory, "where the overlays go", "DIR" },
+    { "reuse", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.reuse, "an overlay that you made", "DISK=PATH" },
+    { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off" },
+    { "freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S" },
+    { "hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off" },
+    { NULL },
+  };
+
+  return chainctl_command_parse (invocation, entries, error) && take (invocation, &options, error);
+}

@@ -1,0 +1,169 @@
+/*
+ * chainctl vm add | list | show | remove
+ */
+#include "tools/chainctl/commands.h"
+#include "tools/chainctl/exit.h"
+#include "tools/chainctl/render.h"
+
+static const ChainctlOutputColumn disk_columns[] = {
+  { "DISK", "disk", CHAINCTL_OUTPUT_TEXT },
+  { "SIZE", "virtual_size", CHAINCTL_OUTPUT_SIZE },
+  { "FORMAT", "format", CHAINCTL_OUTPUT_TEXT },
+  { "ACTIVE IMAGE", "path", CHAINCTL_OUTPUT_TEXT },
+  { NULL },
+};
+
+static const ChainctlOutputColumn vm_columns[] = {
+  { "NAME", "name", CHAINCTL_OUTPUT_TEXT },       { "STATE", "state", CHAINCTL_OUTPUT_TEXT },
+  { "QUIESCE", "quiesce", CHAINCTL_OUTPUT_TEXT }, { "AGENT", "agent", CHAINCTL_OUTPUT_TEXT },
+  { "QMP", "qmp", CHAINCTL_OUTPUT_TEXT },         { NULL },
+};
+
+static void
+say_channel (ChainctlOutput *output, const EngineVmView *view)
+{
+  if (view->record->agent != NULL)
+    return;
+  chainctl_output_line (output, "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
+                                "channel, install qemu-guest-agent in the guest, and add the VM with --agent:\n"
+                                "  -device virtio-serial -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
+                                "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+                        view->record->name);
+}
+
+/* The document, and the same for people. */
+static void
+say_vm (ChainctlOutput *output, const EngineVmView *view)
+{
+  JsonObject *vm = chainctl_render_vm (view, TRUE);
+  g_autofree char *qmp = chainctl_output_printable (view->record->qmp);
+  g_autofree char *agent = chainctl_output_printable (view->record->agent != NULL ? view->record->agent : "none");
+
+  json_object_set_object_member (output->document, "vm", vm);
+  chainctl_output_line (output, "%s: %s, quiesce %s", view->record->name, engine_vm_state_to_string (view->state),
+                        chains_quiesce_to_string (view->record->quiesce));
+  chainctl_output_line (output, "  monitor %s\n  agent   %s\n", qmp, agent);
+  chainctl_output_table (output, json_object_get_array_member (vm, "disks"), disk_columns);
+  for (guint i = 0; i < view->skipped->len; i++) {
+    const EngineVmSkipped *skipped = g_ptr_array_index (view->skipped, i);
+
+    chainctl_output_line (output, "skipped: %s (%s)", skipped->name, skipped->why);
+  }
+}
+
+typedef struct {
+  char *qmp;
+  char *agent;
+  char *guest;
+  char *quiesce;
+  char **ignore;
+} AddOptions;
+
+static void
+add_options_clear (AddOptions *options)
+{
+  g_free (options->qmp);
+  g_free (options->agent);
+  g_free (options->guest);
+  g_free (options->quiesce);
+  g_strfreev (options->ignore);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AddOptions, add_options_clear)
+
+gboolean
+chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
+{
+  g_auto (AddOptions) options = { 0 };
+  const GOptionEntry entries[] = {
+    { "qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp, "its QMP monitor: unix:PATH or PATH", "SOCKET" },
+    { "agent", 0, 0, G_OPTION_ARG_FILENAME, &options.agent, "its agent's channel: unix:PATH or vsock:CID:PORT",
+      "ADDR" },
+    { "guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR" },
+    { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest (auto)",
+      "auto|require|off" },
+    { "ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where it is named", "DISK" },
+    { NULL },
+  };
+  EngineRegistrationRequest request = { .quiesce = CHAINS_QUIESCE_AUTO };
+  g_autoptr (EngineVmView) view = NULL;
+
+  if (!chainctl_command_parse (invocation, entries, error))
+    return FALSE;
+  if (options.qmp == NULL) {
+    g_set_error_literal (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "vm add: --qmp SOCKET is missing");
+    return FALSE;
+  }
+  if (!chainctl_command_quiesce (options.quiesce, &request.quiesce, error))
+    return FALSE;
+  request.name = invocation->arguments[0];
+  request.qmp = options.qmp;
+  request.agent = options.agent;
+  request.guest = options.guest;
+  request.ignore = (const char *const *) options.ignore;
+  view = engine_registration_add (invocation->context, &request, error);
+  if (view == NULL)
+    return FALSE;
+  say_vm (invocation->output, view);
+  say_channel (invocation->output, view);
+  return TRUE;
+}
+
+gboolean
+chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error)
+{
+  const GOptionEntry entries[] = { { NULL } };
+  JsonArray *vms;
+  g_autoptr (GPtrArray) views = NULL;
+
+  if (!chainctl_command_parse (invocation, entries, error))
+    return FALSE;
+  views = engine_registration_list (invocation->context, error);
+  if (views == NULL)
+    return FALSE;
+  vms = json_array_new ();
+  for (guint i = 0; i < views->len; i++)
+    json_array_add_object_element (vms, chainctl_render_vm (g_ptr_array_index (views, i), FALSE));
+  json_object_set_array_member (invocation->output->document, "vms", vms);
+  if (views->len > 0)
+    chainctl_output_table (invocation->output, vms, vm_columns);
+  else
+    chainctl_output_line (invocation->output, "No VM is registered; see `chainctl vm add --help`.");
+  return TRUE;
+}
+
+gboolean
+chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error)
+{
+  const GOptionEntry entries[] = { { NULL } };
+  g_autoptr (EngineVmView) view = NULL;
+
+  if (!chainctl_command_parse (invocation, entries, error))
+    return FALSE;
+  view = engine_registration_show (invocation->context, invocation->vm, error);
+  if (view == NULL)
+    return FALSE;
+  say_vm (invocation->output, view);
+  return TRUE;
+}
+
+gboolean
+chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error)
+{
+  const GOptionEntry entries[] = { { NULL } };
+  g_autoptr (EngineVmView) view = NULL;
+  JsonObject *vm;
+
+  if (!chainctl_command_parse (invocation, entries, error))
+    return FALSE;
+  view = engine_registration_remove (invocation->context, invocation->arguments[0], error);
+  if (view == NULL)
+    return FALSE;
+  vm = chainctl_render_vm (view, TRUE);
+  json_object_set_object_member (invocation->output->document, "vm", vm);
+  json_object_set_array_member (invocation->output->document, "changes", json_array_new ());
+  chainctl_output_line (invocation->output, "%s is forgotten, and so are its snapshots. Its images stay as they are:",
+                        view->record->name);
+  chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), disk_columns);
+  return TRUE;
+}

@@ -1,0 +1,66 @@
+/*
+ * A command and one invocation of it. Every command has the same form: parse,
+ * one call to the engine, render.
+ */
+#pragma once
+
+#include "chains/model.h"
+#include "tools/chainctl/output.h"
+
+typedef struct _ChainctlInvocation ChainctlInvocation;
+
+/**
+ * ChainctlCommand:
+ * @name: one word or two: "snapshot", "vm add"
+ * @arguments: what stands behind it in the help text
+ * @mode: whether it changes the database
+ * @takes_vm: its first argument is VM, which may be left out
+ * @least, @most: how many further arguments it takes
+ */
+typedef struct {
+  const char *name;
+  const char *arguments;
+  const char *summary;
+  const char *detail;
+  ChainsDbMode mode;
+  gboolean takes_vm;
+  guint least;
+  guint most;
+  gboolean (*run) (ChainctlInvocation *invocation, GError **error);
+} ChainctlCommand;
+
+/**
+ * ChainctlInvocation:
+ * @words: (array zero-terminated=1): the command line without the program and the command's own name
+ * @vm: (nullable): the VM that is meant, once parsed
+ * @arguments: (array zero-terminated=1): the others, once parsed
+ * @help: --help was given: the output is the help text, and there is nothing more to do
+ */
+struct _ChainctlInvocation {
+  const ChainctlCommand *command;
+  EngineContext *context;
+  ChainctlOutput *output;
+  char **words;
+  char *vm;
+  char **arguments;
+  gboolean help;
+};
+
+/**
+ * chainctl_command_parse:
+ * @entries: the command's own options, ended by a NULL name
+ * Parses them together with the global ones, opens the database, and finds out which VM is meant.
+ * Returns: %TRUE to go on; %FALSE with an error, or without one where --help was given
+ */
+gboolean chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/* Options that every verb that switches takes. */
+
+/** Seconds */
+#define CHAINCTL_COMMAND_FREEZE_TIMEOUT 30
+
+/** @word: (nullable): leaves @out as it is. */
+gboolean chainctl_command_quiesce (const char *word, ChainsQuiesce *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean chainctl_command_hooks (const char *word, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean chainctl_command_freeze_timeout (double seconds, gint64 *out_us, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,0 +1,19 @@
+/*
+ * The commands' entry points; each stands in the file of its name, cmd-*.c.
+ */
+#pragma once
+
+#include "tools/chainctl/command.h"
+
+gboolean chainctl_cmd_check (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_show (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_tree (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error);

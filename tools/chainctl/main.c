@@ -1,0 +1,132 @@
+/*
+ * chainctl: finds the command that was typed, runs it, prints what it says.
+ */
+#include "engine/watchdog.h"
+#include "tools/chainctl/exit.h"
+#include "tools/chainctl/table.h"
+
+#include <glib-unix.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The global options that take a value in a word of its own, for finding the command behind them. */
+static const char *const valued_options[] = { "--state", "--config", "--progress", "--timeout", NULL };
+
+static gboolean
+cancel (gpointer cancellable)
+{
+  g_cancellable_cancel (cancellable);
+  return G_SOURCE_CONTINUE;
+}
+
+/* %TRUE where @word stands before `--`: then errors are said in JSON even if the rest cannot be understood. */
+static gboolean
+has_word (char **words, const char *word)
+{
+  for (gsize i = 0; words[i] != NULL && !g_str_equal (words[i], "--"); i++)
+    if (g_str_equal (words[i], word))
+      return TRUE;
+  return FALSE;
+}
+
+/* Index of the first word that is no global option, or of the end. */
+static gsize
+find_command (char **words)
+{
+  gsize at = 0;
+
+  while (words[at] != NULL && words[at][0] == '-' && words[at][1] != '\0') {
+    gboolean valued = g_strv_contains (valued_options, words[at]);
+
+    at += valued && words[at + 1] != NULL ? 2 : 1;
+  }
+  return at;
+}
+
+static void
+general_help (ChainctlOutput *output)
+{
+  chainctl_output_line (output, "Usage: chainctl [GLOBAL] COMMAND [VM] [ARGS]\n");
+  chainctl_output_line (output, "Snapshots of running QEMU VMs: atomic over all disks, quiesced, remembered.\n");
+  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
+    chainctl_output_line (output, "  %-10s %s", command->name, command->summary);
+  chainctl_output_line (output, "\nchainctl COMMAND --help says more; man chainctl says most.");
+  json_object_set_string_member (output->document, "help", output->text->str);
+}
+
+/* What is said without a command: help, version, or that there is none. */
+static gboolean
+run_without_command (ChainctlOutput *output, char **words, GError **error)
+{
+  if (has_word (words, "--version")) {
+    chainctl_output_line (output, "chainctl %s", CHAINCTL_VERSION);
+    json_object_set_string_member (output->document, "version", CHAINCTL_VERSION);
+    return TRUE;
+  }
+  if (has_word (words, "--help") || has_word (words, "-h")) {
+    general_help (output);
+    return TRUE;
+  }
+  g_set_error_literal (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
+                       "no command given; see `chainctl --help`");
+  return FALSE;
+}
+
+/* The words without the command's own @count at @at. */
+static char **
+without_command (char **words, gsize at, guint count)
+{
+  g_autoptr (GPtrArray) rest = g_ptr_array_new ();
+
+  for (gsize i = 0; words[i] != NULL; i++)
+    if (i < at || i >= at + count)
+      g_ptr_array_add (rest, g_strdup (words[i]));
+  g_ptr_array_add (rest, NULL);
+  return (char **) g_ptr_array_steal (rest, NULL);
+}
+
+static gboolean
+run_command (ChainctlInvocation *invocation, char **words, GError **error)
+{
+  gsize at = find_command (words);
+  guint count = 0;
+
+  if (words[at] == NULL || has_word (words, "--version"))
+    return run_without_command (invocation->output, words, error);
+  invocation->command = chainctl_table_find (words[at], words[at + 1], &count, error);
+  if (invocation->command == NULL)
+    return FALSE;
+  invocation->output->command = g_strdup (invocation->command->name);
+  invocation->words = without_command (words, at, count);
+  return invocation->command->run (invocation, error) || (invocation->help && *error == NULL);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_auto (GStrv) words = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineContext) first = NULL;
+  ChainctlInvocation invocation = { 0 };
+  int status;
+
+  if (argc == 2 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
+    return engine_watchdog_main ();
+  setlocale (LC_ALL, "");
+  signal (SIGPIPE, SIG_IGN);
+  words = g_strdupv (argv + 1);
+  invocation.output = chainctl_output_new (has_word (words, "--json"));
+  invocation.context = engine_context_new ("/");
+  g_unix_signal_add (SIGINT, cancel, invocation.context->cancellable);
+  g_unix_signal_add (SIGTERM, cancel, invocation.context->cancellable);
+  run_command (&invocation, words, &error);
+  status = chainctl_output_finish (invocation.output, invocation.context, error);
+  engine_context_free (invocation.context);
+  chainctl_output_free (invocation.output);
+  g_strfreev (invocation.words);
+  g_strfreev (invocation.arguments);
+  g_free (invocation.vm);
+  return status;
+}

@@ -1,0 +1,313 @@
+/*
+ * Prints documents, tables and errors. Knows how things look, not what they mean.
+ */
+#include "tools/chainctl/output.h"
+
+#include "engine/error.h"
+#include "tools/chainctl/exit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SCHEMA 1
+
+ChainctlOutput *
+chainctl_output_new (gboolean json)
+{
+  ChainctlOutput *output = g_new0 (ChainctlOutput, 1);
+  const char *term = g_getenv ("TERM");
+
+  output->json = json;
+  output->document = json_object_new ();
+  output->text = g_string_new (NULL);
+  output->colour = isatty (STDOUT_FILENO) && g_getenv ("NO_COLOR") == NULL && g_strcmp0 (term, "dumb") != 0;
+  return output;
+}
+
+void
+chainctl_output_free (ChainctlOutput *output)
+{
+  if (output == NULL)
+    return;
+  json_object_unref (output->document);
+  g_string_free (output->text, TRUE);
+  g_free (output->command);
+  g_free (output);
+}
+
+/* ---- how values look ---- */
+
+char *
+chainctl_output_size (gint64 bytes)
+{
+  static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+  double value = (double) bytes;
+  char digits[G_ASCII_DTOSTR_BUF_SIZE];
+  gsize unit = 0;
+
+  while (value >= 1024 && unit + 1 < G_N_ELEMENTS (units)) {
+    value /= 1024;
+    unit++;
+  }
+  if (unit == 0)
+    return g_strdup_printf ("%" G_GINT64_FORMAT " B", bytes);
+  return g_strdup_printf ("%s %s", g_ascii_formatd (digits, sizeof digits, value < 10 ? "%.1f" : "%.0f", value),
+                          units[unit]);
+}
+
+char *
+chainctl_output_duration (gint64 us)
+{
+  char digits[G_ASCII_DTOSTR_BUF_SIZE];
+  gboolean seconds = us >= G_USEC_PER_SEC;
+
+  g_ascii_formatd (digits, sizeof digits, "%.1f", (double) us / (seconds ? G_USEC_PER_SEC : 1000));
+  return g_strdup_printf ("%s %s", digits, seconds ? "s" : "ms");
+}
+
+char *
+chainctl_output_local_time (const char *rfc3339)
+{
+  g_autoptr (GDateTime) utc = g_date_time_new_from_iso8601 (rfc3339, NULL);
+  g_autoptr (GDateTime) local = utc != NULL ? g_date_time_to_local (utc) : NULL;
+
+  /* Digits are written by hand: "%d" of GDateTime follows the locale. */
+  if (local == NULL)
+    return g_strdup (rfc3339);
+  return g_strdup_printf ("%04d-%02d-%02d %02d:%02d:%02d %+03d%02d", g_date_time_get_year (local),
+                          g_date_time_get_month (local), g_date_time_get_day_of_month (local),
+                          g_date_time_get_hour (local), g_date_time_get_minute (local),
+                          g_date_time_get_second (local),
+                          (int) (g_date_time_get_utc_offset (local) / G_TIME_SPAN_HOUR),
+                          ABS ((int) (g_date_time_get_utc_offset (local) / G_TIME_SPAN_MINUTE)) % 60);
+}
+
+char *
+chainctl_output_printable (const char *text)
+{
+  GString *safe = g_string_new (NULL);
+
+  for (const char *at = text; *at != '\0';) {
+    gunichar c = g_utf8_get_char_validated (at, -1);
+
+    if (c == (gunichar) -1 || c == (gunichar) -2 || g_unichar_iscntrl (c) || (c >= 0x202a && c <= 0x202e)) {
+      g_string_append_printf (safe, "\\x%02x", (guchar) *at);
+      at++;
+    } else {
+      g_string_append_unichar (safe, c);
+      at = g_utf8_next_char (at);
+    }
+  }
+  return g_string_free (safe, FALSE);
+}
+
+static char *
+join (JsonArray *array)
+{
+  GString *joined = g_string_new (NULL);
+
+  for (guint i = 0; i < json_array_get_length (array); i++)
+    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", json_array_get_string_element (array, i));
+  return g_string_free (joined, FALSE);
+}
+
+static char *
+cell (JsonObject *row, const ChainctlOutputColumn *column)
+{
+  JsonNode *node = json_object_get_member (row, column->member);
+
+  if (node == NULL || JSON_NODE_HOLDS_NULL (node))
+    return g_strdup ("-");
+  if (JSON_NODE_HOLDS_ARRAY (node))
+    return join (json_node_get_array (node));
+  if (column->format == CHAINCTL_OUTPUT_SIZE)
+    return chainctl_output_size (json_node_get_int (node));
+  if (column->format == CHAINCTL_OUTPUT_TIME)
+    return chainctl_output_local_time (json_node_get_string (node));
+  if (column->format == CHAINCTL_OUTPUT_SHORT_ID)
+    return g_strndup (json_node_get_string (node), 8);
+  if (json_node_get_value_type (node) != G_TYPE_STRING)
+    return json_to_string (node, FALSE);
+  return chainctl_output_printable (json_node_get_string (node));
+}
+
+/* ---- text ---- */
+
+static void
+append_padded (GString *line, const char *text, glong width, gboolean right)
+{
+  int padding = (int) (width - g_utf8_strlen (text, -1));
+
+  g_string_append_printf (line, "%*s%s%*s", right ? padding : 0, "", text, right ? 0 : padding, "");
+}
+
+static void
+append_row (ChainctlOutput *output, GPtrArray *cells, guint first, guint columns, const glong *widths,
+            const ChainctlOutputColumn *formats)
+{
+  g_autoptr (GString) line = g_string_new (NULL);
+
+  for (guint i = 0; i < columns; i++) {
+    append_padded (line, g_ptr_array_index (cells, first + i), widths[i], formats[i].format == CHAINCTL_OUTPUT_SIZE);
+    g_string_append (line, "  ");
+  }
+  g_string_append_printf (output->text, "%s\n", g_strchomp (line->str));
+}
+
+void
+chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns)
+{
+  g_autoptr (GPtrArray) cells = g_ptr_array_new_with_free_func (g_free);
+  g_autofree glong *widths = NULL;
+  guint count = 0;
+
+  for (; columns[count].title != NULL; count++)
+    g_ptr_array_add (cells, g_strdup (columns[count].title));
+  for (guint i = 0; i < json_array_get_length (rows); i++)
+    for (guint j = 0; j < count; j++)
+      g_ptr_array_add (cells, cell (json_array_get_object_element (rows, i), &columns[j]));
+  widths = g_new0 (glong, count);
+  for (guint i = 0; i < cells->len; i++)
+    widths[i % count] = MAX (widths[i % count], g_utf8_strlen (g_ptr_array_index (cells, i), -1));
+  for (guint i = 0; i < cells->len; i += count)
+    append_row (output, cells, i, count, widths, columns);
+}
+
+void
+chainctl_output_line (ChainctlOutput *output, const char *format, ...)
+{
+  va_list arguments;
+
+  va_start (arguments, format);
+  g_string_append_vprintf (output->text, format, arguments);
+  va_end (arguments);
+  g_string_append_c (output->text, '\n');
+}
+
+/* ---- the end ---- */
+
+static JsonArray *
+warnings_json (const EngineContext *context)
+{
+  JsonArray *warnings = json_array_new ();
+
+  for (guint i = 0; context != NULL && i < context->warnings->len; i++) {
+    const EngineWarning *warning = g_ptr_array_index (context->warnings, i);
+    JsonObject *object = json_object_new ();
+
+    json_object_set_string_member (object, "code", warning->code);
+    json_object_set_string_member (object, "message", warning->message);
+    json_array_add_object_element (warnings, object);
+  }
+  return warnings;
+}
+
+static JsonObject *
+error_json (const GError *error)
+{
+  const char *hint = engine_error_get_hint (error);
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "code", chainctl_exit_code (error));
+  json_object_set_string_member (object, "message", error->message);
+  if (hint != NULL)
+    json_object_set_string_member (object, "hint", hint);
+  else
+    json_object_set_null_member (object, "hint");
+  return object;
+}
+
+/* Only a verb that was done in part, or that found problems, shows its own keys beside an error. */
+static gboolean
+shows_keys (const GError *error)
+{
+  int status = chainctl_exit_status (error);
+
+  return status == CHAINCTL_EXIT_DONE || status == CHAINCTL_EXIT_PROBLEMS || status == CHAINCTL_EXIT_PARTLY;
+}
+
+static char *
+document_text (ChainctlOutput *output, const EngineContext *context, const GError *error)
+{
+  g_autoptr (JsonObject) document = json_object_new ();
+  g_autoptr (JsonNode) root = NULL;
+  g_autofree char *text = NULL;
+  JsonObjectIter iter;
+  const char *member;
+  JsonNode *value;
+
+  json_object_set_int_member (document, "schema", SCHEMA);
+  if (output->command != NULL)
+    json_object_set_string_member (document, "command", output->command);
+  else
+    json_object_set_null_member (document, "command");
+  json_object_set_boolean_member (document, "ok", error == NULL);
+  json_object_set_array_member (document, "warnings", warnings_json (context));
+  if (error != NULL)
+    json_object_set_object_member (document, "error", error_json (error));
+  if (context != NULL && context->dry_run && error == NULL) {
+    json_object_set_boolean_member (document, "dry_run", TRUE);
+    json_object_set_array_member (document, "plan", json_array_ref (context->plan));
+  }
+  json_object_iter_init_ordered (&iter, output->document);
+  while (shows_keys (error) && json_object_iter_next_ordered (&iter, &member, &value))
+    json_object_set_member (document, member, json_node_copy (value));
+  root = json_node_init_object (json_node_alloc (), document);
+  text = json_to_string (root, FALSE);
+  return g_strconcat (text, "\n", NULL);
+}
+
+static void
+print_plan (ChainctlOutput *output, const EngineContext *context)
+{
+  chainctl_output_line (output, "Nothing was changed. This would be done:");
+  for (guint i = 0; i < json_array_get_length (context->plan); i++) {
+    JsonObject *entry = json_array_get_object_element (context->plan, i);
+    g_autofree char *arguments = json_to_string (json_object_get_member (entry, "arguments"), FALSE);
+
+    chainctl_output_line (output, "  %-5s %s %s", json_object_get_string_member (entry, "to"),
+                          json_object_get_string_member (entry, "execute"), arguments);
+  }
+}
+
+static void
+complain (const char *what, const char *message)
+{
+  g_autofree char *safe = chainctl_output_printable (message);
+
+  fprintf (stderr, "chainctl: %s%s\n", what, safe);
+}
+
+static void
+print_messages (ChainctlOutput *output, const EngineContext *context, const GError *error)
+{
+  const char *hint = engine_error_get_hint (error);
+
+  for (guint i = 0; !output->quiet && context != NULL && i < context->warnings->len; i++)
+    complain ("warning: ", ((const EngineWarning *) g_ptr_array_index (context->warnings, i))->message);
+  if (error != NULL)
+    complain ("", error->message);
+  if (hint != NULL)
+    complain ("hint: ", hint);
+}
+
+int
+chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, const GError *error)
+{
+  g_autofree char *document = output->json ? document_text (output, context, error) : NULL;
+  const char *text = document;
+
+  if (!output->json) {
+    if (context != NULL && context->dry_run && error == NULL)
+      print_plan (output, context);
+    text = shows_keys (error) ? output->text->str : "";
+    print_messages (output, context, error);
+  }
+  if ((*text != '\0' && fputs (text, stdout) == EOF) || fflush (stdout) != 0) {
+    fprintf (stderr, "chainctl: writing to stdout: %s\n", g_strerror (errno));
+    return error != NULL ? chainctl_exit_status (error) : CHAINCTL_EXIT_FAILED;
+  }
+  return chainctl_exit_status (error);
+}

@@ -1,0 +1,66 @@
+/*
+ * What a command says. It fills one document; with --json the document is
+ * printed, else the text that was drawn from it. Nothing leaves before the end,
+ * so a failure never leaves half an output.
+ */
+#pragma once
+
+#include "engine/context.h"
+
+/**
+ * ChainctlOutput:
+ * @command: (nullable): as the document names it
+ * @document: the verb's own keys
+ * @text: what a person reads
+ * @colour: stdout is a terminal that may be coloured
+ */
+typedef struct {
+  char *command;
+  gboolean json;
+  gboolean quiet;
+  gboolean colour;
+  JsonObject *document;
+  GString *text;
+} ChainctlOutput;
+
+/** How a column shows its member. */
+typedef enum {
+  CHAINCTL_OUTPUT_TEXT,
+  CHAINCTL_OUTPUT_SHORT_ID,
+  CHAINCTL_OUTPUT_SIZE,
+  CHAINCTL_OUTPUT_TIME,
+  CHAINCTL_OUTPUT_LIST,
+} ChainctlOutputFormat;
+
+/** One column of a table: the row's @member under @title. */
+typedef struct {
+  const char *title;
+  const char *member;
+  ChainctlOutputFormat format;
+} ChainctlOutputColumn;
+
+ChainctlOutput *chainctl_output_new (gboolean json);
+void chainctl_output_free (ChainctlOutput *output);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainctlOutput, chainctl_output_free)
+
+/** A table of @rows (objects), as wide as its contents. @columns end with a NULL title. */
+void chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns);
+
+/** Adds a line of text for people. */
+void chainctl_output_line (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/** "1.5 GiB". Returns: (transfer full) */
+char *chainctl_output_size (gint64 bytes);
+/** "23.4 ms", "1.2 s". Returns: (transfer full) */
+char *chainctl_output_duration (gint64 us);
+/** RFC 3339 in UTC as local time with its offset. Returns: (transfer full) */
+char *chainctl_output_local_time (const char *rfc3339);
+/** @text as it is safe on a terminal: control characters and what is no UTF-8 escaped. Returns: (transfer full) */
+char *chainctl_output_printable (const char *text);
+
+/**
+ * chainctl_output_finish:
+ * Prints all there is to say: the document or the text on stdout, warnings and the error on stderr.
+ * @context: (nullable); @error: (nullable). Returns: the exit status
+ */
+int chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, const GError *error);

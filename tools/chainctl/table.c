@@ -1,0 +1,83 @@
+/*
+ * The table of commands, and how one is found by what was typed.
+ */
+#include "tools/chainctl/table.h"
+
+#include "chains/registry.h"
+#include "tools/chainctl/commands.h"
+#include "tools/chainctl/exit.h"
+
+#include <string.h>
+
+const ChainctlCommand chainctl_table[] = {
+  { "vm add", "NAME --qmp SOCKET", "register a VM",
+    "Connects to the VM's monitor, shows its disks, and remembers them. Each disk's active image becomes\n"
+    "its base; images below it are foreign: read, never written, moved or removed.",
+    CHAINS_DB_WRITE, FALSE, 1, 1, chainctl_cmd_vm_add },
+  { "vm list", "", "the VMs that are registered", NULL, CHAINS_DB_READ, FALSE, 0, 0, chainctl_cmd_vm_list },
+  { "vm show", "NAME", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_vm_show },
+  { "vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_WRITE, FALSE, 1, 1, chainctl_cmd_vm_remove },
+  { "snapshot", "[VM [NAME]]", "one atomic point in time over all disks",
+    "All chosen disks get a new overlay in one transaction, the guest's file systems frozen where its agent\n"
+    "allows it. All of the disks are switched, or none.",
+    CHAINS_DB_WRITE, TRUE, 0, 1, chainctl_cmd_snapshot },
+  { "list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_list },
+  { "show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, 1, 1, chainctl_cmd_show },
+  { "tree", "[VM]", "the images of a VM as a tree", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_tree },
+  { "path", "VM DISK", "the active image of a disk", NULL, CHAINS_DB_READ, TRUE, 1, 1, chainctl_cmd_path },
+  { "log", "[VM]", "the operations on a VM", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_log },
+  { "check", "[VM]", "compare database, live graph, headers and files", NULL, CHAINS_DB_READ, TRUE, 0, 0,
+    chainctl_cmd_check },
+  { "guest", "VM ping|info|status|thaw", "the guest's agent by hand", NULL, CHAINS_DB_READ, TRUE, 1, 1,
+    chainctl_cmd_guest },
+  { NULL },
+};
+
+static const ChainctlCommand *
+find_name (const char *name)
+{
+  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
+    if (g_str_equal (command->name, name))
+      return command;
+  return NULL;
+}
+
+/* %TRUE where @word begins commands of two words. */
+static gboolean
+is_group (const char *word)
+{
+  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
+    if (g_str_has_prefix (command->name, word) && command->name[strlen (word)] == ' ')
+      return TRUE;
+  return FALSE;
+}
+
+static void
+set_unknown (const char *typed, GError **error)
+{
+  g_autoptr (GPtrArray) names = g_ptr_array_new ();
+  const char *nearest;
+
+  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
+    g_ptr_array_add (names, (gpointer) command->name);
+  g_ptr_array_add (names, NULL);
+  nearest = chains_registry_nearest (typed, (const char *const *) names->pdata);
+  if (nearest != NULL)
+    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
+                 "there is no command '%s'; did you mean '%s'?", typed, nearest);
+  else
+    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
+                 "there is no command '%s'; see `chainctl --help`", typed);
+}
+
+const ChainctlCommand *
+chainctl_table_find (const char *first, const char *second, guint *count, GError **error)
+{
+  g_autofree char *both = is_group (first) ? g_strdup_printf ("%s %s", first, second != NULL ? second : "") : NULL;
+  const ChainctlCommand *command = find_name (both != NULL ? both : first);
+
+  *count = both != NULL ? 2 : 1;
+  if (command == NULL)
+    set_unknown (both != NULL ? g_strchomp (both) : first, error);
+  return command;
+}

@@ -1,0 +1,16 @@
+/*
+ * All commands, in the order of the help text.
+ */
+#pragma once
+
+#include "tools/chainctl/command.h"
+
+/** Ended by a row without a name. */
+extern const ChainctlCommand chainctl_table[];
+
+/**
+ * chainctl_table_find:
+ * @first, @second: (nullable): the words that may name a command
+ * Raises %CHAINCTL_EXIT_ERROR_USAGE, with the nearest name. @count: how many words it took.
+ */
+const ChainctlCommand *chainctl_table_find (const char *first, const char *second, guint *count, GError **error);

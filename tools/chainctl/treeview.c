@@ -1,0 +1,197 @@
+/*
+ * The picture of a tree:
+ *
+ *   vda  2.0 GiB  in /var/lib/images
+ *   ○ debian-12.qcow2            foreign    1.1 GiB
+ *   ● web.qcow2                  backing    512 MiB  nightly
+ *   ├─● web.nightly.qcow2        branch      64 MiB  experiment
+ *   ◉ web.nightly-2.qcow2        active     192 KiB
+ *
+ * The way from the lowest image to the active one is a straight line however
+ * long it is; only branches are indented.
+ */
+#include "tools/chainctl/treeview.h"
+
+#include <string.h>
+
+#define WIDTH 80
+#define STATE_WIDTH 7
+#define SIZE_WIDTH 8
+#define GAPS 6
+#define NAME_MAX_WIDTH 40
+
+typedef struct {
+  const char *marker;
+  const char *colour;
+} Look;
+
+static const Look looks[] = {
+  [ENGINE_TREE_ACTIVE] = { "◉", "1;32" },  [ENGINE_TREE_BACKING] = { "●", "36" },
+  [ENGINE_TREE_BRANCH] = { "●", "33" },    [ENGINE_TREE_FOREIGN] = { "○", "2" },
+  [ENGINE_TREE_MISSING] = { "✗", "1;31" },
+};
+
+typedef struct {
+  ChainctlOutput *output;
+  const char *folder;
+  glong name_width;
+} Drawing;
+
+/* %TRUE where @image or one above it is the active one. */
+static gboolean
+leads_to_active (const EngineTreeImage *image, const EngineTreeImage *active)
+{
+  for (const EngineTreeImage *at = active; at != NULL; at = at->parent)
+    if (at == image)
+      return TRUE;
+  return FALSE;
+}
+
+/* The child that goes on in its parent's column: towards the active image, else the youngest. */
+static EngineTreeImage *
+trunk_child (const EngineTreeImage *image, const EngineTreeImage *active)
+{
+  for (guint i = 0; i < image->children->len; i++)
+    if (leads_to_active (g_ptr_array_index (image->children, i), active))
+      return g_ptr_array_index (image->children, i);
+  return image->children->len > 0 ? g_ptr_array_index (image->children, image->children->len - 1) : NULL;
+}
+
+/* The name within the disk's own folder, else the whole path. */
+static char *
+shown_name (const Drawing *drawing, const char *path)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *name = g_str_equal (folder, drawing->folder) ? g_path_get_basename (path) : g_strdup (path);
+
+  return chainctl_output_printable (name);
+}
+
+/* @text in at most @width characters: what is too long loses its middle. */
+static char *
+fit (const char *text, glong width)
+{
+  glong length = g_utf8_strlen (text, -1);
+  glong head = (width - 1) / 2, tail = width - 1 - head;
+  g_autofree char *start = NULL;
+
+  if (length <= width || width < 3)
+    return g_strdup (text);
+  start = g_utf8_substring (text, 0, head);
+  return g_strconcat (start, "…", g_utf8_offset_to_pointer (text, length - tail), NULL);
+}
+
+static void
+append_coloured (const Drawing *drawing, GString *line, const char *colour, const char *text)
+{
+  if (drawing->output->colour)
+    g_string_append_printf (line, "\033[%sm%s\033[0m", colour, text);
+  else
+    g_string_append (line, text);
+}
+
+static void
+append_spaces (GString *line, glong count)
+{
+  g_string_append_printf (line, "%*s", (int) MAX (count, 0), "");
+}
+
+/* The snapshots' names behind the line where they fit, else below it. */
+static void
+append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *image, glong used, const char *below)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+
+  for (guint i = 0; i < image->snapshots->len; i++)
+    g_string_append_printf (names, "%s%s", i > 0 ? ", " : "", (const char *) g_ptr_array_index (image->snapshots, i));
+  if (names->len == 0)
+    return;
+  if (used + (glong) names->len > WIDTH)
+    g_string_append_printf (line, "\n%s    ", below);
+  append_coloured (drawing, line, "1", names->str);
+}
+
+static void
+draw_image (const Drawing *drawing, const EngineTreeImage *image, const char *prefix, const char *below)
+{
+  const Look *look = &looks[image->state];
+  g_autofree char *whole = shown_name (drawing, image->image->path);
+  glong lead = g_utf8_strlen (prefix, -1) + 2;
+  g_autofree char *name = fit (whole, drawing->name_width - lead);
+  g_autofree char *size = chainctl_output_size (image->allocated);
+  const char *state = engine_tree_state_to_string (image->state);
+  g_autoptr (GString) line = g_string_new (prefix);
+
+  append_coloured (drawing, line, look->colour, look->marker);
+  g_string_append_printf (line, " %s", name);
+  append_spaces (line, drawing->name_width - lead - g_utf8_strlen (name, -1) + 2);
+  append_coloured (drawing, line, look->colour, state);
+  append_spaces (line, STATE_WIDTH - (glong) strlen (state) + 2);
+  append_spaces (line, SIZE_WIDTH - (glong) strlen (size));
+  g_string_append_printf (line, "%s  ", size);
+  append_snapshots (drawing, line, image, drawing->name_width + STATE_WIDTH + SIZE_WIDTH + GAPS, below);
+  chainctl_output_line (drawing->output, "%s", g_strchomp (line->str));
+}
+
+/* From @image to the end of its column. @first is the prefix of its own line, @rest that of those below. */
+static void
+draw_column (const Drawing *drawing, const EngineTreeImage *image, const EngineTreeImage *active, const char *first,
+             const char *rest)
+{
+  const char *prefix = first;
+
+  while (image != NULL) {
+    const EngineTreeImage *trunk = trunk_child (image, active);
+
+    draw_image (drawing, image, prefix, rest);
+    for (guint i = 0; i < image->children->len; i++) {
+      const EngineTreeImage *child = g_ptr_array_index (image->children, i);
+      g_autofree char *turn = g_strconcat (rest, "├─", NULL);
+      g_autofree char *beside = g_strconcat (rest, "│ ", NULL);
+
+      if (child != trunk)
+        draw_column (drawing, child, active, turn, beside);
+    }
+    prefix = rest;
+    image = trunk;
+  }
+}
+
+static glong
+widest (const Drawing *drawing, const EngineTree *tree)
+{
+  glong width = 0;
+
+  for (guint i = 0; i < tree->images->len; i++) {
+    const EngineTreeImage *image = g_ptr_array_index (tree->images, i);
+    g_autofree char *name = shown_name (drawing, image->image->path);
+
+    width = MAX (width, g_utf8_strlen (name, -1) + 4);
+  }
+  return MIN (width, NAME_MAX_WIDTH);
+}
+
+void
+chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
+{
+  const EngineTreeImage *active = engine_tree_active (tree);
+  Drawing drawing = { .output = output };
+  g_autofree char *folder = NULL;
+  g_autofree char *shown = NULL;
+  g_autofree char *size = NULL;
+
+  if (active == NULL || tree->images->len == 0)
+    return;
+  folder = g_path_get_dirname (active->image->path);
+  drawing.folder = folder;
+  drawing.name_width = widest (&drawing, tree);
+  shown = chainctl_output_printable (folder);
+  size = chainctl_output_size (active->image->virtual_size);
+  chainctl_output_line (output, "%s  %s  in %s", tree->disk->name, size, shown);
+  for (guint i = 0; i < tree->images->len; i++) {
+    const EngineTreeImage *image = g_ptr_array_index (tree->images, i);
+
+    if (image->parent == NULL)
+      draw_column (&drawing, image, active, "", "");
+  }
+}
