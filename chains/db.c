@@ -256,16 +256,31 @@ connect_immutable (ChainsDb *db, GError **error)
 }
 
 static gboolean
+check_has_no_log (ChainsDb *db, GError **error)
+{
+  if (!chains_file_has_wal (db->path))
+    return TRUE;
+  g_set_error (
+      error, CHAINS_ERROR, CHAINS_ERROR_READ_ONLY,
+      "database '%s' has a log left over, and it cannot be read without writing beside it: run chainctl once as "
+      "its owner",
+      db->path);
+  return FALSE;
+}
+
+static gboolean
 get_version_somehow (ChainsDb *db, int *version, GError **error)
 {
   g_autoptr (GError) local = NULL;
 
   if (chains_schema_get_version (db, version, &local))
     return TRUE;
-  if (g_error_matches (local, CHAINS_ERROR, CHAINS_ERROR_READ_ONLY) && !chains_file_has_wal (db->path))
-    return connect_immutable (db, error) && chains_schema_get_version (db, version, error);
-  g_propagate_error (error, g_steal_pointer (&local));
-  return FALSE;
+  if (chains_file_is_in_writable_folder (db->path)) {
+    g_propagate_error (error, g_steal_pointer (&local));
+    return FALSE;
+  }
+  return check_has_no_log (db, error) && connect_immutable (db, error) &&
+         chains_schema_get_version (db, version, error);
 }
 
 static gboolean

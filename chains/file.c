@@ -82,6 +82,14 @@ chains_file_has_wal (const char *path)
   return g_stat (wal, &status) == 0 && status.st_size > 0;
 }
 
+gboolean
+chains_file_is_in_writable_folder (const char *path)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+
+  return faccessat (AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+}
+
 static guint32
 get_uint32 (const Header *header, gsize offset)
 {

@@ -10,6 +10,8 @@
 gboolean chains_file_exists (const char *path, gboolean *exists, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Whether the database at @path has a write-ahead log with something in it. */
 gboolean chains_file_has_wal (const char *path);
+/** Whether we may make files beside @path, as SQLite must to read a log. */
+gboolean chains_file_is_in_writable_folder (const char *path);
 
 /**
  * chains_file_inspect:

@@ -284,7 +284,7 @@ row_ids_are_never_given_twice (void)
 static const char *
 nearest (const char *name)
 {
-  static const char *const names[] = {"web-1", "web-2", "mail", "database", "Build", NULL};
+  static const char *const names[] = {"web-1", "web-2", "mail", "database", "Build", "vda", NULL};
 
   return chains_registry_nearest (name, names);
 }
@@ -292,7 +292,7 @@ nearest (const char *name)
 static void
 near_names_are_found (void)
 {
-  CU_ASSERT_STRING_EQUAL (nearest ("mial"), "mail");          /* two letters swapped are one mistake */
+  CU_ASSERT_STRING_EQUAL (nearest ("vad"), "vda");            /* two letters swapped are one mistake */
   CU_ASSERT_STRING_EQUAL (nearest ("databse"), "database");   /* one dropped */
   CU_ASSERT_STRING_EQUAL (nearest ("dattabase"), "database"); /* one added */
   CU_ASSERT_STRING_EQUAL (nearest ("dadabaze"), "database");  /* two replaced */

@@ -241,6 +241,7 @@ a_deep_chain_is_listed (void)
     g_autofree char *path = g_strdup_printf ("/%u", i);
     parent = fixture_add_image (store->db, store->vda, parent, path);
   }
+  CU_ASSERT_FATAL (chains_db_commit (transaction, NULL));
   images = chains_store_list_images (store->db, store->vda, NULL);
   CU_ASSERT_FATAL (images != NULL && images->len == 2000);
   CU_ASSERT_STRING_EQUAL (((ChainsImage *)images->pdata[1999])->path, "/1999");

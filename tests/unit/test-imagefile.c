@@ -1,0 +1,214 @@
+/*
+ * The qcow2 header as engine/imagefile reads it, from images that the test
+ * writes byte by byte after the specification.
+ */
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "tests/support/suite.h"
+
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CLUSTER 65536
+#define BACKING "/images/base.raw"
+
+static void
+put32 (guint8 *at, guint32 value)
+{
+  value = GUINT32_TO_BE (value);
+  memcpy (at, &value, sizeof value);
+}
+
+static void
+put64 (guint8 *at, guint64 value)
+{
+  value = GUINT64_TO_BE (value);
+  memcpy (at, &value, sizeof value);
+}
+
+/* A version 3 image of two clusters: the header with a backing format extension, and an L1 table of four entries. */
+static guint8 *
+new_image (void)
+{
+  guint8 *image = g_malloc0 (2 * CLUSTER);
+
+  put32 (image, 0x514649fb);
+  put32 (image + 4, 3);
+  put64 (image + 8, 1024);
+  put32 (image + 16, sizeof BACKING - 1);
+  put32 (image + 20, 16);
+  put64 (image + 24, 1 << 30);
+  put32 (image + 36, 4);
+  put64 (image + 40, CLUSTER);
+  put32 (image + 100, 104);
+  put32 (image + 104, 0xe2792aca);
+  put32 (image + 108, 3);
+  memcpy (image + 112, "raw", 3);
+  memcpy (image + 1024, BACKING, sizeof BACKING - 1);
+  return image;
+}
+
+static EngineQcow2 *
+read_image (const guint8 *image, gsize length, GError **error)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "imagefile-XXXXXX", NULL);
+  int fd = g_mkstemp (path);
+  EngineQcow2 *header;
+
+  CU_ASSERT_FATAL (fd >= 0 && write (fd, image, length) == (ssize_t) length);
+  close (fd);
+  header = engine_imagefile_read_qcow2 (path, error);
+  g_unlink (path);
+  return header;
+}
+
+static void
+a_header_gives_size_backing_name_and_format (void)
+{
+  g_autofree guint8 *image = new_image ();
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineQcow2) header = read_image (image, 2 * CLUSTER, &error);
+
+  SUPPORT_ASSERT_CLEAR (error);
+  CU_ASSERT_FATAL (header != NULL);
+  CU_ASSERT_STRING_EQUAL (header->backing, BACKING);
+  CU_ASSERT_STRING_EQUAL (header->backing_format, "raw");
+  CU_ASSERT_EQUAL (header->virtual_size, 1 << 30);
+  CU_ASSERT_TRUE (header->empty);
+  CU_ASSERT_FALSE (header->encrypted);
+  CU_ASSERT_FALSE (header->extended_l2);
+}
+
+static void
+a_mapped_cluster_is_not_empty (void)
+{
+  g_autofree guint8 *image = new_image ();
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineQcow2) header = NULL;
+
+  put64 (image + CLUSTER + 16, 0x8000000000020000);
+  header = read_image (image, 2 * CLUSTER, &error);
+  CU_ASSERT_FATAL (header != NULL);
+  CU_ASSERT_FALSE (header->empty);
+}
+
+static void
+the_digest_follows_the_header_and_not_the_data (void)
+{
+  g_autofree guint8 *image = new_image ();
+  g_autoptr (EngineQcow2) first = read_image (image, 2 * CLUSTER, NULL);
+  g_autoptr (EngineQcow2) with_data = NULL;
+  g_autoptr (EngineQcow2) with_other_name = NULL;
+
+  put64 (image + CLUSTER, 0x8000000000020000);
+  with_data = read_image (image, 2 * CLUSTER, NULL);
+  image[1030]++;
+  with_other_name = read_image (image, 2 * CLUSTER, NULL);
+  CU_ASSERT_FATAL (first != NULL && with_data != NULL && with_other_name != NULL);
+  CU_ASSERT_STRING_EQUAL (first->digest, with_data->digest);
+  CU_ASSERT_STRING_NOT_EQUAL (first->digest, with_other_name->digest);
+}
+
+typedef struct {
+  const char *what;
+  gsize at;
+  guint32 value;
+} Damage;
+
+static void
+damaged_headers_are_errors_and_never_a_crash (void)
+{
+  static const Damage damages[] = {
+    { "magic", 0, 0x12345678 },
+    { "version", 4, 7 },
+    { "backing offset beyond the header", 8, 0xffffffff },
+    { "backing length", 16, 0x7fffffff },
+    { "cluster bits too small", 20, 3 },
+    { "cluster bits too large", 20, 63 },
+    { "L1 size", 36, 0xffffffff },
+    { "L1 offset", 40, 0x7fffffff },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (damages); i++) {
+    g_autofree guint8 *image = new_image ();
+    g_autoptr (GError) error = NULL;
+    g_autoptr (EngineQcow2) header = NULL;
+
+    put32 (image + damages[i].at, damages[i].value);
+    header = read_image (image, 2 * CLUSTER, &error);
+    CU_ASSERT_PTR_NULL (header);
+    SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_FAILED);
+  }
+}
+
+static void
+an_extension_that_claims_too_much_is_left_alone (void)
+{
+  g_autofree guint8 *image = new_image ();
+  g_autoptr (EngineQcow2) header = NULL;
+
+  put32 (image + 108, 0xfffffff0);
+  header = read_image (image, 2 * CLUSTER, NULL);
+  CU_ASSERT_FATAL (header != NULL);
+  CU_ASSERT_PTR_NULL (header->backing_format);
+}
+
+static void
+a_file_cut_short_anywhere_is_an_error (void)
+{
+  static const gsize lengths[] = { 0, 1, 71, 104, CLUSTER - 1, CLUSTER, CLUSTER + 8 };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++) {
+    g_autofree guint8 *image = new_image ();
+    g_autoptr (GError) error = NULL;
+    g_autoptr (EngineQcow2) header = read_image (image, lengths[i], &error);
+
+    CU_ASSERT_PTR_NULL (header);
+    SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_FAILED);
+  }
+}
+
+static void
+a_missing_image_is_told_apart (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 ("/nonexistent/image", &error);
+
+  CU_ASSERT_PTR_NULL (header);
+  SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_NO_SUCH_IMAGE);
+}
+
+static void
+a_lock_of_another_open_file_is_seen_and_our_look_leaves_none (void)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "imagefile-XXXXXX", NULL);
+  int fd = g_mkstemp (path);
+  struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
+
+  CU_ASSERT_FATAL (fd >= 0);
+  CU_ASSERT_FALSE (engine_imagefile_is_locked (path));
+  CU_ASSERT_FATAL (fcntl (fd, F_OFD_SETLK, &lock) == 0);
+  CU_ASSERT_TRUE (engine_imagefile_is_locked (path));
+  close (fd);
+  CU_ASSERT_FALSE (engine_imagefile_is_locked (path));
+  g_unlink (path);
+}
+
+int
+main (int argc, char **argv)
+{
+  static const SupportTest tests[] = {
+    SUPPORT_TEST (a_header_gives_size_backing_name_and_format),
+    SUPPORT_TEST (a_mapped_cluster_is_not_empty),
+    SUPPORT_TEST (the_digest_follows_the_header_and_not_the_data),
+    SUPPORT_TEST (damaged_headers_are_errors_and_never_a_crash),
+    SUPPORT_TEST (an_extension_that_claims_too_much_is_left_alone),
+    SUPPORT_TEST (a_file_cut_short_anywhere_is_an_error),
+    SUPPORT_TEST (a_missing_image_is_told_apart),
+    SUPPORT_TEST (a_lock_of_another_open_file_is_seen_and_our_look_leaves_none),
+  };
+
+  return support_suite_run ("imagefile", tests, G_N_ELEMENTS (tests), argc, argv);
+}
