@@ -317,6 +317,27 @@ a_truncated_database_is_refused_unchanged (void)
   chains_db_free (fixture_open (folder));
 }
 
+static int
+leave_a_log (gconstpointer data)
+{
+  const char *const *folder_and_sql = data;
+  g_autofree char *path = path_in (folder_and_sql[0], "chainctl.db");
+  sqlite3 *handle = NULL;
+
+  if (sqlite3_open (path, &handle) != SQLITE_OK ||
+      sqlite3_exec (handle, folder_and_sql[1], NULL, NULL, NULL) != SQLITE_OK)
+    return 1;
+  return kill (getpid (), SIGKILL);
+}
+
+static void
+leave_log_of (const char *folder, const char *sql)
+{
+  const char *const folder_and_sql[] = {folder, sql};
+
+  g_assert_cmpint (fixture_wait_for_child (fixture_start_child (leave_a_log, folder_and_sql)), ==, -1);
+}
+
 #define ADD_MANY                                                          \
   "WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) " \
   "INSERT INTO vm (name, qmp, quiesce, created_us) SELECT i, x'2f', 'auto', 0 FROM n"
@@ -387,27 +408,6 @@ another_programs_database_is_refused_unchanged (void)
 
   run_sql (folder, "CREATE TABLE song (title TEXT); INSERT INTO song VALUES ('a')");
   CU_ASSERT (is_refused_unchanged (folder, CHAINS_ERROR_FOREIGN));
-}
-
-static int
-leave_a_log (gconstpointer data)
-{
-  const char *const *folder_and_sql = data;
-  g_autofree char *path = path_in (folder_and_sql[0], "chainctl.db");
-  sqlite3 *handle = NULL;
-
-  if (sqlite3_open (path, &handle) != SQLITE_OK ||
-      sqlite3_exec (handle, folder_and_sql[1], NULL, NULL, NULL) != SQLITE_OK)
-    return 1;
-  return kill (getpid (), SIGKILL);
-}
-
-static void
-leave_log_of (const char *folder, const char *sql)
-{
-  const char *const folder_and_sql[] = {folder, sql};
-
-  g_assert_cmpint (fixture_wait_for_child (fixture_start_child (leave_a_log, folder_and_sql)), ==, -1);
 }
 
 static void

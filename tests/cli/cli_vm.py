@@ -1,0 +1,51 @@
+"""A VM for tests of the command line: its QEMU, its disks, and what of them must not change."""
+import hashlib
+import pathlib
+from dataclasses import dataclass
+
+from support.chainctl import Chainctl
+from support.qemu import Qemu
+
+
+def disk_words(paths):
+    """QEMU's words for virtio disks; paths is {qdev id: image}, the format is the file's suffix."""
+    words = []
+    for name, path in paths.items():
+        path = pathlib.Path(path)
+        driver, escaped = path.suffix[1:], str(path).replace(",", ",,")
+        words += ["-blockdev", f"driver=file,node-name={name}-file,filename={escaped}"]
+        words += ["-blockdev", f"driver={driver},node-name={name}-format,file={name}-file"]
+        words += ["-device", f"virtio-blk-pci,drive={name}-format,id={name}"]
+    return words
+
+
+@dataclass
+class RegisteredVm:
+    name: str
+    qemu: Qemu
+    chainctl: Chainctl
+    paths: dict
+
+    @property
+    def folder(self):
+        return next(iter(self.paths.values())).parent
+
+    def graph(self):
+        """What QEMU says of its nodes and jobs, without what a mere flush would change."""
+        monitor = self.qemu.monitor()
+        nodes = {node["node-name"]: node for node in monitor.execute("query-named-block-nodes", flat=True)}
+        return nodes, monitor.execute("query-jobs"), monitor.execute("query-block-jobs")
+
+    def untouched(self):
+        """All that a verb that changes nothing leaves as it was: the state directory, the images and the graph."""
+        return contents(self.chainctl.state_dir), contents(self.folder), self.graph()
+
+
+def contents(folder):
+    """{path: digest} of every file below a folder, and the folders; what SQLite may make for a reader left out."""
+    found = {}
+    for path in sorted(pathlib.Path(folder).rglob("*")):
+        if not path.name.endswith(("-wal", "-shm")):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+            found[str(path)] = (digest, path.stat().st_mode)
+    return found
