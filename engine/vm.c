@@ -10,6 +10,8 @@
 #include "qmp/error.h"
 #include "qmp/transport.h"
 
+#include <string.h>
+
 const char *
 engine_vm_state_to_string (EngineVmState state)
 {
@@ -134,6 +136,18 @@ learn_state (EngineVm *vm, GError **error)
   return TRUE;
 }
 
+/* The kernel names whoever began to listen at the socket: QEMU itself, or a manager that handed the socket down. */
+static pid_t
+qemu_behind (GIOStream *io)
+{
+  pid_t pid = qmp_transport_get_peer_pid (io);
+  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long) pid);
+  g_autofree char *program = pid != 0 ? g_file_read_link (link, NULL) : NULL;
+  g_autofree char *name = program != NULL ? g_path_get_basename (program) : NULL;
+
+  return name != NULL && (strstr (name, "qemu") != NULL || strstr (name, "kvm") != NULL) ? pid : 0;
+}
+
 gboolean
 engine_vm_connect (EngineVm *vm, GError **error)
 {
@@ -145,7 +159,7 @@ engine_vm_connect (EngineVm *vm, GError **error)
 
   if (io == NULL)
     return no_monitor (vm, failure, error);
-  vm->qemu = qmp_transport_get_peer_pid (io);
+  vm->qemu = qemu_behind (io);
   vm->monitor = qmp_client_new (io);
   greeting = qmp_call_finish (qmp_client_start_handshake (vm->monitor, deadline_us), cancellable, &failure);
   if (greeting == NULL) {

@@ -336,7 +336,7 @@ typedef struct {
   QmpClient *client;
   QmpClientEventFunc match;
   gpointer user_data;
-  guint looked_at;
+  GList *last; /* (nullable): the last one looked at */
   GList *found;
 } Search;
 
@@ -344,12 +344,13 @@ static gboolean
 found_or_lost (gpointer data)
 {
   Search *search = data;
-  GQueue *events = &search->client->events;
+  GList *next;
 
-  while (search->found == NULL && search->looked_at < g_queue_get_length (events)) {
-    GList *link = g_queue_peek_nth_link (events, search->looked_at++);
-    if (search->match (link->data, search->user_data))
-      search->found = link;
+  while (search->found == NULL &&
+         (next = search->last != NULL ? search->last->next : search->client->events.head) != NULL) {
+    search->last = next;
+    if (search->match (next->data, search->user_data))
+      search->found = next;
   }
   return search->found != NULL || search->client->lost != NULL;
 }

@@ -206,9 +206,6 @@ def test_reused_overlay_that_is_not_what_is_needed_is_refused(vm, ctl, folder, f
         backing = folder / ("vdb.qcow2" if fault == "backing" else "vda.qcow2")
         images.create(mine, "4M" if fault == "size" else None, backing=backing)
     if fault == "data":
-        images.qemu_img("bitmap", "--add", mine, "b")
-        full = folder / "full.raw"
-        full.write_bytes(b"\7" * 65536)
-        images.qemu_img("dd", "-n", "-f", "raw", "-O", "qcow2", f"if={full}", f"of={mine}", "bs=64k")
+        images.write(mine, "write 0 64k")
     with disks.unchanged(vm, folder):
         ctl.fails(3 if fault == "absent" else 9, "snapshot", "vm", "one", "--reuse", f"vda={mine}")

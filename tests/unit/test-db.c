@@ -734,9 +734,10 @@ a_folder_that_cannot_be_written_gets_no_database (void)
 static char *
 get_fixture (const char *name)
 {
-  const char *folder = g_getenv ("G_TEST_SRCDIR");
-  g_autofree char *here = folder != NULL ? g_strdup (folder) : g_path_get_dirname (__FILE__);
-  g_autofree char *path = g_build_filename (here, "fixtures", "chains", name, NULL);
+  const char *fixtures = g_getenv ("TEST_FIXTURES");
+  g_autofree char *here = g_path_get_dirname (__FILE__);
+  g_autofree char *beside = g_build_filename (here, "fixtures", NULL);
+  g_autofree char *path = g_build_filename (fixtures != NULL ? fixtures : beside, "chains", name, NULL);
   char *content = NULL;
 
   if (!g_file_get_contents (path, &content, NULL, NULL))

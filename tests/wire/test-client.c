@@ -358,6 +358,68 @@ events_keep_their_order_and_none_is_lost_between_calls (void)
   support_peer_finish (peer);
 }
 
+/* Counts how often it is asked, and wants the event with the number that it is given. */
+typedef struct {
+  gint64 number;
+  guint asked;
+} Wanted;
+
+static gboolean
+has_number (const QmpClientEvent *event, gpointer user_data)
+{
+  Wanted *wanted = user_data;
+  wanted->asked++;
+  return json_object_get_int_member (event->data, "number") == wanted->number;
+}
+
+static void
+tell_three_now_and_three_later (SupportPeer *peer, gconstpointer user_data)
+{
+  support_peer_greet (peer);
+  g_autofree char *id = support_peer_expect (peer, "step", NULL);
+  for (int i = 0; i < 3; i++)
+    support_peer_event (peer, "JOB_STATUS_CHANGE", i);
+  support_peer_reply (peer, id, "{}");
+  for (int i = 3; i < 6; i++)
+    support_peer_event (peer, "JOB_STATUS_CHANGE", i);
+  support_peer_close (peer);
+}
+
+static gint64
+wait_number (QmpClient *client, Wanted *wanted)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (QmpClientEvent) event = qmp_client_wait_event_matching (client, has_number, wanted, LATER, NULL, &error);
+
+  SUPPORT_ASSERT_CLEAR (error);
+  return event != NULL ? json_object_get_int_member (event->data, "number") : -1;
+}
+
+static void
+a_wanted_event_is_picked_and_the_others_keep_their_order (void)
+{
+  SupportPeer *peer = support_peer_new (tell_three_now_and_three_later, NULL);
+  QmpClient *client = open_session (peer);
+  Wanted early = {.number = 1}, late = {.number = 4}, never = {.number = 99};
+  const gint64 left[] = {0, 2, 3, 5};
+  g_autoptr (GError) error = NULL;
+  g_autoptr (JsonNode) reply = execute (client, "step", &error);
+
+  CU_ASSERT_EQUAL (wait_number (client, &early), 1);
+  CU_ASSERT_EQUAL (early.asked, 2);
+  CU_ASSERT_EQUAL (wait_number (client, &late), 4);
+  CU_ASSERT_EQUAL (late.asked, 4);
+  CU_ASSERT_PTR_NULL (qmp_client_wait_event_matching (client, has_number, &never, LATER, NULL, &error));
+  SUPPORT_ASSERT_ERROR (error, QMP_ERROR, QMP_ERROR_CLOSED);
+  for (guint i = 0; i < G_N_ELEMENTS (left); i++) {
+    g_autoptr (QmpClientEvent) event = qmp_client_take_event (client);
+    CU_ASSERT_PTR_NOT_NULL_FATAL (event);
+    CU_ASSERT_EQUAL (json_object_get_int_member (event->data, "number"), left[i]);
+  }
+  qmp_client_free (client);
+  support_peer_finish (peer);
+}
+
 static void
 waiting_for_an_event_ends_at_the_deadline (void)
 {
@@ -720,6 +782,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (many_calls_may_be_started_before_any_is_finished),
       SUPPORT_TEST (sessions_run_at_once_on_one_thread),
       SUPPORT_TEST (events_keep_their_order_and_none_is_lost_between_calls),
+      SUPPORT_TEST (a_wanted_event_is_picked_and_the_others_keep_their_order),
       SUPPORT_TEST (waiting_for_an_event_ends_at_the_deadline),
       SUPPORT_TEST (events_outlive_the_connection),
       SUPPORT_TEST (events_that_nobody_takes_end_the_session),

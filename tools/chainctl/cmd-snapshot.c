@@ -69,8 +69,9 @@ say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
     chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent, frozen for %s", snapshot->name, vm,
                           chains_consistency_to_string (snapshot->consistency), frozen);
   else
-    chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent (%s)", snapshot->name, vm,
-                          chains_consistency_to_string (snapshot->consistency), snapshot->reason);
+    chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent%s%s%s", snapshot->name, vm,
+                          chains_consistency_to_string (snapshot->consistency), snapshot->reason != NULL ? " (" : "",
+                          snapshot->reason != NULL ? snapshot->reason : "", snapshot->reason != NULL ? ")" : "");
   for (guint i = 0; i < result->active->len; i++) {
     const EngineSwitchedDisk *disk = g_ptr_array_index (result->active, i);
     g_autofree char *path = chainctl_output_printable (disk->after);

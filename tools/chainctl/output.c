@@ -259,9 +259,11 @@ document_text (ChainctlOutput *output, const EngineContext *context, const GErro
   return g_strconcat (text, "\n", NULL);
 }
 
+/* What would be done takes the place of what was. */
 static void
 print_plan (ChainctlOutput *output, const EngineContext *context)
 {
+  g_string_truncate (output->text, 0);
   chainctl_output_line (output, "Nothing was changed. This would be done:");
   for (guint i = 0; i < json_array_get_length (context->plan); i++) {
     JsonObject *entry = json_array_get_object_element (context->plan, i);
@@ -300,7 +302,7 @@ chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, co
   const char *text = document;
 
   if (!output->json) {
-    if (context != NULL && context->dry_run && error == NULL)
+    if (context != NULL && json_array_get_length (context->plan) > 0 && error == NULL)
       print_plan (output, context);
     text = shows_keys (error) ? output->text->str : "";
     print_messages (output, context, error);

@@ -1,0 +1,248 @@
+"""The command line itself: what is wrong with it is said in one document with exit 2, wherever the options stand."""
+import re
+
+import pytest
+
+from documents import assert_failure, assert_success, only_document
+
+COMMANDS = ["vm add", "vm list", "vm show", "vm remove", "snapshot", "list", "show", "tree", "path", "log", "check", "guest"]
+
+WRONG = {
+    "no command": ([], None),
+    "unknown command": (["snapsot"], None),
+    "unknown second word of vm": (["vm", "frobnicate"], None),
+    "vm without a verb": (["vm"], None),
+    "unknown option": (["list", "vm1", "--bogus"], "list"),
+    "unknown short option": (["list", "vm1", "-Z"], "list"),
+    "unknown option with a value": (["snapshot", "vm1", "--bogus=1"], "snapshot"),
+    "unknown global option before the command": (["--bogus", "list", "vm1"], None),
+    "option of another command": (["list", "vm1", "--protect"], "list"),
+    "too many arguments": (["list", "vm1", "vm2"], "list"),
+    "too many arguments of vm list": (["vm", "list", "vm1"], "vm list"),
+    "too many arguments of show": (["show", "vm1", "a", "b"], "show"),
+    "too many arguments of snapshot": (["snapshot", "vm1", "a", "b"], "snapshot"),
+    "show without a snapshot": (["show", "vm1"], "show"),
+    "path without a disk": (["path", "vm1"], "path"),
+    "vm show without a name": (["vm", "show"], "vm show"),
+    "vm remove without a name": (["vm", "remove"], "vm remove"),
+    "vm add without a name": (["vm", "add", "--qmp", "/nowhere"], "vm add"),
+    "vm add with an empty monitor": (["vm", "add", "new", "--qmp="], "vm add"),
+    "option without its value": (["snapshot", "vm1", "--disk"], "snapshot"),
+    "empty disk": (["snapshot", "vm1", "--disk="], "snapshot"),
+    "bad quiesce": (["snapshot", "vm1", "--quiesce", "maybe"], "snapshot"),
+    "bad hooks": (["snapshot", "vm1", "--hooks", "maybe"], "snapshot"),
+    "bad freeze timeout": (["snapshot", "vm1", "--freeze-timeout", "soon"], "snapshot"),
+    "negative freeze timeout": (["snapshot", "vm1", "--freeze-timeout=-1"], "snapshot"),
+    "reuse without a path": (["snapshot", "vm1", "--reuse", "vda"], "snapshot"),
+    "disk both chosen and excluded": (["snapshot", "vm1", "--disk", "vda", "--exclude", "vda"], "snapshot"),
+    "bad progress": (["list", "vm1", "--progress=loud"], "list"),
+    "bad timeout": (["list", "vm1", "--timeout=ten"], "list"),
+    "timeout with a unit left over": (["list", "vm1", "--timeout=10x"], "list"),
+    "negative timeout": (["list", "vm1", "--timeout=-5"], "list"),
+    "huge timeout": (["list", "vm1", "--timeout=99999999999999999999"], "list"),
+    "nan timeout": (["list", "vm1", "--timeout=nan"], "list"),
+    "empty timeout": (["list", "vm1", "--timeout="], "list"),
+    "bad wait": (["list", "vm1", "--wait=long"], "list"),
+    "negative wait": (["list", "vm1", "--wait=-1"], "list"),
+    "empty state": (["list", "vm1", "--state="], "list"),
+    "value for a flag": (["list", "vm1", "--json=yes"], "list"),
+    "bad agent address": (["vm", "add", "new", "--qmp", "/nowhere", "--agent", "tcp:1:2"], "vm add"),
+    "bad vsock address": (["vm", "add", "new", "--qmp", "/nowhere", "--agent", "vsock:x:y"], "vm add"),
+    "vsock port too large": (["vm", "add", "new", "--qmp", "/nowhere", "--agent", "vsock:3:99999999999"], "vm add"),
+    "bad quiesce of a VM": (["vm", "add", "new", "--qmp", "/nowhere", "--quiesce", "x"], "vm add"),
+    "guest without a verb": (["guest", "vm1"], "guest"),
+    "guest with an unknown verb": (["guest", "vm1", "pnig"], "guest"),
+    "guest with a word too many": (["guest", "vm1", "ping", "pong"], "guest"),
+    "name of a reserved word": (["snapshot", "vm1", "latest"], "snapshot"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_command_line_is_exit_2_in_one_document(vm, what):
+    words, command = WRONG[what]
+    before = vm.untouched()
+    result = vm.chainctl.run(*words)
+    assert result.status == 2, result
+    document = only_document(result.out)
+    if command:
+        assert_failure(command, document)
+    assert document["ok"] is False and document["error"]["code"] and document["error"]["message"]
+    assert "command" in document
+    human = vm.chainctl.run(*words, json_output=False)
+    assert (human.status, human.out) == (2, ""), human
+    assert human.err.strip() and len(human.err.splitlines()) <= 5, human.err
+    assert vm.untouched() == before
+
+
+@pytest.mark.parametrize("words", [
+    ["list", "--bogus", "--json"],
+    ["list", "--json", "--bogus"],
+    ["--bogus", "list", "--json"],
+    ["nonsense", "--json"],
+    ["snapshot", "vm1", "--disk", "--json"],
+    ["show", "vm1", "--json"],
+    ["vm", "--json"],
+    ["vm", "nonsense", "--json"],
+    ["--json"],
+    ["list", "vm1", "--timeout", "x", "--json"],
+    ["list", "vm1", "--state", "", "--json"],
+    ["list", "vm1", "-qZ", "--json"],
+    ["path", "vm1", "vda", "vdb", "vdc", "--json"],
+])  # fmt: skip
+def test_json_is_obeyed_wherever_it_stands_on_a_wrong_command_line(chainctl, words):
+    result = chainctl().run(*words, json_output=False)
+    assert result.status == 2, result
+    document = only_document(result.out)
+    assert document["ok"] is False and document["error"]["message"], document
+
+
+def test_json_behind_two_dashes_is_an_argument_and_no_option(vm):
+    result = vm.chainctl.run("show", "vm1", "--", "--json", json_output=False)
+    assert result.status in (2, 3) and result.out == "", result
+
+
+@pytest.mark.parametrize("words", [
+    ["list", "--json", "vm1"],
+    ["list", "vm1", "--json"],
+    ["--json", "list", "vm1"],
+    ["--json", "--timeout", "5", "list", "vm1"],
+    ["--timeout=5", "list", "vm1", "--json"],
+    ["list", "--timeout", "5", "vm1", "--json"],
+    ["-q", "--json", "list", "vm1"],
+    ["-v", "list", "vm1", "--json"],
+    ["--wait", "--json", "list", "vm1"],
+    ["list", "--wait", "vm1", "--json"],
+    ["list", "--wait=3", "vm1", "--json"],
+    ["--wait", "list", "vm1", "--json"],
+    ["--dry-run", "list", "vm1", "--json"],
+    ["--progress=none", "list", "--json", "vm1"],
+    ["--yes", "list", "--json", "vm1"],
+    ["list", "--json", "--", "vm1"],
+    ["list", "--json", "--json", "vm1"],
+])  # fmt: skip
+def test_options_may_stand_anywhere(vm, words):
+    result = vm.chainctl.run(*words, json_output=False)
+    assert result.status == 0, result
+    assert_success("list", only_document(result.out))
+
+
+def test_options_of_vm_verbs_may_stand_anywhere(vm, chainctl, tmp_path):
+    other = chainctl(tmp_path / "other")
+    assert other.ok("vm", "--timeout=5", "add", "--qmp", vm.qemu.qmp, "x")["vm"]["name"] == "x"
+    assert other.ok("vm", "list", "--timeout=5")["vms"][0]["name"] == "x"
+
+
+def test_state_may_stand_behind_the_command(vm, tmp_path):
+    vm.chainctl.ok("snapshot", "vm1", "s")
+    words = ["list", "vm1", "--json", "--state", vm.chainctl.state_dir]
+    elsewhere = type(vm.chainctl)(tmp_path / "nothing").run(*words, json_output=False)
+    assert [s["name"] for s in only_document(elsewhere.out)["snapshots"]] == ["s"]
+
+
+def test_options_are_not_cut_short(vm):
+    """An abbreviation that works today breaks when another option is added."""
+    assert vm.chainctl.run("list", "vm1", "--time=5").status == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_fits_the_terminal_and_names_its_options(chainctl, tmp_path, command):
+    result = chainctl(tmp_path / "none").run(*command.split(), "--help", json_output=False)
+    assert (result.status, result.err) == (0, ""), result
+    assert f"chainctl {command}" in result.out
+    too_long = [line for line in result.out.splitlines() if len(line) > 80]
+    assert not too_long, too_long
+    for option in ("--state", "--json", "--progress", "--dry-run", "--timeout", "--wait", "--yes", "--quiet", "--verbose"):
+        assert option in result.out, f"{option} is not in the help of {command}"
+    assert "--wait[=SECONDS]" in result.out, "the value of --wait may be left out"
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("words", [["list", "-h"], ["-h"], ["--help", "list"], ["list", "vm1", "--help"], ["vm", "--help"]])
+def test_help_is_found_in_every_form(chainctl, words):
+    result = chainctl().run(*words, json_output=False)
+    assert (result.status, result.err) == (0, ""), result
+    assert "Usage" in result.out
+
+
+OPTIONS = {
+    "vm add": ["--qmp", "--agent", "--guest", "--quiesce", "--ignore-disk"],
+    "snapshot": ["--disk", "--exclude", "--description", "--tag", "--protect", "--dir", "--reuse", "--quiesce",
+                 "--freeze-timeout", "--hooks"],
+    "path": ["--blockdev"],
+    "guest": ["ping", "info", "status", "thaw"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_names_every_option_of_the_contract(chainctl, command):
+    shown = chainctl().run(*command.split(), "--help", json_output=False).out
+    assert [option for option in OPTIONS[command] if option not in shown] == []
+
+
+def test_general_help_names_every_command_and_fits_the_terminal(chainctl):
+    result = chainctl().run("--help", json_output=False)
+    assert (result.status, result.err) == (0, "")
+    assert all(re.search(rf"^ +{command}\b", result.out, re.MULTILINE) for command in COMMANDS)
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", [["--version"], ["list", "--version"]])
+def test_version_is_one_line_and_exit_0(chainctl, words):
+    result = chainctl().run(*words, json_output=False)
+    assert (result.status, result.err) == (0, ""), result
+    assert re.fullmatch(r"chainctl \d+\.\d+(\.\d+)?\S*\n", result.out), result.out
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["list", "--help"]])
+def test_version_and_help_keep_the_promise_of_json(chainctl, words):
+    """`--json`: one JSON document on stdout, nothing else there; or its text, and then exit 0 alone."""
+    result = chainctl().run(*words)
+    assert result.status == 0, result
+    assert result.json is None or only_document(result.out)["ok"] is True
+
+
+@pytest.mark.parametrize("typed, meant", [
+    ("snapshto", "snapshot"), ("lst", "list"), ("shwo", "show"), ("trees", "tree"), ("pth", "path"), ("chek", "check"),
+    ("geust", "guest"), ("vm remov", "vm remove"), ("vm lst", "vm list"), ("vm ad", "vm add"),
+])  # fmt: skip
+def test_mistyped_command_is_answered_with_the_nearest(chainctl, typed, meant):
+    for options in ({"json_output": False}, {}):
+        result = chainctl().run(*typed.split(), "vm1", **options)
+        assert result.status == 2, result
+        assert f"'{meant}'" in result.out + result.err, result
+
+
+def test_command_that_resembles_nothing_gets_no_guess(chainctl):
+    result = chainctl().run("zzzzzzzzzz", json_output=False)
+    assert result.status == 2 and "did you mean" not in result.err, result
+
+
+@pytest.mark.parametrize("typed, meant", [("--discription=x", "--description"), ("--exlude=vda", "--exclude"), ("--tmieout=3", "--timeout")])
+def test_mistyped_option_is_answered_with_the_nearest(vm, typed, meant):
+    error = vm.chainctl.fails(2, "snapshot", "vm1", typed)
+    assert meant in f"{error['message']} {error['hint']}"
+
+
+def test_error_in_human_form_goes_to_stderr_with_the_same_words(vm):
+    error = vm.chainctl.fails(3, "show", "vm1", "nothing")
+    human = vm.chainctl.run("show", "vm1", "nothing", json_output=False)
+    assert (human.status, human.out) == (3, "")
+    assert error["message"] in human.err
+
+
+def test_argument_that_is_not_utf8_is_refused_and_no_crash(vm):
+    bad = b"\xff\xfe".decode("utf-8", "surrogateescape")
+    for words in (["list", bad], ["snapshot", "vm1", bad], ["snapshot", "vm1", "s", "--description", bad],
+                  ["snapshot", "vm1", "t", "--tag", bad], ["path", "vm1", bad], [bad], ["list", "vm1", "--" + bad]):  # fmt: skip
+        result = vm.chainctl.run(*words)
+        assert 0 <= result.status <= 10, result
+        only_document(result.out.encode("utf-8", "strict").decode())
+        assert result.status != 0 or "--description" in words or "--tag" in words
+
+
+def test_very_long_arguments_are_refused_and_no_crash(vm):
+    long = "x" * 100_000
+    for words in (["list", long], ["snapshot", "vm1", long], [long], ["path", "vm1", long], ["show", "vm1", long]):
+        result = vm.chainctl.run(*words)
+        assert result.status in (2, 3), (result.status, result.out[:300])
+        only_document(result.out)
