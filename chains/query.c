@@ -5,6 +5,8 @@
  */
 #include "chains/query.h"
 
+#include "chains/error.h"
+
 #include <string.h>
 
 struct _ChainsQuery {
@@ -142,4 +144,15 @@ chains_query_collect (ChainsQuery *query, ChainsQueryReader reader, GDestroyNoti
       return g_steal_pointer (&found);
     g_ptr_array_add (found, reader (query));
   }
+}
+
+gboolean
+chains_query_run_on_one (ChainsQuery *query, const char *what, const char *which, GError **error)
+{
+  if (!chains_query_run (query, error))
+    return FALSE;
+  if (chains_query_get_changes (query) == 1)
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "%s %s is not registered any more", what, which);
+  return FALSE;
 }

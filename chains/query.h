@@ -27,6 +27,9 @@ void chains_query_bind_path (ChainsQuery *query, const char *path);
 gboolean chains_query_next (ChainsQuery *query, gboolean *row, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Runs a statement without rows to its end; it can then be bound and run again. */
 gboolean chains_query_run (ChainsQuery *query, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Runs a statement that is to change one row; where it finds none, @what @which raises %CHAINS_ERROR_NOT_FOUND. */
+gboolean chains_query_run_on_one (ChainsQuery *query, const char *what, const char *which, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** How many rows the last run changed. */
 int chains_query_get_changes (ChainsQuery *query);
 /** The row id that the last run inserted. */

@@ -1,20 +1,16 @@
 /*
- * VMs and their disks, as rows; and the guess at what a mistyped name meant.
- * Promises that names are legal and unique, and that removing a VM leaves its
- * operations. Images and snapshots are left to store; no file is ever touched.
+ * VMs and their disks, as rows. Promises that names are legal and unique, and
+ * that removing a VM leaves its operations. Images and snapshots have files of
+ * their own here; no file of a disk is ever touched.
  */
 #include "chains/registry.h"
 
-#include <string.h>
-
 #include "chains/error.h"
+#include "chains/nearest.h"
 #include "chains/query.h"
 
 #define VM_COLUMNS "id, name, uuid, qmp, agent, guest, quiesce, created_us"
 #define DISK_COLUMNS "id, vm, position, name, device, ignored, base, active"
-
-#define LONGEST_NAME 64
-#define MOST_EDITS 2
 
 static gpointer
 read_vm (ChainsQuery *query)
@@ -133,7 +129,7 @@ set_no_such_vm (ChainsDb *db, const char *name, GError **error)
 
   if (names == NULL)
     return;
-  nearest = chains_registry_nearest (name, (const char *const *)names->pdata);
+  nearest = chains_nearest_find (name, (const char *const *)names->pdata);
   if (nearest != NULL)
     g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered; did you mean '%s'?", shown,
                  nearest);
@@ -293,68 +289,4 @@ chains_registry_list_disks (ChainsDb *db, gint64 vm, GError **error)
     return NULL;
   chains_query_bind_int (query, vm);
   return chains_query_collect (query, read_disk, (GDestroyNotify)chains_disk_free, error);
-}
-
-static gboolean
-is_same_letter (char a, char b)
-{
-  return g_ascii_tolower (a) == g_ascii_tolower (b);
-}
-
-/* Damerau and Levenshtein: letters added, dropped, replaced, or two neighbours swapped. Three rows of the table do. */
-static guint
-count_edits (const char *a, gsize a_length, const char *b, gsize b_length)
-{
-  guint rows[3][LONGEST_NAME + 1] = {0};
-
-  for (gsize j = 0; j <= b_length; j++)
-    rows[0][j] = (guint)j;
-  for (gsize i = 1; i <= a_length; i++) {
-    guint *row = rows[i % 3];
-    const guint *above = rows[(i + 2) % 3];
-    const guint *two_above = rows[(i + 1) % 3];
-
-    row[0] = (guint)i;
-    for (gsize j = 1; j <= b_length; j++) {
-      row[j] = MIN (MIN (above[j], row[j - 1]) + 1, above[j - 1] + !is_same_letter (a[i - 1], b[j - 1]));
-      if (i > 1 && j > 1 && is_same_letter (a[i - 1], b[j - 2]) && is_same_letter (a[i - 2], b[j - 1]))
-        row[j] = MIN (row[j], two_above[j - 2] + 1);
-    }
-  }
-  return rows[a_length % 3][b_length];
-}
-
-/* Edits, or one more than the most of them for a beginning; G_MAXUINT where it is neither. */
-static guint
-get_distance (const char *name, const char *candidate)
-{
-  gsize name_length = strlen (name);
-  gsize length = strlen (candidate);
-
-  if (name_length == 0)
-    return G_MAXUINT;
-  if (length <= LONGEST_NAME && name_length <= length + MOST_EDITS && length <= name_length + MOST_EDITS) {
-    guint edits = count_edits (name, name_length, candidate, length);
-
-    if (edits <= MOST_EDITS && edits * 2 <= name_length)
-      return edits;
-  }
-  return g_ascii_strncasecmp (candidate, name, name_length) == 0 ? MOST_EDITS + 1 : G_MAXUINT;
-}
-
-const char *
-chains_registry_nearest (const char *name, const char *const *names)
-{
-  const char *nearest = NULL;
-  guint least = G_MAXUINT;
-
-  for (; *names != NULL; names++) {
-    guint distance = get_distance (name, *names);
-
-    if (distance < least || (distance == least && nearest != NULL && strcmp (*names, nearest) < 0)) {
-      nearest = *names;
-      least = distance;
-    }
-  }
-  return nearest;
 }

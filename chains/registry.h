@@ -29,11 +29,3 @@ gboolean chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GErr
 
 /** Returns: (transfer full) (element-type ChainsDisk) in guest order */
 GPtrArray *chains_registry_list_disks (ChainsDb *db, gint64 vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/**
- * The name in @names that @name is a typing mistake or the beginning of, or %NULL where none is near (two edits at
- * most, and no more than half of @name). Case is no mistake; among equally near ones the first in ASCII order. Borrowed
- * from
- * @names.
- */
-const char *chains_registry_nearest (const char *name, const char *const *names);

@@ -94,7 +94,7 @@ engine_agent_run (EngineContext *context, const char *name, const char *action, 
   if (vm == NULL)
     return NULL;
   if (vm->record->agent == NULL) {
-    engine_error_set (error, ENGINE_ERROR_AGENT, "give its channel a socket and name it: `chainctl vm set VM --agent`",
+    engine_error_set (error, ENGINE_ERROR_AGENT, "give its channel a socket, and name it when you add the VM: --agent",
                       "VM '%s' has no agent registered", name);
     return NULL;
   }

@@ -4,12 +4,12 @@
  */
 #include "engine/drift.h"
 
-#include "chains/store.h"
+#include "chains/images.h"
 #include "engine/error.h"
 
 #include <string.h>
 
-#define RESCAN "if this is as it should be: `chainctl vm rescan VM --accept`"
+#define REGISTER_AGAIN "if this is as it should be, register the VM again: `chainctl vm remove`, then `vm add`"
 
 static gboolean
 same_image (const EngineLayer *layer, const ChainsImage *image)
@@ -23,7 +23,7 @@ static void
 compare_uuid (const EngineVm *vm, GPtrArray *problems)
 {
   if (g_strcmp0 (vm->record->uuid, vm->uuid) != 0 && vm->record->uuid != NULL)
-    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, RESCAN,
+    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, REGISTER_AGAIN,
                         "the QEMU at '%s' has UUID %s; '%s' was registered with %s", vm->record->qmp, vm->uuid,
                         vm->record->name, vm->record->uuid);
 }
@@ -37,19 +37,19 @@ compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *di
 
   for (guint i = 0; i < disk->layers->len && row != 0; i++) {
     const EngineLayer *layer = g_ptr_array_index (disk->layers, i);
-    g_autoptr (ChainsImage) image = chains_store_get_image (vm->context->db, row, error);
+    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
 
     if (image == NULL)
       return FALSE;
     if (!same_image (layer, image)) {
       engine_problem_add (problems, i == 0 ? "wrong-active-image" : "wrong-chain", TRUE, record->name, layer->path,
-                          RESCAN, i == 0 ? "disk '%s' runs on '%s', and its active image is '%s'"
+                          REGISTER_AGAIN, i == 0 ? "disk '%s' runs on '%s', and its active image is '%s'"
                                          : "disk '%s' has '%s' in its chain where '%s' belongs",
                           record->name, layer->path, image->path);
       return TRUE;
     }
     if (i == 0 && layer->node->virtual_size != image->virtual_size)
-      engine_problem_add (problems, "resized", FALSE, record->name, layer->path, RESCAN,
+      engine_problem_add (problems, "resized", FALSE, record->name, layer->path, REGISTER_AGAIN,
                           "disk '%s' was resized from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " bytes",
                           record->name, image->virtual_size, layer->node->virtual_size);
     row = image->parent;
@@ -76,7 +76,7 @@ find_added (const EngineVm *vm, const EngineGraph *graph, GPtrArray *problems)
     const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
 
     if (disk->skipped == NULL && find_record (vm, disk->name) == NULL)
-      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, RESCAN,
+      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, REGISTER_AGAIN,
                           "disk '%s' is not registered: it is left out", disk->name);
   }
 }
@@ -92,7 +92,7 @@ engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, 
     if (record->ignored)
       continue;
     if (disk == NULL || disk->skipped != NULL)
-      engine_problem_add (problems, "disk-gone", TRUE, record->name, NULL, RESCAN,
+      engine_problem_add (problems, "disk-gone", TRUE, record->name, NULL, REGISTER_AGAIN,
                           "disk '%s' is registered, and QEMU has no such disk", record->name);
     else if (!compare_chain (vm, record, disk, problems, error))
       return FALSE;

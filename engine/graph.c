@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#define PERIPHERAL "/machine/peripheral/"
 #define VIRTIO_BACKEND "/virtio-backend"
 
 typedef struct {
@@ -56,7 +57,7 @@ static char *
 qom_path (const char *device)
 {
   if (device[0] != '/')
-    return g_strconcat ("/machine/peripheral/", device, NULL);
+    return g_strconcat (PERIPHERAL, device, NULL);
   if (g_str_has_suffix (device, VIRTIO_BACKEND))
     return g_strndup (device, strlen (device) - strlen (VIRTIO_BACKEND));
   return g_strdup (device);
@@ -67,8 +68,12 @@ engine_graph_disk_name (const char *device, const char *backend)
 {
   g_autofree char *path = device != NULL ? qom_path (device) : NULL;
 
-  if (path != NULL && g_str_has_prefix (path, "/machine/peripheral/"))
-    return g_strdup (path + strlen ("/machine/peripheral/"));
+  if (path != NULL && g_str_has_prefix (path, PERIPHERAL)) {
+    const char *id = path + strlen (PERIPHERAL);
+
+    /* A USB stick's disk is a child of the device that has the id. */
+    return g_strndup (id, strcspn (id, "/"));
+  }
   if (*backend != '\0' || path == NULL)
     return g_strdup (backend);
   return g_path_get_basename (path);
@@ -99,6 +104,13 @@ absolute_path (const EngineVm *vm, const char *path)
   return folder != NULL ? g_canonicalize_filename (path, folder) : g_strdup (path);
 }
 
+/* A device may sit on a protocol node itself: what it reads there is raw. */
+static const char *
+format_of (const QmpNode *node)
+{
+  return g_str_equal (node->driver, "file") || g_str_equal (node->driver, "host_device") ? "raw" : node->driver;
+}
+
 static EngineLayer *
 layer_new (const EngineVm *vm, const QmpNodesLayer *from)
 {
@@ -109,7 +121,8 @@ layer_new (const EngineVm *vm, const QmpNodesLayer *from)
   layer->node = from->node;
   layer->file = from->file;
   layer->path = path != NULL ? absolute_path (vm, path) : g_strdup (from->node->filename);
-  layer->local = path != NULL;
+  layer->format = format_of (from->node);
+  layer->local = path != NULL && g_path_is_absolute (layer->path);
   if (layer->local && engine_imagefile_stat (layer->path, &file, NULL)) {
     layer->device = file.device;
     layer->inode = file.inode;

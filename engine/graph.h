@@ -12,6 +12,7 @@
  * EngineLayer: one image of a live chain
  * @node: its format node; @file: (nullable): the node that holds its bytes. Borrowed from the graph.
  * @path: absolute path, or QEMU's own words where it is no local file
+ * @format: as a header names it; "raw" also where the device sits on the bytes themselves
  * @local: a file or block device on this host
  * @device, @inode: its identity, 0 where not @local
  */
@@ -19,6 +20,7 @@ typedef struct {
   const QmpNode *node;
   const QmpNode *file;
   char *path;
+  const char *format;
   gboolean local;
   guint64 device;
   guint64 inode;

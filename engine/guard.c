@@ -95,10 +95,10 @@ decide (EngineGuard *guard, GError **error)
     set_reason (guard, "quiescing is off");
     return TRUE;
   }
-  if (vm->state == ENGINE_VM_PAUSED)
-    return do_without (guard, "not-quiesced", "it is paused, so its agent cannot answer", FALSE, error);
   if (vm->record->agent == NULL)
     return do_without (guard, NULL, "no agent is registered", FALSE, error);
+  if (vm->state == ENGINE_VM_PAUSED)
+    return do_without (guard, "not-quiesced", "it is paused, so its agent cannot answer", FALSE, error);
   if (!engine_vm_finish_agent (vm))
     return do_without_agent (guard, vm->agent_failure, "its agent does not answer", error);
   guard->wanted = TRUE;

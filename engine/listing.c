@@ -32,7 +32,7 @@ GPtrArray *
 engine_listing_read (EngineContext *context, const char *name, GError **error)
 {
   g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, error);
-  g_autoptr (GPtrArray) snapshots = vm != NULL ? chains_store_list_snapshots (context->db, vm->id, error) : NULL;
+  g_autoptr (GPtrArray) snapshots = vm != NULL ? chains_snapshots_list (context->db, vm->id, error) : NULL;
   GPtrArray *list;
 
   if (snapshots == NULL)
@@ -53,7 +53,7 @@ engine_listing_find (EngineContext *context, const char *name, const char *refer
 {
   g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, error);
 
-  return vm != NULL ? chains_store_find_snapshot (context->db, vm->id, reference, error) : NULL;
+  return vm != NULL ? chains_snapshots_find (context->db, vm->id, reference, error) : NULL;
 }
 
 GPtrArray *

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "chains/journal.h"
-#include "chains/store.h"
+#include "chains/snapshots.h"
 #include "engine/tree.h"
 
 /**

@@ -30,9 +30,20 @@ stem_of (const char *path)
   return name;
 }
 
+static gboolean
+is_taken (const char *path, const GPtrArray *planned)
+{
+  struct stat st;
+
+  for (guint i = 0; i < planned->len; i++)
+    if (g_str_equal (((const EngineOverlay *) g_ptr_array_index (planned, i))->path, path))
+      return TRUE;
+  return lstat (path, &st) == 0;
+}
+
 /* The first of NAME.qcow2, NAME-2.qcow2 … that is not there. What comes in between is met by O_EXCL. */
 static char *
-free_path (const char *directory, const char *base_path, const char *snapshot)
+free_path (const char *directory, const char *base_path, const char *snapshot, const GPtrArray *planned)
 {
   g_autofree char *stem = stem_of (base_path);
 
@@ -40,9 +51,8 @@ free_path (const char *directory, const char *base_path, const char *snapshot)
     g_autofree char *name =
         i == 1 ? g_strdup_printf ("%s.%s.qcow2", stem, snapshot) : g_strdup_printf ("%s.%s-%d.qcow2", stem, snapshot, i);
     g_autofree char *path = g_build_filename (directory, name, NULL);
-    struct stat st;
 
-    if (lstat (path, &st) != 0)
+    if (!is_taken (path, planned))
       return g_steal_pointer (&path);
   }
   return NULL;
@@ -71,7 +81,7 @@ check_paths (const EngineOverlay *overlay, GError **error)
 
 static gboolean
 choose_path (EngineOverlay *overlay, const char *directory, const char *base_path, const char *snapshot,
-             const char *reuse, GError **error)
+             const char *reuse, const GPtrArray *planned, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
   g_autofree char *beside = g_path_get_dirname (head->path);
@@ -79,7 +89,7 @@ choose_path (EngineOverlay *overlay, const char *directory, const char *base_pat
   if (reuse != NULL)
     overlay->path = g_canonicalize_filename (reuse, NULL);
   else
-    overlay->path = free_path (directory != NULL ? directory : beside, base_path, snapshot);
+    overlay->path = free_path (directory != NULL ? directory : beside, base_path, snapshot, planned);
   if (overlay->path != NULL)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name or --dir",
@@ -101,7 +111,7 @@ check_reused (const EngineOverlay *overlay, GError **error)
     wrong = "its size is not the disk's";
   else if (g_strcmp0 (header->backing, head->path) != 0)
     wrong = "its backing file name is not the active image's absolute path";
-  else if (g_strcmp0 (header->backing_format, head->node->driver) != 0)
+  else if (g_strcmp0 (header->backing_format, head->format) != 0)
     wrong = "its backing format is not the active image's";
   else if (!header->empty)
     wrong = "it holds data";
@@ -119,7 +129,7 @@ check_reused (const EngineOverlay *overlay, GError **error)
 EngineOverlay *
 engine_overlay_plan (EngineOp *op, const EngineGraphDisk *disk, ChainsDisk *record, EngineNodeOptions *options,
                      const char *directory, const char *base_path, const char *snapshot, const char *reuse,
-                     guint index, GError **error)
+                     const GPtrArray *planned, GError **error)
 {
   g_autoptr (EngineOverlay) overlay = g_new0 (EngineOverlay, 1);
 
@@ -128,10 +138,10 @@ engine_overlay_plan (EngineOp *op, const EngineGraphDisk *disk, ChainsDisk *reco
   overlay->options = options;
   overlay->fd = -1;
   overlay->reused = reuse != NULL;
-  overlay->node = engine_op_name (op, index, "");
-  overlay->file_node = engine_op_name (op, index, "f");
-  overlay->job = engine_op_name (op, index, "c");
-  if (!choose_path (overlay, directory, base_path, snapshot, reuse, error) || !check_paths (overlay, error))
+  overlay->node = engine_op_name (op, planned->len, "");
+  overlay->file_node = engine_op_name (op, planned->len, "f");
+  overlay->job = engine_op_name (op, planned->len, "c");
+  if (!choose_path (overlay, directory, base_path, snapshot, reuse, planned, error) || !check_paths (overlay, error))
     return NULL;
   if (overlay->reused && !check_reused (overlay, error))
     return NULL;
@@ -173,7 +183,7 @@ engine_overlay_to_json (const EngineOverlay *overlay)
   json_object_set_string_member (object, "file-node", overlay->file_node);
   json_object_set_string_member (object, "job", overlay->job);
   json_object_set_string_member (object, "backing", head->path);
-  json_object_set_string_member (object, "backing-format", head->node->driver);
+  json_object_set_string_member (object, "backing-format", head->format);
   json_object_set_string_member (object, "backing-node", head->node->name);
   json_object_set_int_member (object, "virtual-size", head->node->virtual_size);
   return object;
@@ -216,7 +226,7 @@ create_json (const EngineOverlay *overlay)
   json_object_set_string_member (object, "file", overlay->file_node);
   json_object_set_int_member (object, "size", head->node->virtual_size);
   json_object_set_string_member (object, "backing-file", head->path);
-  json_object_set_string_member (object, "backing-fmt", head->node->driver);
+  json_object_set_string_member (object, "backing-fmt", head->format);
   return object;
 }
 

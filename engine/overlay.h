@@ -41,7 +41,7 @@ typedef struct {
  * engine_overlay_plan:
  * @directory: (nullable): where it goes; else beside the active image
  * @base_path: of the disk's base, whose stem the name begins with
- * @index: its number within @op
+ * @planned: (element-type EngineOverlay): those of @op so far, whose paths are taken
  * @reuse: (nullable): the user's own file
  * Chooses path and names; makes nothing. @options: (transfer full).
  * Raises %ENGINE_ERROR_REFUSED where the path could not stand in a qcow2 header or in QMP.
@@ -50,7 +50,7 @@ typedef struct {
  */
 EngineOverlay *engine_overlay_plan (EngineOp *op, const EngineGraphDisk *disk, ChainsDisk *record,
                                     EngineNodeOptions *options, const char *directory, const char *base_path,
-                                    const char *snapshot, const char *reuse, guint index, GError **error)
+                                    const char *snapshot, const char *reuse, const GPtrArray *planned, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 void engine_overlay_free (EngineOverlay *overlay);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOverlay, engine_overlay_free)

@@ -4,7 +4,7 @@
 #include "engine/path.h"
 
 #include "chains/journal.h"
-#include "chains/store.h"
+#include "chains/images.h"
 #include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -75,7 +75,7 @@ engine_path_find (EngineContext *context, const char *name, const char *disk_nam
 
   if (disk == NULL || !check_operations (vm, error) || !check_live (vm, error))
     return NULL;
-  image = chains_store_get_image (context->db, disk->active, error);
+  image = chains_images_get (context->db, disk->active, error);
   if (image == NULL || !engine_imagefile_stat (image->path, &file, error))
     return NULL;
   path = g_new0 (EnginePath, 1);

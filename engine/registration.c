@@ -6,7 +6,7 @@
 
 #include "chains/error.h"
 #include "chains/journal.h"
-#include "chains/store.h"
+#include "chains/images.h"
 #include "engine/error.h"
 #include "engine/nodeoptions.h"
 #include "qmp/error.h"
@@ -52,8 +52,8 @@ static gboolean
 view_disk (EngineVmView *view, EngineVm *vm, const ChainsDisk *record, const EngineGraph *graph, GError **error)
 {
   ChainsDb *db = vm->context->db;
-  g_autoptr (ChainsImage) active = chains_store_get_image (db, record->active, error);
-  g_autoptr (ChainsImage) base = active != NULL ? chains_store_get_image (db, record->base, error) : NULL;
+  g_autoptr (ChainsImage) active = chains_images_get (db, record->active, error);
+  g_autoptr (ChainsImage) base = active != NULL ? chains_images_get (db, record->base, error) : NULL;
   const EngineGraphDisk *live = graph != NULL ? engine_graph_find (graph, record->name) : NULL;
   EngineVmDisk *disk;
 
@@ -182,8 +182,14 @@ static gboolean
 check_unused (EngineContext *context, const EngineGraphDisk *disk, GError **error)
 {
   const EngineLayer *head = engine_graph_head (disk);
-  g_autoptr (GPtrArray) users = chains_store_find_images (context->db, head->path, error);
+  g_autoptr (GPtrArray) users = NULL;
 
+  if (head->local && head->inode == 0) {
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "is its name not UTF-8 (QMP carries no other), or was it removed?",
+                      "disk '%s': QEMU has '%s' open, and there is no such file here", disk->name, head->path);
+    return FALSE;
+  }
+  users = chains_images_find (context->db, head->path, error);
   if (users == NULL)
     return FALSE;
   if (users->len == 0)
@@ -203,13 +209,13 @@ add_image (EngineVm *vm, const ChainsDisk *record, const EngineLayer *layer, gin
   image->disk = record->id;
   image->parent = parent;
   image->path = g_strdup (layer->path);
-  image->format = g_strdup (layer->node->driver);
+  image->format = g_strdup (layer->format);
   image->virtual_size = layer->node->virtual_size;
   image->owned = owned;
   image->device = layer->device;
   image->inode = layer->inode;
   image->options = g_strdup (options);
-  return chains_store_add_image (vm->context->db, image, error) ? image->id : 0;
+  return chains_images_add (vm->context->db, image, error) ? image->id : 0;
 }
 
 /* The images from the lowest up; the active one is the base, whatever lies below it is foreign. */

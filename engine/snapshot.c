@@ -6,12 +6,15 @@
  */
 #include "engine/snapshot.h"
 
-#include "chains/store.h"
+#include "chains/images.h"
+#include "chains/snapshots.h"
 #include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/overlay.h"
 #include "qmp/error.h"
+
+#include <string.h>
 
 #define VERB "snapshot"
 
@@ -75,7 +78,7 @@ choose_name (Run *run, GError **error)
   for (int i = 1; taken; i++) {
     g_free (run->snapshot->name);
     run->snapshot->name = i == 1 ? g_strdup (wanted) : g_strdup_printf ("%s-%d", stamp, i);
-    if (!chains_store_has_snapshot (run->context->db, run->vm->record->id, run->snapshot->name, &taken, error))
+    if (!chains_snapshots_has (run->context->db, run->vm->record->id, run->snapshot->name, &taken, error))
       return FALSE;
     if (taken && run->request->name != NULL) {
       engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name",
@@ -165,8 +168,8 @@ plan_overlay (Run *run, ChainsDisk *record, const EngineGraphDisk *disk, char **
   ChainsDb *db = run->context->db;
   const char *reuse =
       run->request->reuse != NULL ? g_hash_table_lookup (run->request->reuse, record->name) : NULL;
-  g_autoptr (ChainsImage) base = chains_store_get_image (db, record->base, error);
-  g_autoptr (ChainsImage) active = base != NULL ? chains_store_get_image (db, record->active, error) : NULL;
+  g_autoptr (ChainsImage) base = chains_images_get (db, record->base, error);
+  g_autoptr (ChainsImage) active = base != NULL ? chains_images_get (db, record->active, error) : NULL;
   EngineNodeOptions *options;
   EngineOverlay *overlay;
 
@@ -178,7 +181,7 @@ plan_overlay (Run *run, ChainsDisk *record, const EngineGraphDisk *disk, char **
                          "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
                          disk->name, active->path, options->aio, options->discard);
   overlay = engine_overlay_plan (run->op, disk, record, options, run->request->directory, base->path,
-                                 run->snapshot->name, reuse, run->overlays->len, error);
+                                 run->snapshot->name, reuse, run->overlays, error);
   if (overlay != NULL)
     g_ptr_array_add (run->overlays, overlay);
   return overlay != NULL;
@@ -395,7 +398,7 @@ switch_over (Run *run, GError **error)
 static gboolean
 record_frozen (Run *run, const EngineOverlay *overlay, GError **error)
 {
-  g_autoptr (ChainsImage) image = chains_store_get_image (run->context->db, overlay->record->active, error);
+  g_autoptr (ChainsImage) image = chains_images_get (run->context->db, overlay->record->active, error);
   g_autoptr (EngineQcow2) header = NULL;
   EngineImagefile file;
 
@@ -409,7 +412,7 @@ record_frozen (Run *run, const EngineOverlay *overlay, GError **error)
     header = engine_imagefile_read_qcow2 (image->path, NULL);
   if (header != NULL)
     image->frozen_header = g_strdup (header->digest);
-  return chains_store_update_image (run->context->db, image, error);
+  return chains_images_update (run->context->db, image, error);
 }
 
 static gint64
@@ -430,7 +433,7 @@ record_overlay (Run *run, const EngineOverlay *overlay, GError **error)
   image->device = file.device;
   image->inode = file.inode;
   image->options = engine_nodeoptions_to_json (overlay->options);
-  return chains_store_add_image (run->context->db, image, error) ? image->id : 0;
+  return chains_images_add (run->context->db, image, error) ? image->id : 0;
 }
 
 static gboolean
@@ -471,7 +474,7 @@ record_all (Run *run, GError **error)
   g_autoptr (ChainsTransaction) transaction = chains_db_begin (run->context->db, error);
 
   return transaction != NULL && record_disks (run, error) &&
-         chains_store_add_snapshot (run->context->db, run->snapshot, error) &&
+         chains_snapshots_add (run->context->db, run->snapshot, error) &&
          engine_op_end (run->op, CHAINS_OP_DONE, NULL, error) && chains_db_commit (transaction, error);
 }
 
@@ -509,6 +512,12 @@ result_new (Run *run)
   return result;
 }
 
+static int
+compare_words (gconstpointer a, gconstpointer b)
+{
+  return strcmp (*(const char *const *) a, *(const char *const *) b);
+}
+
 static void
 run_init (Run *run, EngineContext *context, const EngineSnapshotRequest *request)
 {
@@ -520,7 +529,9 @@ run_init (Run *run, EngineContext *context, const EngineSnapshotRequest *request
   run->snapshot->description = g_strdup (request->description != NULL ? request->description : "");
   run->snapshot->protected = request->protected;
   for (gsize i = 0; request->tags != NULL && request->tags[i] != NULL; i++)
-    g_ptr_array_add (run->snapshot->tags, g_strdup (request->tags[i]));
+    if (!g_ptr_array_find_with_equal_func (run->snapshot->tags, request->tags[i], g_str_equal, NULL))
+      g_ptr_array_add (run->snapshot->tags, g_strdup (request->tags[i]));
+  g_ptr_array_sort (run->snapshot->tags, compare_words);
 }
 
 static gboolean

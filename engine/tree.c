@@ -4,6 +4,7 @@
  */
 #include "engine/tree.h"
 
+#include "chains/snapshots.h"
 #include "engine/imagefile.h"
 
 const char *
@@ -129,7 +130,7 @@ engine_tree_read_disk (EngineContext *context, ChainsDisk *disk, const GPtrArray
 
   tree->disk = disk;
   tree->images = g_ptr_array_new_with_free_func ((GDestroyNotify) image_free);
-  tree->rows = chains_store_list_images (context->db, disk->id, error);
+  tree->rows = chains_images_list (context->db, disk->id, error);
   if (tree->rows == NULL)
     return NULL;
   link_images (tree);
@@ -144,7 +145,7 @@ engine_tree_read (EngineContext *context, const ChainsVm *vm, GError **error)
 {
   g_autoptr (GPtrArray) trees = g_ptr_array_new_with_free_func ((GDestroyNotify) engine_tree_free);
   g_autoptr (GPtrArray) disks = chains_registry_list_disks (context->db, vm->id, error);
-  g_autoptr (GPtrArray) snapshots = disks != NULL ? chains_store_list_snapshots (context->db, vm->id, error) : NULL;
+  g_autoptr (GPtrArray) snapshots = disks != NULL ? chains_snapshots_list (context->db, vm->id, error) : NULL;
 
   if (snapshots == NULL)
     return NULL;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "chains/registry.h"
-#include "chains/store.h"
+#include "chains/images.h"
 #include "engine/context.h"
 
 /** "active", "backing", "branch", "foreign", "missing" */

@@ -2,9 +2,10 @@
  * Opens a VM for one run, and closes all that it opened. Decides what "shut
  * off" means: nobody at the monitor and nobody's locks on the images.
  */
+#include "chains/nearest.h"
 #include "engine/vm.h"
 
-#include "chains/store.h"
+#include "chains/images.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "qmp/error.h"
@@ -30,6 +31,24 @@ engine_vm_new (EngineContext *context, ChainsVm *record)
   vm->state = ENGINE_VM_UNREACHABLE;
   vm->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) chains_disk_free);
   return vm;
+}
+
+char *
+engine_vm_default_name (EngineContext *context, GError **error)
+{
+  g_autoptr (GPtrArray) vms = chains_registry_list_vms (context->db, error);
+
+  if (vms == NULL)
+    return NULL;
+  if (vms->len == 1)
+    return g_strdup (((const ChainsVm *) g_ptr_array_index (vms, 0))->name);
+  if (vms->len == 0)
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_VM, "register one: `chainctl vm add NAME --qmp SOCKET`",
+                      "no VM is registered in '%s'", context->state);
+  else
+    engine_error_set (error, ENGINE_ERROR_USAGE, "name one, or set CHAINCTL_VM", "which VM? %u are registered",
+                      vms->len);
+  return NULL;
 }
 
 EngineVm *
@@ -86,7 +105,7 @@ images_locked (EngineVm *vm, gboolean *locked, GError **error)
   *locked = FALSE;
   for (guint i = 0; i < vm->disks->len && !*locked; i++) {
     const ChainsDisk *disk = g_ptr_array_index (vm->disks, i);
-    g_autoptr (ChainsImage) image = chains_store_get_image (vm->context->db, disk->active, error);
+    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, disk->active, error);
 
     if (image == NULL)
       return FALSE;
@@ -109,7 +128,7 @@ no_monitor (EngineVm *vm, GError *why, GError **error)
     return FALSE;
   }
   if (locked)
-    engine_error_set (error, ENGINE_ERROR_UNREACHABLE, "was QEMU started with another monitor socket? see `vm set`",
+    engine_error_set (error, ENGINE_ERROR_UNREACHABLE, "was QEMU started with another monitor socket?",
                       "VM '%s' is unreachable: nobody answers at '%s', but its images are in use (%s)",
                       vm->record->name, vm->record->qmp, why->message);
   else
@@ -215,7 +234,7 @@ engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error)
     g_ptr_array_add (names, disk->name);
   }
   g_ptr_array_add (names, NULL);
-  nearest = chains_registry_nearest (name, (const char *const *) names->pdata);
+  nearest = chains_nearest_find (name, (const char *const *) names->pdata);
   if (nearest != NULL)
     hint = g_strdup_printf ("did you mean '%s'?", nearest);
   engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, hint, "VM '%s' has no disk '%s'", vm->record->name, name);

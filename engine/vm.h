@@ -55,6 +55,13 @@ typedef struct {
 EngineVm *engine_vm_open (EngineContext *context, const char *name, const char *verb, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * engine_vm_default_name:
+ * The one VM that is registered. Raises %ENGINE_ERROR_NO_SUCH_VM where there is none, %ENGINE_ERROR_USAGE where
+ * there are several. Returns: (transfer full)
+ */
+char *engine_vm_default_name (EngineContext *context, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** A VM that is not registered yet. @record: (transfer full). Returns: (transfer full) */
 EngineVm *engine_vm_new (EngineContext *context, ChainsVm *record);
 void engine_vm_free (EngineVm *vm);

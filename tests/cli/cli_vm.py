@@ -37,8 +37,9 @@ class RegisteredVm:
         return nodes, monitor.execute("query-jobs"), monitor.execute("query-block-jobs")
 
     def untouched(self):
-        """All that a verb that changes nothing leaves as it was: the state directory, the images and the graph."""
-        return contents(self.chainctl.state_dir), contents(self.folder), self.graph()
+        """What a verb that fails leaves as it was: the database, the images and the graph. A lock may name who held it."""
+        state = {path: what for path, what in contents(self.chainctl.state_dir).items() if not path.endswith(".lock")}
+        return state, contents(self.folder), self.graph()
 
 
 def contents(folder):

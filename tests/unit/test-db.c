@@ -3,6 +3,7 @@
  * killed or locked loses nothing, migrations happen whole or not at all.
  */
 #include "chains/db.h"
+#include "chains/snapshots.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -801,7 +802,7 @@ a_database_of_version_1_is_read (void)
   g_autoptr (GPtrArray) unfinished = NULL;
 
   CU_ASSERT_PTR_NOT_NULL_FATAL (vm);
-  snapshot = chains_store_find_snapshot (db, vm->id, "latest", NULL);
+  snapshot = chains_snapshots_find (db, vm->id, "latest", NULL);
   CU_ASSERT_FATAL (snapshot != NULL && snapshot->disks->len == 1);
   CU_ASSERT_STRING_EQUAL (((ChainsSnapshotDisk *)snapshot->disks->pdata[0])->image_path, "/srv/\xff/web.qcow2");
   unfinished = chains_journal_list_unfinished (db, vm->id, NULL);

@@ -2,7 +2,9 @@
  * VMs and disks: what is written is read back, names are unique and legal, a
  * removal takes all but the log, and mistyped names are guessed.
  */
+#include "chains/nearest.h"
 #include "chains/registry.h"
+#include "chains/snapshots.h"
 
 #include <string.h>
 
@@ -236,7 +238,7 @@ add_everything (ChainsDb *db, gint64 vm)
   CU_ASSERT (chains_registry_update_disk (db, disk, NULL));
   fixture_add_part (snapshot, disk->id, disk->base, disk->active);
   g_ptr_array_add (snapshot->tags, g_strdup ("nightly"));
-  CU_ASSERT (chains_store_add_snapshot (db, snapshot, NULL));
+  CU_ASSERT (chains_snapshots_add (db, snapshot, NULL));
   op->id = g_strdup ("op-1");
   op->vm = vm;
   op->vm_name = g_strdup ("web");
@@ -261,8 +263,8 @@ removing_a_vm_takes_all_of_it_but_its_log (void)
   CU_ASSERT (chains_registry_remove_vm (db, vm, &error));
   SUPPORT_ASSERT_CLEAR (error);
   disks = chains_registry_list_disks (db, vm, NULL);
-  images = chains_store_find_images (db, "/base.qcow2", NULL);
-  snapshots = chains_store_list_snapshots (db, vm, NULL);
+  images = chains_images_find (db, "/base.qcow2", NULL);
+  snapshots = chains_snapshots_list (db, vm, NULL);
   ops = chains_journal_list (db, "web", NULL);
   CU_ASSERT (disks->len == 0 && images->len == 0 && snapshots->len == 0);
   CU_ASSERT_FATAL (ops->len == 1);
@@ -286,7 +288,7 @@ nearest (const char *name)
 {
   static const char *const names[] = {"web-1", "web-2", "mail", "database", "Build", "vda", NULL};
 
-  return chains_registry_nearest (name, names);
+  return chains_nearest_find (name, names);
 }
 
 static void
@@ -321,8 +323,8 @@ the_nearest_name_does_not_depend_on_the_order (void)
   const char *const one[] = {"b1", "a1", NULL};
   const char *const other[] = {"a1", "b1", NULL};
 
-  CU_ASSERT_STRING_EQUAL (chains_registry_nearest ("c1", one), "a1");
-  CU_ASSERT_STRING_EQUAL (chains_registry_nearest ("c1", other), "a1");
+  CU_ASSERT_STRING_EQUAL (chains_nearest_find ("c1", one), "a1");
+  CU_ASSERT_STRING_EQUAL (chains_nearest_find ("c1", other), "a1");
 }
 
 int

@@ -2,7 +2,8 @@
  * Images and snapshots: what is written is read back, a file has one owner, a
  * tree stays a tree, what is needed stays, references find what they mean.
  */
-#include "chains/store.h"
+#include "chains/images.h"
+#include "chains/snapshots.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,9 +61,9 @@ an_image_is_read_back_as_it_was_added (void)
   image->frozen_mtime_ns = -5;
   image->frozen_ctime_ns = 6;
   image->frozen_header = g_strdup ("ab12");
-  CU_ASSERT (chains_store_add_image (store->db, image, &error));
+  CU_ASSERT (chains_images_add (store->db, image, &error));
   SUPPORT_ASSERT_CLEAR (error);
-  read = chains_store_get_image (store->db, image->id, NULL);
+  read = chains_images_get (store->db, image->id, NULL);
   CU_ASSERT_PTR_NOT_NULL_FATAL (read);
   CU_ASSERT (read->disk == store->vda && read->parent == 0 && read->virtual_size == 1 << 30 && read->owned);
   CU_ASSERT (read->device == G_MAXUINT64 && read->inode == 7 && read->frozen_size == 4096);
@@ -82,13 +83,13 @@ an_image_is_changed (void)
   g_autoptr (ChainsImage) image = fixture_make_image (store->vda, 0, "/old", TRUE);
   g_autoptr (ChainsImage) read = NULL;
 
-  CU_ASSERT (chains_store_add_image (store->db, image, NULL));
+  CU_ASSERT (chains_images_add (store->db, image, NULL));
   fixture_set_text (&image->path, NOT_UTF8);
   image->parent = parent;
   image->frozen_size = 1;
   image->owned = FALSE;
-  CU_ASSERT (chains_store_update_image (store->db, image, NULL));
-  read = chains_store_get_image (store->db, image->id, NULL);
+  CU_ASSERT (chains_images_update (store->db, image, NULL));
+  read = chains_images_get (store->db, image->id, NULL);
   CU_ASSERT_PTR_NOT_NULL_FATAL (read);
   CU_ASSERT (read->parent == parent && read->frozen_size == 1 && !read->owned);
   CU_ASSERT_STRING_EQUAL (read->path, NOT_UTF8);
@@ -109,7 +110,7 @@ values_that_cannot_be_are_refused (void)
   no_json->options = g_strdup ("\"word\"");
   for (guint i = 0; i < G_N_ELEMENTS (all); i++) {
     g_autoptr (GError) error = NULL;
-    CU_ASSERT (!chains_store_add_image (store->db, all[i], &error));
+    CU_ASSERT (!chains_images_add (store->db, all[i], &error));
     SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
     CU_ASSERT_EQUAL (all[i]->id, 0);
   }
@@ -124,7 +125,7 @@ an_owned_path_has_one_owner_who_is_named (void)
   g_autoptr (GError) error = NULL;
 
   fixture_add_image (store->db, store->vda, 0, "/shared");
-  CU_ASSERT (!chains_store_add_image (store->db, again, &error));
+  CU_ASSERT (!chains_images_add (store->db, again, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS);
   CU_ASSERT_PTR_NOT_NULL (strstr (error->message, "'/shared'"));
   CU_ASSERT_PTR_NOT_NULL (strstr (error->message, "'vda'"));
@@ -139,9 +140,9 @@ an_update_cannot_take_an_owned_path_either (void)
   g_autoptr (GError) error = NULL;
 
   fixture_add_image (store->db, store->vda, 0, "/yours");
-  CU_ASSERT (chains_store_add_image (store->db, image, NULL));
+  CU_ASSERT (chains_images_add (store->db, image, NULL));
   fixture_set_text (&image->path, "/yours");
-  CU_ASSERT (!chains_store_update_image (store->db, image, &error));
+  CU_ASSERT (!chains_images_update (store->db, image, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS);
 }
 
@@ -155,11 +156,11 @@ a_foreign_path_may_serve_many_disks_but_each_once (void)
   g_autoptr (GPtrArray) found = NULL;
   g_autoptr (GError) error = NULL;
 
-  CU_ASSERT (chains_store_add_image (store->db, one, NULL));
-  CU_ASSERT (chains_store_add_image (store->db, two, NULL));
-  CU_ASSERT (!chains_store_add_image (store->db, again, &error));
+  CU_ASSERT (chains_images_add (store->db, one, NULL));
+  CU_ASSERT (chains_images_add (store->db, two, NULL));
+  CU_ASSERT (!chains_images_add (store->db, again, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_EXISTS);
-  found = chains_store_find_images (store->db, "/template", NULL);
+  found = chains_images_find (store->db, "/template", NULL);
   CU_ASSERT_FATAL (found->len == 2);
   CU_ASSERT (((ChainsImage *)found->pdata[0])->disk == store->vda);
   CU_ASSERT (((ChainsImage *)found->pdata[1])->disk == store->vdb);
@@ -173,7 +174,7 @@ a_parent_is_of_the_same_disk (void)
   g_autoptr (ChainsImage) image = fixture_make_image (store->vda, elsewhere, "/a", TRUE);
   g_autoptr (GError) error = NULL;
 
-  CU_ASSERT (!chains_store_add_image (store->db, image, &error));
+  CU_ASSERT (!chains_images_add (store->db, image, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
 }
 
@@ -184,13 +185,13 @@ an_image_is_never_its_own_ancestor (void)
   gint64 a = fixture_add_image (store->db, store->vda, 0, "/a");
   gint64 b = fixture_add_image (store->db, store->vda, a, "/b");
   gint64 c = fixture_add_image (store->db, store->vda, b, "/c");
-  g_autoptr (ChainsImage) image = chains_store_get_image (store->db, a, NULL);
+  g_autoptr (ChainsImage) image = chains_images_get (store->db, a, NULL);
   const gint64 parents[] = {a, b, c};
 
   for (guint i = 0; i < G_N_ELEMENTS (parents); i++) {
     g_autoptr (GError) error = NULL;
     image->parent = parents[i];
-    CU_ASSERT (!chains_store_update_image (store->db, image, &error));
+    CU_ASSERT (!chains_images_update (store->db, image, &error));
     SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
   }
 }
@@ -198,7 +199,7 @@ an_image_is_never_its_own_ancestor (void)
 static char *
 list_paths (Store *store)
 {
-  g_autoptr (GPtrArray) images = chains_store_list_images (store->db, store->vda, NULL);
+  g_autoptr (GPtrArray) images = chains_images_list (store->db, store->vda, NULL);
   GString *paths = g_string_new (NULL);
 
   for (guint i = 0; i < images->len; i++)
@@ -213,7 +214,7 @@ images_are_listed_parents_first_and_oldest_child_first (void)
   gint64 a = fixture_add_image (store->db, store->vda, 0, "/a");
   gint64 b = fixture_add_image (store->db, store->vda, a, "/b");
   gint64 late = fixture_add_image (store->db, store->vda, a, "/c");
-  g_autoptr (ChainsImage) moved = chains_store_get_image (store->db, b, NULL);
+  g_autoptr (ChainsImage) moved = chains_images_get (store->db, b, NULL);
   g_autofree char *before = NULL;
   g_autofree char *after = NULL;
 
@@ -224,7 +225,7 @@ images_are_listed_parents_first_and_oldest_child_first (void)
   before = list_paths (store);
   CU_ASSERT_STRING_EQUAL (before, "/a/b/d/e/c/f");
   moved->parent = late;
-  CU_ASSERT (chains_store_update_image (store->db, moved, NULL));
+  CU_ASSERT (chains_images_update (store->db, moved, NULL));
   after = list_paths (store);
   CU_ASSERT_STRING_EQUAL (after, "/a/c/b/d/e/f");
 }
@@ -242,7 +243,7 @@ a_deep_chain_is_listed (void)
     parent = fixture_add_image (store->db, store->vda, parent, path);
   }
   CU_ASSERT_FATAL (chains_db_commit (transaction, NULL));
-  images = chains_store_list_images (store->db, store->vda, NULL);
+  images = chains_images_list (store->db, store->vda, NULL);
   CU_ASSERT_FATAL (images != NULL && images->len == 2000);
   CU_ASSERT_STRING_EQUAL (((ChainsImage *)images->pdata[1999])->path, "/1999");
 }
@@ -251,7 +252,7 @@ static gboolean
 removal_is_refused (Store *store, gint64 image, const char *why)
 {
   g_autoptr (GError) error = NULL;
-  gboolean removed = chains_store_remove_image (store->db, image, &error);
+  gboolean removed = chains_images_remove (store->db, image, &error);
 
   return !removed && g_error_matches (error, CHAINS_ERROR, CHAINS_ERROR_INVALID) && strstr (error->message, why);
 }
@@ -270,13 +271,13 @@ an_image_that_something_needs_is_not_forgotten (void)
   disk->base = a;
   CU_ASSERT (chains_registry_update_disk (store->db, disk, NULL));
   fixture_add_part (snapshot, store->vda, c, 0);
-  CU_ASSERT (chains_store_add_snapshot (store->db, snapshot, NULL));
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, NULL));
   CU_ASSERT (removal_is_refused (store, a, "'vda'"));
   CU_ASSERT (removal_is_refused (store, b, "backing image"));
   CU_ASSERT (removal_is_refused (store, c, "'first'"));
-  CU_ASSERT (chains_store_remove_snapshot (store->db, snapshot->id, NULL));
-  CU_ASSERT (chains_store_remove_image (store->db, c, NULL));
-  CU_ASSERT (chains_store_remove_image (store->db, b, NULL));
+  CU_ASSERT (chains_snapshots_remove (store->db, snapshot->id, NULL));
+  CU_ASSERT (chains_images_remove (store->db, c, NULL));
+  CU_ASSERT (chains_images_remove (store->db, b, NULL));
 }
 
 static void
@@ -284,14 +285,14 @@ what_is_gone_cannot_be_changed_or_found (void)
 {
   g_autoptr (Store) store = store_new ();
   gint64 id = fixture_add_image (store->db, store->vda, 0, "/a");
-  g_autoptr (ChainsImage) image = chains_store_get_image (store->db, id, NULL);
+  g_autoptr (ChainsImage) image = chains_images_get (store->db, id, NULL);
   g_autoptr (GError) changed = NULL, removed = NULL, got = NULL, snapshot = NULL;
 
-  CU_ASSERT (chains_store_remove_image (store->db, id, NULL));
-  CU_ASSERT (!chains_store_update_image (store->db, image, &changed));
-  CU_ASSERT (!chains_store_remove_image (store->db, id, &removed));
-  CU_ASSERT_PTR_NULL (chains_store_get_image (store->db, id, &got));
-  CU_ASSERT (!chains_store_remove_snapshot (store->db, ID_A, &snapshot));
+  CU_ASSERT (chains_images_remove (store->db, id, NULL));
+  CU_ASSERT (!chains_images_update (store->db, image, &changed));
+  CU_ASSERT (!chains_images_remove (store->db, id, &removed));
+  CU_ASSERT_PTR_NULL (chains_images_get (store->db, id, &got));
+  CU_ASSERT (!chains_snapshots_remove (store->db, ID_A, &snapshot));
   SUPPORT_ASSERT_ERROR (changed, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND);
   SUPPORT_ASSERT_ERROR (removed, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND);
   SUPPORT_ASSERT_ERROR (got, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND);
@@ -328,10 +329,10 @@ a_snapshot_is_read_back_as_it_was_added (void)
   g_autoptr (ChainsSnapshot) read = NULL;
   g_autoptr (GError) error = NULL;
 
-  CU_ASSERT (chains_store_add_snapshot (store->db, snapshot, &error));
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, &error));
   SUPPORT_ASSERT_CLEAR (error);
   CU_ASSERT (snapshot->sequence > 0);
-  read = chains_store_find_snapshot (store->db, store->vm, "first", NULL);
+  read = chains_snapshots_find (store->db, store->vm, "first", NULL);
   CU_ASSERT_PTR_NOT_NULL_FATAL (read);
   CU_ASSERT (read->sequence == snapshot->sequence && read->vm == store->vm && read->frozen_us == 1234);
   CU_ASSERT (read->created_us == snapshot->created_us && read->protected && read->automatic);
@@ -350,8 +351,8 @@ a_snapshots_parts_are_in_guest_order_with_their_paths (void)
   g_autoptr (ChainsSnapshot) read = NULL;
   const ChainsSnapshotDisk *vda = NULL, *vdb = NULL;
 
-  CU_ASSERT (chains_store_add_snapshot (store->db, snapshot, NULL));
-  read = chains_store_find_snapshot (store->db, store->vm, ID_A, NULL);
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, NULL));
+  read = chains_snapshots_find (store->db, store->vm, ID_A, NULL);
   CU_ASSERT_FATAL (read != NULL && read->disks->len == 2 && read->tags->len == 2);
   vda = read->disks->pdata[0];
   vdb = read->disks->pdata[1];
@@ -372,8 +373,8 @@ a_snapshot_of_an_unfrozen_guest_says_so (void)
   g_autoptr (ChainsSnapshot) snapshot = fixture_make_snapshot (store->vm, NULL, "first");
   g_autoptr (ChainsSnapshot) read = NULL;
 
-  CU_ASSERT (chains_store_add_snapshot (store->db, snapshot, NULL));
-  read = chains_store_find_snapshot (store->db, store->vm, "first", NULL);
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, NULL));
+  read = chains_snapshots_find (store->db, store->vm, "first", NULL);
   CU_ASSERT_FATAL (read != NULL);
   CU_ASSERT (read->frozen_us == -1 && read->description == NULL && read->reason == NULL);
 }
@@ -386,13 +387,13 @@ a_snapshot_is_changed_with_its_parts_and_tags (void)
   g_autoptr (ChainsSnapshot) read = NULL;
   ChainsSnapshotDisk *part = snapshot->disks->pdata[1];
 
-  CU_ASSERT (chains_store_add_snapshot (store->db, snapshot, NULL));
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, NULL));
   snapshot->protected = FALSE;
   part->image = part->overlay;
   part->overlay = 0;
   g_ptr_array_set_size (snapshot->tags, 1);
-  CU_ASSERT (chains_store_update_snapshot (store->db, snapshot, NULL));
-  read = chains_store_find_snapshot (store->db, store->vm, "first", NULL);
+  CU_ASSERT (chains_snapshots_update (store->db, snapshot, NULL));
+  read = chains_snapshots_find (store->db, store->vm, "first", NULL);
   CU_ASSERT_FATAL (read != NULL && read->disks->len == 2 && read->tags->len == 1);
   part = read->disks->pdata[0];
   CU_ASSERT (!read->protected && part->overlay == 0);
@@ -407,9 +408,9 @@ an_overlay_that_is_gone_is_gone_from_the_snapshot (void)
   g_autoptr (ChainsSnapshot) read = NULL;
   const ChainsSnapshotDisk *part = snapshot->disks->pdata[1];
 
-  CU_ASSERT (chains_store_add_snapshot (store->db, snapshot, NULL));
-  CU_ASSERT (chains_store_remove_image (store->db, part->overlay, NULL));
-  read = chains_store_find_snapshot (store->db, store->vm, "first", NULL);
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, NULL));
+  CU_ASSERT (chains_images_remove (store->db, part->overlay, NULL));
+  read = chains_snapshots_find (store->db, store->vm, "first", NULL);
   CU_ASSERT_FATAL (read != NULL && read->disks->len == 2);
   part = read->disks->pdata[0];
   CU_ASSERT (part->overlay == 0 && part->overlay_path == NULL);
@@ -426,12 +427,12 @@ a_snapshot_name_is_legal_and_given_once_in_a_vm (void)
   g_autoptr (GError) taken = NULL;
   g_autoptr (GError) reserved = NULL;
 
-  CU_ASSERT (chains_store_add_snapshot (store->db, first, NULL));
-  CU_ASSERT (!chains_store_add_snapshot (store->db, again, &taken));
+  CU_ASSERT (chains_snapshots_add (store->db, first, NULL));
+  CU_ASSERT (!chains_snapshots_add (store->db, again, &taken));
   SUPPORT_ASSERT_ERROR (taken, CHAINS_ERROR, CHAINS_ERROR_EXISTS);
-  CU_ASSERT (!chains_store_add_snapshot (store->db, base, &reserved));
+  CU_ASSERT (!chains_snapshots_add (store->db, base, &reserved));
   SUPPORT_ASSERT_ERROR (reserved, CHAINS_ERROR, CHAINS_ERROR_INVALID);
-  CU_ASSERT (chains_store_add_snapshot (store->db, elsewhere, NULL));
+  CU_ASSERT (chains_snapshots_add (store->db, elsewhere, NULL));
 }
 
 static void
@@ -446,11 +447,11 @@ a_snapshot_that_cannot_be_added_whole_is_not_added (void)
   gboolean has = TRUE;
 
   fixture_add_part (snapshot, other, image, 0);
-  CU_ASSERT (!chains_store_add_snapshot (store->db, snapshot, &error));
+  CU_ASSERT (!chains_snapshots_add (store->db, snapshot, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
   CU_ASSERT_EQUAL (snapshot->sequence, 0);
   CU_ASSERT (chains_db_commit (transaction, NULL));
-  CU_ASSERT (chains_store_has_snapshot (store->db, store->vm, "first", &has, NULL));
+  CU_ASSERT (chains_snapshots_has (store->db, store->vm, "first", &has, NULL));
   CU_ASSERT (!has);
 }
 
@@ -464,7 +465,7 @@ an_overlay_is_of_the_same_disk (void)
   g_autoptr (GError) error = NULL;
 
   fixture_add_part (snapshot, store->vda, a, b);
-  CU_ASSERT (!chains_store_add_snapshot (store->db, snapshot, &error));
+  CU_ASSERT (!chains_snapshots_add (store->db, snapshot, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
 }
 
@@ -482,7 +483,7 @@ words_of_the_user_are_utf8 (void)
   g_ptr_array_add (empty->tags, g_strdup (""));
   for (guint i = 0; i < G_N_ELEMENTS (all); i++) {
     g_autoptr (GError) error = NULL;
-    CU_ASSERT (!chains_store_add_snapshot (store->db, all[i], &error));
+    CU_ASSERT (!chains_snapshots_add (store->db, all[i], &error));
     SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
   }
 }
@@ -493,7 +494,7 @@ add_snapshot (Store *store, const char *id, const char *name, gint64 created_us)
   g_autoptr (ChainsSnapshot) snapshot = fixture_make_snapshot (store->vm, id, name);
 
   snapshot->created_us = created_us;
-  CU_ASSERT_FATAL (chains_store_add_snapshot (store->db, snapshot, NULL));
+  CU_ASSERT_FATAL (chains_snapshots_add (store->db, snapshot, NULL));
 }
 
 /* The name of what @reference finds, or the code of the error as a word. */
@@ -501,7 +502,7 @@ static char *
 find (Store *store, const char *reference)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (ChainsSnapshot) found = chains_store_find_snapshot (store->db, store->vm, reference, &error);
+  g_autoptr (ChainsSnapshot) found = chains_snapshots_find (store->db, store->vm, reference, &error);
 
   if (found != NULL)
     return g_strdup (found->name);
@@ -533,7 +534,7 @@ latest_is_the_newest_by_sequence_not_by_clock (void)
   add_snapshot (store, NULL, "one", 2000);
   add_snapshot (store, NULL, "two", 1000); /* the clock was set back */
   CU_ASSERT (finds (store, "latest", "two"));
-  all = chains_store_list_snapshots (store->db, store->vm, NULL);
+  all = chains_snapshots_list (store->db, store->vm, NULL);
   CU_ASSERT_FATAL (all->len == 2);
   CU_ASSERT_STRING_EQUAL (((ChainsSnapshot *)all->pdata[0])->name, "one");
   CU_ASSERT_STRING_EQUAL (((ChainsSnapshot *)all->pdata[1])->name, "two");
@@ -579,7 +580,7 @@ an_unknown_snapshot_is_answered_with_the_nearest_name (void)
   g_autoptr (GError) error = NULL;
 
   add_snapshot (store, NULL, "upgrade", 1);
-  CU_ASSERT_PTR_NULL (chains_store_find_snapshot (store->db, store->vm, "upgarde", &error));
+  CU_ASSERT_PTR_NULL (chains_snapshots_find (store->db, store->vm, "upgarde", &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND);
   CU_ASSERT_PTR_NOT_NULL (strstr (error->message, "'upgrade'"));
 }
@@ -591,9 +592,9 @@ a_name_is_had_or_not (void)
   gboolean has = FALSE;
 
   add_snapshot (store, ID_A, "one", 1);
-  CU_ASSERT (chains_store_has_snapshot (store->db, store->vm, "one", &has, NULL) && has);
-  CU_ASSERT (chains_store_has_snapshot (store->db, store->vm, "latest", &has, NULL) && !has);
-  CU_ASSERT (chains_store_has_snapshot (store->db, store->vm, ID_A, &has, NULL) && !has);
+  CU_ASSERT (chains_snapshots_has (store->db, store->vm, "one", &has, NULL) && has);
+  CU_ASSERT (chains_snapshots_has (store->db, store->vm, "latest", &has, NULL) && !has);
+  CU_ASSERT (chains_snapshots_has (store->db, store->vm, ID_A, &has, NULL) && !has);
 }
 
 static void
@@ -614,7 +615,7 @@ add_many (Store *store, guint count)
     fixture_add_part (snapshot, store->vda, image_a != 0 ? image_a : a, a);
     fixture_add_part (snapshot, store->vdb, image_b != 0 ? image_b : b, b);
     g_ptr_array_add (snapshot->tags, g_strdup ("nightly"));
-    g_assert_true (chains_store_add_snapshot (store->db, snapshot, NULL));
+    g_assert_true (chains_snapshots_add (store->db, snapshot, NULL));
   }
   g_assert_true (chains_db_commit (transaction, NULL));
 }
@@ -630,7 +631,7 @@ ten_thousand_snapshots_are_listed_in_an_instant (void)
 
   add_many (store, 10000);
   started = g_get_monotonic_time ();
-  all = chains_store_list_snapshots (store->db, store->vm, NULL);
+  all = chains_snapshots_list (store->db, store->vm, NULL);
   took = g_get_monotonic_time () - started;
   printf ("# 10,000 snapshots of two disks: %.1f ms\n", (double)took / 1000);
   CU_ASSERT_FATAL (all != NULL && all->len == 10000);

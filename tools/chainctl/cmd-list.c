@@ -18,7 +18,8 @@ static const ChainctlOutputColumn columns[] = {
 
 static const ChainctlOutputColumn disk_columns[] = {
   { "DISK", "disk", CHAINCTL_OUTPUT_TEXT },
-  { "IMAGE", "image", CHAINCTL_OUTPUT_TEXT },
+  { "FROZEN IMAGE", "image", CHAINCTL_OUTPUT_TEXT },
+  { "OVERLAY", "overlay", CHAINCTL_OUTPUT_TEXT },
   { NULL },
 };
 
@@ -51,6 +52,20 @@ chainctl_cmd_list (ChainctlInvocation *invocation, GError **error)
 }
 
 static void
+say_tags (ChainctlOutput *output, const ChainsSnapshot *snapshot)
+{
+  g_autoptr (GString) tags = g_string_new (NULL);
+
+  for (guint i = 0; i < snapshot->tags->len; i++) {
+    g_autofree char *tag = chainctl_output_printable (g_ptr_array_index (snapshot->tags, i));
+
+    g_string_append_printf (tags, "%s%s", i > 0 ? ", " : "", tag);
+  }
+  if (tags->len > 0)
+    chainctl_output_line (output, "  tags         %s", tags->str);
+}
+
+static void
 say_snapshot (ChainctlOutput *output, const ChainsSnapshot *snapshot, const char *vm)
 {
   JsonObject *object = chainctl_render_snapshot (snapshot, vm);
@@ -65,6 +80,7 @@ say_snapshot (ChainctlOutput *output, const ChainsSnapshot *snapshot, const char
   chainctl_output_line (output, "  created      %s", created);
   if (*description != '\0')
     chainctl_output_line (output, "  description  %s", description);
+  say_tags (output, snapshot);
   chainctl_output_line (output, "  consistency  %s%s%s%s", chains_consistency_to_string (snapshot->consistency),
                         snapshot->reason != NULL ? " (" : "", snapshot->reason != NULL ? snapshot->reason : "",
                         snapshot->reason != NULL ? ")" : "");

@@ -66,17 +66,17 @@ say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
   json_object_set_member (output->document, "frozen_us", json_node_copy (json_object_get_member (object, "frozen_us")));
   json_object_set_null_member (output->document, "paused_us");
   if (snapshot->frozen_us >= 0)
-    chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent, frozen for %s", snapshot->name, vm,
+    chainctl_output_note (output, "Snapshot '%s' of %s: %s-consistent, frozen for %s", snapshot->name, vm,
                           chains_consistency_to_string (snapshot->consistency), frozen);
   else
-    chainctl_output_line (output, "Snapshot '%s' of %s: %s-consistent%s%s%s", snapshot->name, vm,
+    chainctl_output_note (output, "Snapshot '%s' of %s: %s-consistent%s%s%s", snapshot->name, vm,
                           chains_consistency_to_string (snapshot->consistency), snapshot->reason != NULL ? " (" : "",
                           snapshot->reason != NULL ? snapshot->reason : "", snapshot->reason != NULL ? ")" : "");
   for (guint i = 0; i < result->active->len; i++) {
     const EngineSwitchedDisk *disk = g_ptr_array_index (result->active, i);
     g_autofree char *path = chainctl_output_printable (disk->after);
 
-    chainctl_output_line (output, "  %s now writes to %s", disk->disk, path);
+    chainctl_output_note (output, "  %s now writes to %s", disk->disk, path);
   }
 }
 
@@ -125,12 +125,12 @@ chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error)
   g_auto (Options) options = { .freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT };
   const GOptionEntry entries[] = {
     { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK" },
-    { "exclude", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.excludes, "all but this disk", "DISK" },
+    { "exclude", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.excludes, "all but this disk (may be repeated)", "DISK" },
     { "description", 0, 0, G_OPTION_ARG_STRING, &options.description, "what it is for", "TEXT" },
-    { "tag", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.tags, "a word to find it by", "TAG" },
+    { "tag", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.tags, "a word to find it by (may be repeated)", "TAG" },
     { "protect", 0, 0, G_OPTION_ARG_NONE, &options.protected, "not to be merged, deleted or pruned", NULL },
     { "dir", 0, 0, G_OPTION_ARG_FILENAME, &options.directory, "where the overlays go", "DIR" },
-    { "reuse", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.reuse, "an overlay that you made", "DISK=PATH" },
+    { "reuse", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.reuse, "an overlay that you made (may be repeated)", "DISK=PATH" },
     { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off" },
     { "freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S" },
     { "hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off" },

@@ -24,7 +24,7 @@ say_channel (ChainctlOutput *output, const EngineVmView *view)
 {
   if (view->record->agent != NULL)
     return;
-  chainctl_output_line (output, "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
+  chainctl_output_note (output, "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
                                 "channel, install qemu-guest-agent in the guest, and add the VM with --agent:\n"
                                 "  -device virtio-serial -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
                                 "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
@@ -82,7 +82,7 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
     { "guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR" },
     { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest (auto)",
       "auto|require|off" },
-    { "ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where it is named", "DISK" },
+    { "ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where named (may be repeated)", "DISK" },
     { NULL },
   };
   EngineRegistrationRequest request = { .quiesce = CHAINS_QUIESCE_AUTO };

@@ -4,8 +4,8 @@
  */
 #include "tools/chainctl/command.h"
 
-#include "chains/registry.h"
 #include "engine/error.h"
+#include "engine/vm.h"
 #include "tools/chainctl/exit.h"
 
 #include <stdlib.h>
@@ -61,28 +61,29 @@ parse_wait (const char *name, const char *value, gpointer data, GError **error)
   return TRUE;
 }
 
-static GOptionGroup *
-global_options (Globals *globals)
+/* They are the parser's main group only because GLib's help text has that one last. */
+static void
+add_global_options (GOptionContext *parser, Globals *globals)
 {
   const GOptionEntry entries[] = {
     { "state", 0, 0, G_OPTION_ARG_FILENAME, &globals->state, "where the database lives", "DIR" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &globals->json, "one JSON document on stdout", NULL },
     { "progress", 0, 0, G_OPTION_ARG_STRING, &globals->progress, "progress of jobs, on stderr", "auto|bar|json|none" },
-    { "dry-run", 0, 0, G_OPTION_ARG_NONE, &globals->dry_run, "do every check, say what would be done, change nothing",
+    { "dry-run", 0, 0, G_OPTION_ARG_NONE, &globals->dry_run, "check all, say what would be done",
       NULL },
     { "timeout", 0, 0, G_OPTION_ARG_DOUBLE, &globals->timeout, "how long to wait for a silent peer (10)", "SECONDS" },
     { "wait", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, (gpointer) parse_wait,
       "wait for another operation on this VM", "SECONDS" },
     { "yes", 0, 0, G_OPTION_ARG_NONE, &globals->yes, "ask nothing", NULL },
-    { "quiet", 'q', 0, G_OPTION_ARG_NONE, &globals->quiet, "no warnings, no text", NULL },
+    { "quiet", 'q', 0, G_OPTION_ARG_NONE, &globals->quiet, "say only what was asked for", NULL },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &globals->verbose, "say more", NULL },
     { "help", 'h', 0, G_OPTION_ARG_NONE, &globals->help, "show this", NULL },
     { NULL },
   };
-  GOptionGroup *group = g_option_group_new ("global", "Global options:", "Show the global options", globals, NULL);
+  GOptionGroup *group = g_option_group_new (NULL, NULL, NULL, globals, NULL);
 
   g_option_group_add_entries (group, entries);
-  return group;
+  g_option_context_set_main_group (parser, group);
 }
 
 /* ---- what the global options mean ---- */
@@ -147,33 +148,15 @@ apply (ChainctlInvocation *invocation, const Globals *globals, GError **error)
 /* ---- which VM is meant ---- */
 
 static gboolean
-only_vm (ChainctlInvocation *invocation, GError **error)
-{
-  g_autoptr (GPtrArray) vms = chains_registry_list_vms (invocation->context->db, error);
-
-  if (vms == NULL)
-    return FALSE;
-  if (vms->len == 1) {
-    invocation->vm = g_strdup (((const ChainsVm *) g_ptr_array_index (vms, 0))->name);
-    return TRUE;
-  }
-  if (vms->len == 0)
-    engine_error_set (error, ENGINE_ERROR_NO_SUCH_VM, "register one: `chainctl vm add NAME --qmp SOCKET`",
-                      "no VM is registered in '%s'", invocation->context->state);
-  else
-    return usage_error (error, "which VM? Several are registered; name one, or set CHAINCTL_VM");
-  return FALSE;
-}
-
-static gboolean
 default_vm (ChainctlInvocation *invocation, GError **error)
 {
   const char *variable = g_getenv ("CHAINCTL_VM");
 
   if (variable == NULL || *variable == '\0')
-    return only_vm (invocation, error);
-  invocation->vm = g_strdup (variable);
-  return TRUE;
+    invocation->vm = engine_vm_default_name (invocation->context, error);
+  else
+    invocation->vm = g_strdup (variable);
+  return invocation->vm != NULL;
 }
 
 static gboolean
@@ -202,10 +185,12 @@ split_arguments (ChainctlInvocation *invocation, char **words, GError **error)
 static void
 show_help (ChainctlInvocation *invocation, GOptionContext *options)
 {
-  g_autofree char *text = g_option_context_get_help (options, FALSE, NULL);
+  g_autofree char *help = g_option_context_get_help (options, FALSE, NULL);
+  g_autoptr (GString) text = g_string_new (help);
 
-  g_string_append (invocation->output->text, text);
-  json_object_set_string_member (invocation->output->document, "help", text);
+  g_string_replace (text, "Application Options:", "Global options:", 1);
+  g_string_append (invocation->output->text, text->str);
+  json_object_set_string_member (invocation->output->document, "help", text->str);
   invocation->help = TRUE;
 }
 
@@ -214,12 +199,13 @@ new_parser (const ChainctlCommand *command, const GOptionEntry *entries, Globals
 {
   g_autofree char *usage = g_strdup_printf ("%s — %s", command->arguments, command->summary);
   GOptionContext *parser = g_option_context_new (usage);
-  GOptionGroup *group = global_options (globals);
+  GOptionGroup *group = g_option_group_new ("command", "Options:", "Show the options", NULL, NULL);
 
   g_option_context_set_help_enabled (parser, FALSE);
   g_option_context_set_summary (parser, command->detail);
-  g_option_context_add_main_entries (parser, entries, NULL);
+  g_option_group_add_entries (group, entries);
   g_option_context_add_group (parser, group);
+  add_global_options (parser, globals);
   return parser;
 }
 

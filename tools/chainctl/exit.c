@@ -9,7 +9,7 @@
 
 #include <gio/gio.h>
 
-G_DEFINE_QUARK (chainctl-exit-error-quark, chainctl_exit_error)
+G_DEFINE_QUARK (chainctl_exit_error, chainctl_exit_error)
 
 typedef struct {
   GQuark (*domain) (void);

@@ -48,12 +48,28 @@ find_command (char **words)
 static void
 general_help (ChainctlOutput *output)
 {
-  chainctl_output_line (output, "Usage: chainctl [GLOBAL] COMMAND [VM] [ARGS]\n");
-  chainctl_output_line (output, "Snapshots of running QEMU VMs: atomic over all disks, quiesced, remembered.\n");
-  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
-    chainctl_output_line (output, "  %-10s %s", command->name, command->summary);
-  chainctl_output_line (output, "\nchainctl COMMAND --help says more; man chainctl says most.");
+  g_autofree char *commands = chainctl_table_describe (NULL);
+
+  chainctl_output_line (output,
+                        "Usage: chainctl [GLOBAL] COMMAND [VM] [ARGS]\n\n"
+                        "Snapshots of running QEMU VMs: atomic over all disks, quiesced, remembered.\n\n%s\n"
+                        "chainctl COMMAND --help says more; man chainctl says most.",
+                        commands);
   json_object_set_string_member (output->document, "help", output->text->str);
+}
+
+/* "chainctl vm", with or without --help. */
+static gboolean
+group_help (ChainctlOutput *output, const char *group, char **words, const char *commands, GError **error)
+{
+  if (!has_word (words, "--help") && !has_word (words, "-h")) {
+    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
+                 "'%s' alone is no command; see `chainctl %s --help`", group, group);
+    return FALSE;
+  }
+  chainctl_output_line (output, "Usage: chainctl %s COMMAND\n\n%s", group, commands);
+  json_object_set_string_member (output->document, "help", output->text->str);
+  return TRUE;
 }
 
 /* What is said without a command: help, version, or that there is none. */
@@ -91,11 +107,16 @@ static gboolean
 run_command (ChainctlInvocation *invocation, char **words, GError **error)
 {
   gsize at = find_command (words);
+  const char *next = words[at] != NULL ? words[at + 1] : NULL;
+  g_autofree char *group = NULL;
   guint count = 0;
 
   if (words[at] == NULL || has_word (words, "--version"))
     return run_without_command (invocation->output, words, error);
-  invocation->command = chainctl_table_find (words[at], words[at + 1], &count, error);
+  group = next == NULL || *next == '-' ? chainctl_table_describe (words[at]) : NULL;
+  if (group != NULL)
+    return group_help (invocation->output, words[at], words, group, error);
+  invocation->command = chainctl_table_find (words[at], next, &count, error);
   if (invocation->command == NULL)
     return FALSE;
   invocation->output->command = g_strdup (invocation->command->name);
@@ -108,7 +129,6 @@ main (int argc, char **argv)
 {
   g_auto (GStrv) words = NULL;
   g_autoptr (GError) error = NULL;
-  g_autoptr (EngineContext) first = NULL;
   ChainctlInvocation invocation = { 0 };
   int status;
 

@@ -186,6 +186,19 @@ chainctl_output_line (ChainctlOutput *output, const char *format, ...)
   g_string_append_c (output->text, '\n');
 }
 
+void
+chainctl_output_note (ChainctlOutput *output, const char *format, ...)
+{
+  va_list arguments;
+
+  if (output->quiet)
+    return;
+  va_start (arguments, format);
+  g_string_append_vprintf (output->text, format, arguments);
+  va_end (arguments);
+  g_string_append_c (output->text, '\n');
+}
+
 /* ---- the end ---- */
 
 static JsonArray *

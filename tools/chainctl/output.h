@@ -46,8 +46,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainctlOutput, chainctl_output_free)
 /** A table of @rows (objects), as wide as its contents. @columns end with a NULL title. */
 void chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns);
 
-/** Adds a line of text for people. */
+/** Adds a line of text for people: an answer. */
 void chainctl_output_line (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/** Adds a line about what was done, which -q leaves out. */
+void chainctl_output_note (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
 /** "1.5 GiB". Returns: (transfer full) */
 char *chainctl_output_size (gint64 bytes);

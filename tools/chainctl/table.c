@@ -3,7 +3,7 @@
  */
 #include "tools/chainctl/table.h"
 
-#include "chains/registry.h"
+#include "chains/nearest.h"
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
 
@@ -11,15 +11,16 @@
 
 const ChainctlCommand chainctl_table[] = {
   { "vm add", "NAME --qmp SOCKET", "register a VM",
-    "Connects to the VM's monitor, shows its disks, and remembers them. Each disk's active image becomes\n"
-    "its base; images below it are foreign: read, never written, moved or removed.",
+    "Connects to the VM's monitor, shows its disks, and remembers them. Each disk's\n"
+    "active image becomes its base; images below it are foreign: read, never\n"
+    "written, moved or removed.",
     CHAINS_DB_WRITE, FALSE, 1, 1, chainctl_cmd_vm_add },
   { "vm list", "", "the VMs that are registered", NULL, CHAINS_DB_READ, FALSE, 0, 0, chainctl_cmd_vm_list },
-  { "vm show", "NAME", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_vm_show },
+  { "vm show", "[VM]", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_vm_show },
   { "vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_WRITE, FALSE, 1, 1, chainctl_cmd_vm_remove },
   { "snapshot", "[VM [NAME]]", "one atomic point in time over all disks",
-    "All chosen disks get a new overlay in one transaction, the guest's file systems frozen where its agent\n"
-    "allows it. All of the disks are switched, or none.",
+    "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
+    "frozen where its agent allows it. All of the disks are switched, or none.",
     CHAINS_DB_WRITE, TRUE, 0, 1, chainctl_cmd_snapshot },
   { "list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_list },
   { "show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, 1, 1, chainctl_cmd_show },
@@ -52,6 +53,17 @@ is_group (const char *word)
   return FALSE;
 }
 
+char *
+chainctl_table_describe (const char *group)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
+    if (group == NULL || (g_str_has_prefix (command->name, group) && command->name[strlen (group)] == ' '))
+      g_string_append_printf (text, "  %-10s %s\n", command->name, command->summary);
+  return text->len > 0 ? g_string_free (g_steal_pointer (&text), FALSE) : NULL;
+}
+
 static void
 set_unknown (const char *typed, GError **error)
 {
@@ -61,7 +73,7 @@ set_unknown (const char *typed, GError **error)
   for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
     g_ptr_array_add (names, (gpointer) command->name);
   g_ptr_array_add (names, NULL);
-  nearest = chains_registry_nearest (typed, (const char *const *) names->pdata);
+  nearest = chains_nearest_find (typed, (const char *const *) names->pdata);
   if (nearest != NULL)
     g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
                  "there is no command '%s'; did you mean '%s'?", typed, nearest);

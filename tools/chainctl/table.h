@@ -8,6 +8,9 @@
 /** Ended by a row without a name. */
 extern const ChainctlCommand chainctl_table[];
 
+/** The commands that begin with the word @group, as lines of a help text. Returns: (transfer full) (nullable) */
+char *chainctl_table_describe (const char *group);
+
 /**
  * chainctl_table_find:
  * @first, @second: (nullable): the words that may name a command

@@ -1,0 +1,70 @@
+"""Stands between the program under test and a socket of QEMU's: writes down every command, and can step in.
+
+Several proxies may share one log, which then tells the order in which commands went to monitor and agent. The peer
+that the program sees is this process, not QEMU: what it learns from QEMU's pid it does not learn here.
+"""
+import contextlib
+import json
+import socket
+import threading
+
+from support.qmp import connect_unix
+
+
+class Proxy:
+    """`with Proxy(folder / "qmp", vm.qmp, log) as proxy:` – log gets (name, command) for every command.
+
+    before(command, document), where given, is called before a command is passed on; it runs in another thread.
+    """
+
+    def __init__(self, path, target, log, before=None):
+        self.path, self.target, self.log, self.before = path, target, log, before
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._open, self._threads = [], []
+
+    def __enter__(self):
+        self._listener.bind(str(self.path))
+        self._listener.listen(5)
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_):
+        for connection in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _start(self, work, *args):
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = connect_unix(self.target, 20)
+                server.settimeout(None)
+                self._open += [client, server]
+                self._start(self._pump, client, server, self._tell)
+                self._start(self._pump, server, client, lambda line: None)
+
+    def _pump(self, source, sink, tell):
+        waiting = b""
+        with contextlib.suppress(OSError):
+            while received := source.recv(65536):
+                waiting += received
+                *lines, waiting = waiting.split(b"\n")
+                for line in lines:
+                    tell(line)
+                    sink.sendall(line + b"\n")
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _tell(self, line):
+        document = json.loads(line.lstrip(b"\xff"))
+        self.log.append((self.path.name, document["execute"]))
+        if self.before:
+            self.before(document["execute"], document)
