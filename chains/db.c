@@ -230,19 +230,18 @@ static gboolean
 use_memory (ChainsDb *db, const ChainsSchema *schema, GError **error)
 {
   return connect_to (db, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY, error) &&
-         chains_schema_upgrade (db, schema, FALSE, error) && forbid_writing (db, error);
+         chains_schema_upgrade (db, schema, FALSE, error);
 }
 
 /* An older version, as it would be after its migrations: those are for a verb that writes. */
 static gboolean
-migrate_in_memory (ChainsDb *db, const ChainsSchema *schema, GError **error)
+move_to_memory (ChainsDb *db, const ChainsSchema *schema, GError **error)
 {
   g_autoptr (ChainsDb) old = db_new (db->path, db->busy_ms);
 
   old->handle = g_steal_pointer (&db->handle);
   return connect_to (db, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY, error) &&
-         chains_file_copy_to_memory (old, db->handle, error) && chains_schema_upgrade (db, schema, FALSE, error) &&
-         forbid_writing (db, error);
+         chains_file_copy_to_memory (old, db->handle, error) && chains_schema_upgrade (db, schema, FALSE, error);
 }
 
 /* Where neither folder nor file can be written SQLite has no place for its index; without a log it needs none. */
@@ -295,9 +294,23 @@ open_for_reading (ChainsDb *db, const ChainsSchema *schema, GError **error)
   if (!get_version_somehow (db, &version, error) || !chains_schema_check_version (db, schema, version, error))
     return FALSE;
   if (version < schema->n_migrations)
-    return migrate_in_memory (db, schema, error);
+    return move_to_memory (db, schema, error) && forbid_writing (db, error);
   set_checkpoint_on_close (db, TRUE);
   return forbid_writing (db, error);
+}
+
+static gboolean
+open_as (ChainsDb *db, ChainsDbMode mode, gboolean exists, const ChainsSchema *schema, GError **error)
+{
+  if (!exists && mode == CHAINS_DB_PRETEND)
+    return use_memory (db, schema, error);
+  if (!exists && mode != CHAINS_DB_WRITE)
+    return use_memory (db, schema, error) && forbid_writing (db, error);
+  if (mode == CHAINS_DB_READ)
+    return open_for_reading (db, schema, error);
+  if (mode == CHAINS_DB_PRETEND)
+    return open_for_reading (db, schema, error) && move_to_memory (db, schema, error);
+  return (exists || create (db->path, schema, error)) && open_for_writing (db, schema, error);
 }
 
 ChainsDb *
@@ -311,13 +324,7 @@ chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy_ms, const
     return NULL;
   if (!chains_file_exists (path, &exists, error))
     return NULL;
-  if (mode == CHAINS_DB_READ) {
-    gboolean opened = exists ? open_for_reading (db, schema, error) : use_memory (db, schema, error);
-    return opened ? g_steal_pointer (&db) : NULL;
-  }
-  if ((exists || create (path, schema, error)) && open_for_writing (db, schema, error))
-    return g_steal_pointer (&db);
-  return NULL;
+  return open_as (db, mode, exists, schema, error) ? g_steal_pointer (&db) : NULL;
 }
 
 ChainsDb *

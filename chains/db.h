@@ -16,8 +16,10 @@ typedef struct _ChainsSchema ChainsSchema;
  * @CHAINS_DB_READ: for verbs that only look: a missing file is an empty memory, an older one is migrated in memory,
  *   and nothing is made
  * @CHAINS_DB_WRITE: made where missing (folder 0700, file 0600) and migrated
+ * @CHAINS_DB_UPDATE: for verbs that change what is there: as WRITE, but a missing file is an empty memory
+ * @CHAINS_DB_PRETEND: a copy in memory, which may be written to and is forgotten
  */
-typedef enum { CHAINS_DB_READ, CHAINS_DB_WRITE } ChainsDbMode;
+typedef enum { CHAINS_DB_READ, CHAINS_DB_WRITE, CHAINS_DB_UPDATE, CHAINS_DB_PRETEND } ChainsDbMode;
 
 #define CHAINS_DB_APPLICATION_ID 0x63686e63 /* "chnc" */
 

@@ -46,7 +46,7 @@ gboolean
 engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error)
 {
   if (context->dry_run)
-    mode = CHAINS_DB_READ;
+    mode = CHAINS_DB_PRETEND;
   context->db = chains_db_open (context->state, mode, DATABASE_BUSY_MS, error);
   return context->db != NULL;
 }

@@ -46,7 +46,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineContext, engine_context_free)
 
 /**
  * engine_context_open:
- * Opens the database. @mode: %CHAINS_DB_READ for verbs that only look; a dry run never opens for writing.
+ * Opens the database. @mode: %CHAINS_DB_READ for verbs that only look. A dry run has a copy in memory instead.
  * Raises CHAINS_ERROR's.
  */
 gboolean engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error) G_GNUC_WARN_UNUSED_RESULT;

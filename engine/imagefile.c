@@ -137,7 +137,7 @@ read_backing (EngineQcow2 *header, const guint8 *cluster, gsize size, const char
   gsize length = be32 (cluster + 16);
   gsize start = version >= 3 ? be32 (cluster + 100) : QCOW2_HEADER_V2;
 
-  if (offset != 0 && (length > QCOW2_MAX_BACKING || offset > size - length))
+  if (offset != 0 && (length > QCOW2_MAX_BACKING || length > size || offset > size - length))
     return damaged (path, "its backing file name lies outside the header", error);
   if (offset != 0)
     header->backing = g_strndup ((const char *) cluster + offset, length);

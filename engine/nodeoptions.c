@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define MAX_DEPTH 16
+
 typedef GHashTable Options; /* dotted key -> value */
 
 /* "a=b,c.d=e,,f" in QemuOpts' way: a comma is doubled to stand for itself. */
@@ -34,8 +36,9 @@ parse_keyval (const char *text)
   }
 }
 
+/* QEMU nests options a few levels deep; what is deeper is none of ours. */
 static void
-flatten (Options *options, const char *prefix, JsonObject *object)
+flatten (Options *options, const char *prefix, JsonObject *object, guint depth)
 {
   JsonObjectIter iter;
   const char *member;
@@ -46,7 +49,8 @@ flatten (Options *options, const char *prefix, JsonObject *object)
     char *key = *prefix != '\0' ? g_strconcat (prefix, ".", member, NULL) : g_strdup (member);
 
     if (JSON_NODE_HOLDS_OBJECT (value)) {
-      flatten (options, key, json_node_get_object (value));
+      if (depth < MAX_DEPTH)
+        flatten (options, key, json_node_get_object (value), depth + 1);
       g_free (key);
     } else if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_BOOLEAN) {
       g_hash_table_replace (options, key, g_strdup (json_node_get_boolean (value) ? "on" : "off"));
@@ -65,7 +69,7 @@ parse_json (const char *text)
   g_autoptr (JsonNode) root = json_from_string (text, NULL);
 
   if (root != NULL && JSON_NODE_HOLDS_OBJECT (root))
-    flatten (options, "", json_node_get_object (root));
+    flatten (options, "", json_node_get_object (root), 0);
   return options;
 }
 

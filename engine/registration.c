@@ -286,7 +286,7 @@ add_disks (EngineVm *vm, const EngineRegistrationRequest *request, const EngineG
   return FALSE;
 }
 
-/* All rows or none. In a dry run the transaction is rolled back: everything is checked, nothing stays. */
+/* All rows or none. */
 static gboolean
 store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph *graph, GError **error)
 {

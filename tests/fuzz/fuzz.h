@@ -9,7 +9,7 @@
 /** The target: one run. Each program has its own; it must leave nothing behind. */
 void fuzz_one (const guint8 *data, gsize length);
 
-/** @text as JSON, or null where it is none. @length: bytes. Returns: (transfer full) */
+/** @text as JSON; null unless it is one object or array and nothing more. @length: bytes. Returns: (transfer full) */
 JsonNode *fuzz_json (const guint8 *text, gsize length);
 
 /** Takes the bytes up to @border, or all, off the front of an input. Returns: (transfer full): with a NUL after them */

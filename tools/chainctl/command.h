@@ -34,7 +34,6 @@ typedef struct {
  * @words: (array zero-terminated=1): the command line without the program and the command's own name
  * @vm: (nullable): the VM that is meant, once parsed
  * @arguments: (array zero-terminated=1): the others, once parsed
- * @help: --help was given: the output is the help text, and there is nothing more to do
  */
 struct _ChainctlInvocation {
   const ChainctlCommand *command;
@@ -43,14 +42,13 @@ struct _ChainctlInvocation {
   char **words;
   char *vm;
   char **arguments;
-  gboolean help;
 };
 
 /**
  * chainctl_command_parse:
  * @entries: the command's own options, ended by a NULL name
  * Parses them together with the global ones, opens the database, and finds out which VM is meant.
- * Returns: %TRUE to go on; %FALSE with an error, or without one where --help was given
+ * Returns: %TRUE to go on; %FALSE with an error, or without one where --help was given and is in the output
  */
 gboolean chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

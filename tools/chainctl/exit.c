@@ -11,6 +11,17 @@
 
 G_DEFINE_QUARK (chainctl_exit_error, chainctl_exit_error)
 
+gboolean
+chainctl_exit_set_usage (GError **error, const char *format, ...)
+{
+  va_list arguments;
+
+  va_start (arguments, format);
+  *error = g_error_new_valist (CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, format, arguments);
+  va_end (arguments);
+  return FALSE;
+}
+
 typedef struct {
   GQuark (*domain) (void);
   int code;

@@ -35,6 +35,9 @@ typedef enum {
 
 GQuark chainctl_exit_error_quark (void);
 
+/** Sets a %CHAINCTL_EXIT_ERROR_USAGE. Returns: %FALSE, for the caller to return */
+gboolean chainctl_exit_set_usage (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
 /** The exit status of @error; 0 for %NULL. */
 int chainctl_exit_status (const GError *error);
 

@@ -121,7 +121,7 @@ run_command (ChainctlInvocation *invocation, char **words, GError **error)
     return FALSE;
   invocation->output->command = g_strdup (invocation->command->name);
   invocation->words = without_command (words, at, count);
-  return invocation->command->run (invocation, error) || (invocation->help && *error == NULL);
+  return invocation->command->run (invocation, error);
 }
 
 int

@@ -201,6 +201,15 @@ chainctl_output_note (ChainctlOutput *output, const char *format, ...)
 
 /* ---- the end ---- */
 
+/* JSON is UTF-8, whatever bytes were typed or found. */
+static void
+set_text (JsonObject *object, const char *member, const char *text)
+{
+  g_autofree char *safe = g_utf8_validate (text, -1, NULL) ? g_strdup (text) : chainctl_output_printable (text);
+
+  json_object_set_string_member (object, member, safe);
+}
+
 static JsonArray *
 warnings_json (const EngineContext *context)
 {
@@ -211,7 +220,7 @@ warnings_json (const EngineContext *context)
     JsonObject *object = json_object_new ();
 
     json_object_set_string_member (object, "code", warning->code);
-    json_object_set_string_member (object, "message", warning->message);
+    set_text (object, "message", warning->message);
     json_array_add_object_element (warnings, object);
   }
   return warnings;
@@ -224,7 +233,7 @@ error_json (const GError *error)
   JsonObject *object = json_object_new ();
 
   json_object_set_string_member (object, "code", chainctl_exit_code (error));
-  json_object_set_string_member (object, "message", error->message);
+  set_text (object, "message", error->message);
   if (hint != NULL)
     json_object_set_string_member (object, "hint", hint);
   else

@@ -17,11 +17,11 @@ const ChainctlCommand chainctl_table[] = {
     CHAINS_DB_WRITE, FALSE, 1, 1, chainctl_cmd_vm_add },
   { "vm list", "", "the VMs that are registered", NULL, CHAINS_DB_READ, FALSE, 0, 0, chainctl_cmd_vm_list },
   { "vm show", "[VM]", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_vm_show },
-  { "vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_WRITE, FALSE, 1, 1, chainctl_cmd_vm_remove },
+  { "vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, 1, 1, chainctl_cmd_vm_remove },
   { "snapshot", "[VM [NAME]]", "one atomic point in time over all disks",
     "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
     "frozen where its agent allows it. All of the disks are switched, or none.",
-    CHAINS_DB_WRITE, TRUE, 0, 1, chainctl_cmd_snapshot },
+    CHAINS_DB_UPDATE, TRUE, 0, 1, chainctl_cmd_snapshot },
   { "list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_list },
   { "show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, 1, 1, chainctl_cmd_show },
   { "tree", "[VM]", "the images of a VM as a tree", NULL, CHAINS_DB_READ, TRUE, 0, 0, chainctl_cmd_tree },

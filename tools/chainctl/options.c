@@ -1,0 +1,160 @@
+/*
+ * Parses options with GLib's parser, and refuses what that would take and a
+ * user cannot have meant.
+ */
+#include "tools/chainctl/options.h"
+
+#include "tools/chainctl/exit.h"
+
+#include <string.h>
+
+#define DEFAULT_TIMEOUT 10
+
+void
+chainctl_options_clear (ChainctlOptions *options)
+{
+  g_free (options->state);
+  g_free (options->progress);
+  g_free (options->wait);
+}
+
+/* ---- what GOption takes and we do not ---- */
+
+static const GOptionEntry *
+find_entry (const GOptionEntry *entries, const char *name, gsize length)
+{
+  for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
+    if (strlen (entry->long_name) == length && strncmp (entry->long_name, name, length) == 0)
+      return entry;
+  return NULL;
+}
+
+/* "--json=no" is no way to say no, and "--state=$UNSET" none to name a folder. */
+static gboolean
+check_word (const char *word, const GOptionEntry *entries, GError **error)
+{
+  const char *equals = strchr (word, '=');
+  const GOptionEntry *entry =
+      equals != NULL ? find_entry (entries, word + 2, (gsize) (equals - word) - 2) : NULL;
+
+  if (entry == NULL)
+    return TRUE;
+  if (entry->arg == G_OPTION_ARG_NONE)
+    return chainctl_exit_set_usage (error, "--%s takes no value", entry->long_name);
+  if (equals[1] == '\0' && !g_str_equal (entry->long_name, "description") && entry->arg != G_OPTION_ARG_CALLBACK)
+    return chainctl_exit_set_usage (error, "--%s= is empty", entry->long_name);
+  return TRUE;
+}
+
+/* Checks the words up to `--`, and gives a bare --wait its equals sign: GOption would take the next word for its value. */
+static gboolean
+normalise (char **words, const GOptionEntry *entries, GError **error)
+{
+  for (gsize i = 0; words[i] != NULL && !g_str_equal (words[i], "--"); i++) {
+    if (!g_str_has_prefix (words[i], "--"))
+      continue;
+    if (!check_word (words[i], entries, error))
+      return FALSE;
+    if (g_str_equal (words[i], "--wait")) {
+      g_free (words[i]);
+      words[i] = g_strdup ("--wait=");
+    }
+  }
+  return TRUE;
+}
+
+
+/* --wait, or --wait=SECONDS: as normalise() has it, always with the equals sign */
+static gboolean
+parse_wait (const char *name, const char *value, gpointer data, GError **error)
+{
+  ChainctlOptions *options = data;
+
+  options->waits = TRUE;
+  g_free (options->wait);
+  options->wait = *value != '\0' ? g_strdup (value) : NULL;
+  return TRUE;
+}
+
+
+/* They are the parser's main group only because GLib's help text has that one last. */
+static gboolean
+add_global_options (GOptionContext *parser, ChainctlOptions *options, char **words, GError **error)
+{
+  const GOptionEntry entries[] = {
+    { "state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "where the database lives", "DIR" },
+    { "json", 0, 0, G_OPTION_ARG_NONE, &options->json, "one JSON document on stdout", NULL },
+    { "progress", 0, 0, G_OPTION_ARG_STRING, &options->progress, "progress of jobs, on stderr", "auto|bar|json|none" },
+    { "dry-run", 0, 0, G_OPTION_ARG_NONE, &options->dry_run, "check all, say what would be done",
+      NULL },
+    { "timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->timeout, "how long to wait for a silent peer (10)", "SECONDS" },
+    { "wait", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer) parse_wait, "wait for another operation on this VM",
+      "SECONDS" },
+    { "yes", 0, 0, G_OPTION_ARG_NONE, &options->yes, "ask nothing", NULL },
+    { "quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet, "say only what was asked for", NULL },
+    { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options->verbose, "say more", NULL },
+    { "help", 'h', 0, G_OPTION_ARG_NONE, &options->help, "show this", NULL },
+    { NULL },
+  };
+  GOptionGroup *group = g_option_group_new (NULL, NULL, NULL, options, NULL);
+
+  g_option_group_add_entries (group, entries);
+  g_option_context_set_main_group (parser, group);
+  return normalise (words, entries, error);
+}
+
+
+static GOptionContext *
+new_parser (const ChainctlCommand *command, const GOptionEntry *entries)
+{
+  g_autofree char *usage = g_strdup_printf ("%s — %s", command->arguments, command->summary);
+  GOptionContext *parser = g_option_context_new (usage);
+  GOptionGroup *group = g_option_group_new ("command", "Options:", "Show the options", NULL, NULL);
+
+  g_option_context_set_help_enabled (parser, FALSE);
+  g_option_context_set_summary (parser, command->detail);
+  g_option_group_add_entries (group, entries);
+  g_option_context_add_group (parser, group);
+  return parser;
+}
+
+static char *
+help_text (GOptionContext *parser)
+{
+  g_autofree char *help = g_option_context_get_help (parser, FALSE, NULL);
+  GString *text = g_string_new (help);
+
+  g_string_replace (text, "Application Options:", "Global options:", 1);
+  return g_string_free (text, FALSE);
+}
+
+/* GOption wants the program's name in front, and makes the help text of it: "chainctl snapshot". */
+static char **
+with_program (const ChainctlCommand *command, char **words)
+{
+  g_autoptr (GPtrArray) all = g_ptr_array_new ();
+
+  g_ptr_array_add (all, g_strdup_printf ("chainctl %s", command->name));
+  g_set_prgname (g_ptr_array_index (all, 0));
+  for (gsize i = 0; words[i] != NULL; i++)
+    g_ptr_array_add (all, g_strdup (words[i]));
+  g_ptr_array_add (all, NULL);
+  return (char **) g_ptr_array_steal (all, NULL);
+}
+
+gboolean
+chainctl_options_parse (ChainctlOptions *options, const ChainctlCommand *command, const GOptionEntry *entries,
+                        char ***words, char **help, GError **error)
+{
+  g_autoptr (GOptionContext) parser = new_parser (command, entries);
+  g_auto (GStrv) all = with_program (command, *words);
+
+  options->timeout = DEFAULT_TIMEOUT;
+  if (!normalise (all, entries, error) || !add_global_options (parser, options, all, error) ||
+      !g_option_context_parse_strv (parser, &all, error))
+    return FALSE;
+  *help = options->help ? help_text (parser) : NULL;
+  g_strfreev (*words);
+  *words = g_strdupv (all + 1);
+  return TRUE;
+}

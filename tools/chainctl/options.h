@@ -1,0 +1,37 @@
+/*
+ * The global options, and the parser that takes them together with a
+ * command's own, in any order.
+ */
+#pragma once
+
+#include "tools/chainctl/command.h"
+
+/**
+ * ChainctlOptions:
+ * @wait: (nullable): seconds; @waits: --wait was given, with or without them
+ */
+typedef struct {
+  char *state;
+  char *progress;
+  double timeout;
+  char *wait;
+  gboolean waits;
+  gboolean json;
+  gboolean dry_run;
+  gboolean yes;
+  gboolean quiet;
+  gboolean verbose;
+  gboolean help;
+} ChainctlOptions;
+
+void chainctl_options_clear (ChainctlOptions *options);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ChainctlOptions, chainctl_options_clear)
+
+/**
+ * chainctl_options_parse:
+ * @entries: @command's own, ended by a NULL name
+ * @words: (inout): the words behind the command; what is left of them are its arguments
+ * @help: (out) (nullable) (transfer full): the help text, where it was asked for
+ */
+gboolean chainctl_options_parse (ChainctlOptions *options, const ChainctlCommand *command, const GOptionEntry *entries,
+                                 char ***words, char **help, GError **error) G_GNUC_WARN_UNUSED_RESULT;
