@@ -8,9 +8,12 @@
 
 #include <glib/gstdio.h>
 
+#include "base/point.h"
 #include "chains/error.h"
 #include "chains/file.h"
 #include "chains/schema.h"
+
+#define COMMIT "COMMIT"
 
 struct _ChainsDb {
   sqlite3 *handle;
@@ -350,7 +353,7 @@ start (ChainsDb *db, const char *begin, const char *commit, const char *rollback
 ChainsTransaction *
 chains_db_begin (ChainsDb *db, GError **error)
 {
-  return start (db, "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK", error);
+  return start (db, "BEGIN IMMEDIATE", COMMIT, "ROLLBACK", error);
 }
 
 ChainsTransaction *
@@ -358,15 +361,22 @@ chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error)
 {
   if (!sqlite3_get_autocommit (db->handle))
     return start (db, "SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part", error);
-  return start (db, mode == CHAINS_DB_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", "COMMIT", "ROLLBACK", error);
+  return start (db, mode == CHAINS_DB_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", COMMIT, "ROLLBACK", error);
 }
 
 gboolean
 chains_db_commit (ChainsTransaction *transaction, GError **error)
 {
+  gboolean writes = sqlite3_txn_state (transaction->db->handle, NULL) == SQLITE_TXN_WRITE &&
+                    g_str_equal (transaction->commit, COMMIT);
+
+  if (writes && !base_point_before ("db", "commit", error))
+    return FALSE;
   if (!chains_db_execute (transaction->db, "commit", transaction->commit, error))
     return FALSE;
   transaction->rollback = NULL;
+  if (writes)
+    base_point_after ("db", "commit");
   return TRUE;
 }
 

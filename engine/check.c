@@ -146,7 +146,7 @@ engine_check_run (EngineContext *context, const char *name, GError **error)
   g_autoptr (EngineVm) vm = engine_vm_open (context, name, NULL, error);
   g_autoptr (GPtrArray) problems = engine_problem_list_new ();
 
-  if (vm == NULL || !check_operations (vm, problems, error) || !check_live (vm, problems, error) ||
+  if (vm == NULL || !check_live (vm, problems, error) || !check_operations (vm, problems, error) ||
       !check_images (vm, problems, error))
     return NULL;
   return g_steal_pointer (&problems);

@@ -29,6 +29,26 @@ engine_context_new (const char *state)
   return context;
 }
 
+EngineContext *
+engine_context_new_like (const EngineContext *context)
+{
+  EngineContext *other = engine_context_new (context->state);
+
+  other->timeout_us = context->timeout_us;
+  other->lock_wait_us = context->lock_wait_us;
+  other->dry_run = context->dry_run;
+  g_set_object (&other->cancellable, context->cancellable);
+  return other;
+}
+
+gboolean
+engine_context_take_warnings (EngineContext *context, EngineContext *from)
+{
+  g_ptr_array_extend_and_steal (context->warnings, g_ptr_array_ref (from->warnings));
+  from->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify) warning_free);
+  return TRUE;
+}
+
 void
 engine_context_free (EngineContext *context)
 {

@@ -41,6 +41,12 @@ typedef struct {
 
 /** Nothing is opened yet. @state: absolute. Returns: (transfer full) */
 EngineContext *engine_context_new (const char *state);
+/** Another with the same settings, and warnings of its own. Returns: (transfer full) */
+EngineContext *engine_context_new_like (const EngineContext *context);
+
+/** Moves @from's warnings to @context. Returns: %TRUE */
+gboolean engine_context_take_warnings (EngineContext *context, EngineContext *from);
+
 void engine_context_free (EngineContext *context);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineContext, engine_context_free)
 

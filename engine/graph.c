@@ -179,13 +179,13 @@ read_disks (EngineVm *vm, EngineGraph *graph, GError **error)
   for (guint i = 0; i < devices->len; i++) {
     QmpCall *call = g_ptr_array_index (calls, i);
     g_autoptr (GError) failure = NULL;
-    g_autoptr (JsonNode) type = call != NULL ? qmp_call_finish (call, vm->context->cancellable, &failure) : NULL;
+    g_autoptr (JsonNode) type = call != NULL ? qmp_call_finish (call, vm->cancellable, &failure) : NULL;
     const char *word = type != NULL && JSON_NODE_HOLDS_VALUE (type) ? json_node_get_string (type) : NULL;
 
     cancelled = cancelled || g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED);
     g_ptr_array_add (graph->disks, disk_new (vm, g_ptr_array_index (devices, i), word));
   }
-  return !cancelled || !g_cancellable_set_error_if_cancelled (vm->context->cancellable, error);
+  return !cancelled || !g_cancellable_set_error_if_cancelled (vm->cancellable, error);
 }
 
 EngineGraph *
@@ -195,7 +195,7 @@ engine_graph_read (EngineVm *vm, GError **error)
   QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
 
   graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) disk_free);
-  graph->nodes = qmp_nodes_finish (query, vm->context->cancellable, error);
+  graph->nodes = qmp_nodes_finish (query, vm->cancellable, error);
   if (graph->nodes == NULL || !read_disks (vm, graph, error))
     return NULL;
   return g_steal_pointer (&graph);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define QEMU_LOCK_BASE 100
@@ -27,29 +28,53 @@
 
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC (int, close, -1)
 
-gboolean
-engine_imagefile_stat (const char *path, EngineImagefile *out, GError **error)
+static gint64
+to_ns (struct statx_timestamp time)
 {
-  struct stat st;
+  return time.tv_sec * 1000000000 + time.tv_nsec;
+}
 
-  if (stat (path, &st) != 0) {
+static gboolean
+look (int fd, const char *path, EngineImagefile *out, GError **error)
+{
+  int flags = *path == '\0' ? AT_EMPTY_PATH : 0;
+  struct statx st;
+
+  if (statx (fd, path, flags, STATX_BASIC_STATS | STATX_BTIME, &st) != 0) {
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));
     return FALSE;
   }
-  *out = (EngineImagefile){
-    .device = st.st_dev,
-    .inode = st.st_ino,
-    .size = st.st_size,
-    .allocated = (gint64) st.st_blocks * 512,
-    .mtime_ns = (gint64) st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
-    .ctime_ns = (gint64) st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec,
-    .regular = S_ISREG (st.st_mode),
-    .block = S_ISBLK (st.st_mode),
-    .uid = st.st_uid,
-    .gid = st.st_gid,
-    .mode = st.st_mode & 07777,
+  *out = (EngineImagefile) {
+    .device = makedev (st.stx_dev_major, st.stx_dev_minor),
+    .inode = st.stx_ino,
+    .size = (gint64) st.stx_size,
+    .allocated = (gint64) st.stx_blocks * 512,
+    .mtime_ns = to_ns (st.stx_mtime),
+    .ctime_ns = to_ns (st.stx_ctime),
+    .born_ns = (st.stx_mask & STATX_BTIME) != 0 ? to_ns (st.stx_btime) : 0,
+    .regular = S_ISREG (st.stx_mode),
+    .block = S_ISBLK (st.stx_mode),
+    .uid = st.stx_uid,
+    .gid = st.stx_gid,
+    .mode = st.stx_mode & 07777,
   };
   return TRUE;
+}
+
+gboolean
+engine_imagefile_stat (const char *path, EngineImagefile *out, GError **error)
+{
+  if (*path == '\0') {
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "an image without a path");
+    return FALSE;
+  }
+  return look (AT_FDCWD, path, out, error);
+}
+
+gboolean
+engine_imagefile_stat_fd (int fd, EngineImagefile *out, GError **error)
+{
+  return look (fd, "", out, error);
 }
 
 gboolean

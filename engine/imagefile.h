@@ -10,6 +10,7 @@
  * EngineImagefile: what stat(2) says
  * @regular: a regular file; @block: a block device
  * @allocated: bytes on disk
+ * @born_ns: when the file was made, 0 where the file system does not say
  */
 typedef struct {
   guint64 device;
@@ -18,6 +19,7 @@ typedef struct {
   gint64 allocated;
   gint64 mtime_ns;
   gint64 ctime_ns;
+  gint64 born_ns;
   gboolean regular;
   gboolean block;
   guint uid;
@@ -25,8 +27,11 @@ typedef struct {
   guint mode;
 } EngineImagefile;
 
-/** Raises %ENGINE_ERROR_NO_SUCH_IMAGE where nothing is at @path. */
+/** statx(2). Raises %ENGINE_ERROR_NO_SUCH_IMAGE where nothing is at @path. */
 gboolean engine_imagefile_stat (const char *path, EngineImagefile *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The same of an open file. */
+gboolean engine_imagefile_stat_fd (int fd, EngineImagefile *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_imagefile_is_locked:

@@ -20,13 +20,16 @@
 struct _EngineLock {
   char *path;
   int fd;
-};
-
-/* The holder as the file tells it: "PID VERB SINCE". */
-typedef struct {
-  gint64 pid;
   char *verb;
   char *since;
+};
+
+/* The holder as the file tells it: "PID<tab>VERB<tab>SINCE<tab>HELPER". */
+typedef struct {
+  pid_t pid;
+  char *verb;
+  char *since;
+  pid_t helper;
 } Holder;
 
 static void
@@ -46,23 +49,23 @@ read_holder (const char *path, Holder *holder)
 
   if (!g_file_get_contents (path, &text, NULL, NULL))
     return;
-  words = g_strsplit (g_strchomp (text), " ", 3);
-  if (g_strv_length (words) != 3)
+  words = g_strsplit (g_strchomp (text), "\t", 4);
+  if (g_strv_length (words) != 4)
     return;
-  holder->pid = g_ascii_strtoll (words[0], NULL, 10);
+  holder->pid = (pid_t) g_ascii_strtoll (words[0], NULL, 10);
   holder->verb = g_strdup (words[1]);
   holder->since = g_strdup (words[2]);
+  holder->helper = (pid_t) g_ascii_strtoll (words[3], NULL, 10);
 }
 
 static void
-write_holder (int fd, const char *verb)
+write_holder (const EngineLock *lock, pid_t helper)
 {
-  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
-  g_autofree char *since = g_date_time_format_iso8601 (now);
-  g_autofree char *text = g_strdup_printf ("%ld %s %s\n", (long) getpid (), verb, since);
+  g_autofree char *text =
+      g_strdup_printf ("%ld\t%s\t%s\t%ld\n", (long) getpid (), lock->verb, lock->since, (long) helper);
 
-  /* What stands here is for a message only; the lock itself is the kernel's. */
-  if (ftruncate (fd, 0) != 0 || pwrite (fd, text, strlen (text), 0) < 0)
+  /* What stands here is for a message, and for how long to wait; the lock itself is the kernel's. */
+  if (ftruncate (lock->fd, 0) != 0 || pwrite (lock->fd, text, strlen (text), 0) < 0)
     g_debug ("holder not written: %s", g_strerror (errno));
 }
 
@@ -118,14 +121,20 @@ pause_briefly (void)
 }
 
 static gboolean
+is_alive (pid_t pid)
+{
+  return pid > 0 && (kill (pid, 0) == 0 || errno != ESRCH);
+}
+
+/* A watchdog that outlived its parent is about to bring the guest back: that is never refused, but waited for. */
+static gboolean
 may_wait (const EngineContext *context, const Holder *holder, gint64 since_us)
 {
   gint64 waited_us = g_get_monotonic_time () - since_us;
-  gboolean orphan = holder->pid > 0 && kill ((pid_t) holder->pid, 0) != 0 && errno == ESRCH;
 
   if (context->lock_wait_us < 0 || waited_us < context->lock_wait_us)
     return TRUE;
-  return orphan && waited_us < ORPHAN_WAIT_US;
+  return !is_alive (holder->pid) && is_alive (holder->helper) && waited_us < ORPHAN_WAIT_US;
 }
 
 static void
@@ -135,8 +144,8 @@ set_held (const char *vm, const Holder *holder, GError **error)
     engine_error_set (error, ENGINE_ERROR_HELD, "wait for it with --wait", "another operation holds VM '%s'", vm);
   else
     engine_error_set (error, ENGINE_ERROR_HELD, "wait for it with --wait",
-                      "VM '%s' is held by '%s' of process %" G_GINT64_FORMAT ", since %s", vm, holder->verb,
-                      holder->pid, holder->since);
+                      "VM '%s' is held by '%s' of process %ld, since %s", vm, holder->verb, (long) holder->pid,
+                      holder->since);
 }
 
 static gboolean
@@ -150,12 +159,25 @@ make_folder (const char *folder, GError **error)
 }
 
 static EngineLock *
-lock_new (const char *path, int fd)
+lock_new (const char *path, const char *verb, int fd)
 {
   EngineLock *lock = g_new0 (EngineLock, 1);
+  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
 
   lock->path = g_strdup (path);
+  lock->verb = g_strdup (verb);
+  lock->since = g_date_time_format_iso8601 (now);
   lock->fd = fd;
+  return lock;
+}
+
+static EngineLock *
+taken (const EngineContext *context, const char *path, const char *verb, int fd)
+{
+  EngineLock *lock = lock_new (path, verb, fd);
+
+  if (!context->dry_run)
+    write_holder (lock, 0);
   return lock;
 }
 
@@ -173,13 +195,10 @@ engine_lock_take (EngineContext *context, const char *vm, const char *verb, GErr
     g_auto (Holder) holder = { 0 };
     int fd = try_lock (path, context->dry_run);
 
-    if (fd >= 0) {
-      if (!context->dry_run)
-        write_holder (fd, verb);
-      return lock_new (path, fd);
-    }
+    if (fd >= 0)
+      return taken (context, path, verb, fd);
     if (context->dry_run && errno == ENOENT)
-      return lock_new (path, -1);
+      return lock_new (path, verb, -1);
     if (errno != EWOULDBLOCK) {
       engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot open the lock '%s': %s", path, g_strerror (errno));
       return NULL;
@@ -202,6 +221,8 @@ engine_lock_release (EngineLock *lock)
     return;
   if (lock->fd >= 0)
     close (lock->fd);
+  g_free (lock->verb);
+  g_free (lock->since);
   g_free (lock->path);
   g_free (lock);
 }
@@ -211,6 +232,13 @@ engine_lock_retire (EngineLock *lock)
 {
   g_unlink (lock->path);
   engine_lock_release (lock);
+}
+
+void
+engine_lock_note_helper (EngineLock *lock, pid_t helper)
+{
+  if (lock->fd >= 0)
+    write_holder (lock, helper);
 }
 
 int

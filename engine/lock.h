@@ -6,13 +6,15 @@
 
 #include "engine/context.h"
 
+#include <sys/types.h>
+
 typedef struct _EngineLock EngineLock;
 
 /**
  * engine_lock_take:
  * @verb: what the lock is for, told to whoever is refused
  *
- * Takes @vm's lock, waiting as the context says; for a guard that outlived its
+ * Takes @vm's lock, waiting as the context says; for a watchdog that outlived its
  * parent, which ends by itself, it waits in any case. A dry run only looks.
  * Raises %ENGINE_ERROR_HELD naming the holder's pid, verb and since when.
  *
@@ -25,6 +27,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineLock, engine_lock_release)
 
 /** Lets go, and removes the file: for a VM that is forgotten. */
 void engine_lock_retire (EngineLock *lock);
+
+/** Notes that process @helper (the watchdog) shares the lock, and may keep it for a while after we are gone. */
+void engine_lock_note_helper (EngineLock *lock, pid_t helper);
 
 /** The descriptor, for the guard's helper to hold too; -1 in a dry run. Stays the lock's. */
 int engine_lock_get_fd (const EngineLock *lock);

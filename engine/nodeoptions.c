@@ -154,6 +154,21 @@ from_blockdev (EngineNodeOptions *options, const EngineLayer *head, char **argum
   return TRUE;
 }
 
+/* file=json:{…} stands for the file.* options in it. */
+static void
+add_json_file (Options *drive)
+{
+  const char *file = get (drive, "file");
+  g_autoptr (JsonNode) root = NULL;
+
+  if (file == NULL || !g_str_has_prefix (file, "json:"))
+    return;
+  root = json_from_string (file + strlen ("json:"), NULL);
+  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root))
+    flatten (drive, json_object_has_member (json_node_get_object (root), "file") ? "" : "file",
+             json_node_get_object (root), 0);
+}
+
 static gboolean
 from_drive (EngineNodeOptions *options, const EngineGraphDisk *disk, char **arguments)
 {
@@ -170,9 +185,12 @@ from_drive (EngineNodeOptions *options, const EngineGraphDisk *disk, char **argu
     drive = find (arguments, "-drive", is_file_node, head->file != NULL ? head->file->name : "");
   if (drive == NULL)
     return FALSE;
+  add_json_file (drive);
   take (&options->aio, get (drive, "aio"));
+  take (&options->aio, get (drive, "file.aio"));
   take (&options->discard, get (drive, "discard"));
   take (&options->file_discard, "unmap");
+  take (&options->file_discard, get (drive, "file.discard"));
   return TRUE;
 }
 

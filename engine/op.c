@@ -82,21 +82,11 @@ engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **er
   row->started_us = g_get_real_time ();
   row->state = CHAINS_OP_OPEN;
   row->intent = to_text (intent);
-  op->open = chains_journal_begin (op->vm->context->db, row, error);
-  return op->open;
+  return chains_journal_begin (op->vm->context->db, row, error);
 }
 
 gboolean
 engine_op_step (EngineOp *op, const char *step, GError **error)
 {
   return chains_journal_begin_step (op->vm->context->db, op->id, step, NULL, error);
-}
-
-gboolean
-engine_op_end (EngineOp *op, ChainsOpState state, const char *why, GError **error)
-{
-  if (!chains_journal_end (op->vm->context->db, op->id, state, why, error))
-    return FALSE;
-  op->open = FALSE;
-  return TRUE;
 }

@@ -16,13 +16,11 @@
  * @vm: borrowed; holds the VM's lock
  * @id: lower-case UUID
  * @prefix: of its node names and job ids, such as "cc-0123456789abcdef-" (20 bytes, of QEMU's 31)
- * @open: the journal has it and it has not ended
  */
 typedef struct {
   EngineVm *vm;
   char *id;
   char *prefix;
-  gboolean open;
 } EngineOp;
 
 /** An operation that is only named yet. Returns: (transfer full) */
@@ -42,10 +40,3 @@ gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GE
 
 /** Commits that @step is about to run. */
 gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/**
- * engine_op_end:
- * Commits the outcome. Inside a transaction of the caller it becomes true with that one's commit.
- * @why: (nullable): the error that undid or failed it
- */
-gboolean engine_op_end (EngineOp *op, ChainsOpState state, const char *why, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -4,13 +4,12 @@
  */
 #include "engine/overlay.h"
 
+#include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
-#include "qmp/error.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +17,8 @@
 /* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
 #define MAX_BACKING_NAME 1023
 #define MAX_NAME_TRIES 1000
+
+/* ---- names ---- */
 
 static char *
 stem_of (const char *path)
@@ -31,28 +32,29 @@ stem_of (const char *path)
 }
 
 static gboolean
-is_taken (const char *path, const GPtrArray *planned)
+is_taken (const char *path, const EngineIntent *intent)
 {
   struct stat st;
 
-  for (guint i = 0; i < planned->len; i++)
-    if (g_str_equal (((const EngineOverlay *) g_ptr_array_index (planned, i))->path, path))
+  for (guint i = 0; i < intent->overlays->len; i++)
+    if (g_str_equal (((const EngineIntentOverlay *) g_ptr_array_index (intent->overlays, i))->path, path))
       return TRUE;
   return lstat (path, &st) == 0;
 }
 
-/* The first of NAME.qcow2, NAME-2.qcow2 … that is not there. What comes in between is met by O_EXCL. */
+/* The first of NAME.qcow2, NAME-2.qcow2 … that is not there. What comes in between is met when it is made. */
 static char *
-free_path (const char *directory, const char *base_path, const char *snapshot, const GPtrArray *planned)
+free_path (const char *directory, const char *base_path, const EngineIntent *intent)
 {
   g_autofree char *stem = stem_of (base_path);
+  const char *snapshot = intent->snapshot->name;
 
   for (int i = 1; i < MAX_NAME_TRIES; i++) {
-    g_autofree char *name =
-        i == 1 ? g_strdup_printf ("%s.%s.qcow2", stem, snapshot) : g_strdup_printf ("%s.%s-%d.qcow2", stem, snapshot, i);
+    g_autofree char *suffix = i == 1 ? g_strdup ("") : g_strdup_printf ("-%d", i);
+    g_autofree char *name = g_strdup_printf ("%s.%s%s.qcow2", stem, snapshot, suffix);
     g_autofree char *path = g_build_filename (directory, name, NULL);
 
-    if (!is_taken (path, planned))
+    if (!is_taken (path, intent))
       return g_steal_pointer (&path);
   }
   return NULL;
@@ -69,8 +71,8 @@ check_paths (const EngineOverlay *overlay, GError **error)
                       overlay->disk->name, head->path, MAX_BACKING_NAME);
     return FALSE;
   }
-  if (!g_utf8_validate (overlay->path, -1, NULL) || !g_utf8_validate (head->path, -1, NULL)) {
-    g_autofree char *shown = g_filename_display_name (overlay->path);
+  if (!g_utf8_validate (overlay->intent->path, -1, NULL) || !g_utf8_validate (head->path, -1, NULL)) {
+    g_autofree char *shown = g_filename_display_name (overlay->intent->path);
 
     engine_error_set (error, ENGINE_ERROR_REFUSED, "use a folder whose name is UTF-8",
                       "disk '%s': '%s' is not UTF-8, and QMP carries no other names", overlay->disk->name, shown);
@@ -80,20 +82,21 @@ check_paths (const EngineOverlay *overlay, GError **error)
 }
 
 static gboolean
-choose_path (EngineOverlay *overlay, const char *directory, const char *base_path, const char *snapshot,
-             const char *reuse, const GPtrArray *planned, GError **error)
+choose_path (EngineOverlay *overlay, const EngineIntent *intent, const char *directory, const char *base_path,
+             const char *reuse, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
   g_autofree char *beside = g_path_get_dirname (head->path);
 
   if (reuse != NULL)
-    overlay->path = g_canonicalize_filename (reuse, NULL);
+    overlay->intent->path = g_canonicalize_filename (reuse, NULL);
   else
-    overlay->path = free_path (directory != NULL ? directory : beside, base_path, snapshot, planned);
-  if (overlay->path != NULL)
+    overlay->intent->path = free_path (directory != NULL ? directory : beside, base_path, intent);
+  if (overlay->intent->path != NULL)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name or --dir",
-                    "disk '%s': every file name for snapshot '%s' is taken", overlay->disk->name, snapshot);
+                    "disk '%s': every file name for snapshot '%s' is taken", overlay->disk->name,
+                    intent->snapshot->name);
   return FALSE;
 }
 
@@ -102,7 +105,7 @@ static gboolean
 check_reused (const EngineOverlay *overlay, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (overlay->path, error);
+  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (overlay->intent->path, error);
   const char *wrong = NULL;
 
   if (header == NULL)
@@ -117,35 +120,49 @@ check_reused (const EngineOverlay *overlay, GError **error)
     wrong = "it holds data";
   else if (header->encrypted != head->node->encrypted)
     wrong = "it and the active image are not both encrypted";
-  else if (engine_imagefile_is_locked (overlay->path))
+  else if (engine_imagefile_is_locked (overlay->intent->path))
     wrong = "it is in use";
   if (wrong == NULL)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "make it with `qemu-img create -f qcow2 -b ACTIVE -F FORMAT PATH`",
-                    "disk '%s': '%s' cannot be the overlay: %s", overlay->disk->name, overlay->path, wrong);
+                    "disk '%s': '%s' cannot be the overlay: %s", overlay->disk->name, overlay->intent->path, wrong);
   return FALSE;
 }
 
+static EngineIntentOverlay *
+intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const EngineNodeOptions *options)
+{
+  const EngineLayer *head = engine_graph_head (disk);
+  EngineIntentOverlay *intent = engine_intent_overlay_new ();
+
+  intent->disk = g_strdup (disk->name);
+  intent->node = engine_op_name (op, index, "");
+  intent->file_node = engine_op_name (op, index, "f");
+  intent->job = engine_op_name (op, index, "c");
+  intent->backing = g_strdup (head->path);
+  intent->backing_format = g_strdup (head->format);
+  intent->virtual_size = head->node->virtual_size;
+  intent->options = engine_nodeoptions_to_json (options);
+  return intent;
+}
+
 EngineOverlay *
-engine_overlay_plan (EngineOp *op, const EngineGraphDisk *disk, ChainsDisk *record, EngineNodeOptions *options,
-                     const char *directory, const char *base_path, const char *snapshot, const char *reuse,
-                     const GPtrArray *planned, GError **error)
+engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *disk, EngineNodeOptions *options,
+                     const char *directory, const char *base_path, const char *reuse, GError **error)
 {
   g_autoptr (EngineOverlay) overlay = g_new0 (EngineOverlay, 1);
+  EngineIntentOverlay *part = intent_new (op, intent->overlays->len, disk, options);
+  gboolean planned;
 
   overlay->disk = disk;
-  overlay->record = record;
   overlay->options = options;
   overlay->fd = -1;
-  overlay->reused = reuse != NULL;
-  overlay->node = engine_op_name (op, planned->len, "");
-  overlay->file_node = engine_op_name (op, planned->len, "f");
-  overlay->job = engine_op_name (op, planned->len, "c");
-  if (!choose_path (overlay, directory, base_path, snapshot, reuse, planned, error) || !check_paths (overlay, error))
-    return NULL;
-  if (overlay->reused && !check_reused (overlay, error))
-    return NULL;
-  return g_steal_pointer (&overlay);
+  overlay->intent = part;
+  part->reused = reuse != NULL;
+  planned = choose_path (overlay, intent, directory, base_path, reuse, error) && check_paths (overlay, error) &&
+            (!part->reused || check_reused (overlay, error));
+  g_ptr_array_add (intent->overlays, part);
+  return planned ? g_steal_pointer (&overlay) : NULL;
 }
 
 static void
@@ -162,32 +179,11 @@ engine_overlay_free (EngineOverlay *overlay)
   if (overlay == NULL)
     return;
   close_file (overlay);
-  g_free (overlay->path);
-  g_free (overlay->node);
-  g_free (overlay->file_node);
-  g_free (overlay->job);
   engine_nodeoptions_free (overlay->options);
   g_free (overlay);
 }
 
-JsonObject *
-engine_overlay_to_json (const EngineOverlay *overlay)
-{
-  const EngineLayer *head = engine_graph_head (overlay->disk);
-  JsonObject *object = json_object_new ();
-
-  json_object_set_string_member (object, "disk", overlay->disk->name);
-  json_object_set_string_member (object, "path", overlay->path);
-  json_object_set_boolean_member (object, "reused", overlay->reused);
-  json_object_set_string_member (object, "node", overlay->node);
-  json_object_set_string_member (object, "file-node", overlay->file_node);
-  json_object_set_string_member (object, "job", overlay->job);
-  json_object_set_string_member (object, "backing", head->path);
-  json_object_set_string_member (object, "backing-format", head->format);
-  json_object_set_string_member (object, "backing-node", head->node->name);
-  json_object_set_int_member (object, "virtual-size", head->node->virtual_size);
-  return object;
-}
+/* ---- what QEMU is told ---- */
 
 static JsonObject *
 cache_json (gboolean direct, gboolean no_flush)
@@ -207,8 +203,8 @@ file_node_json (const EngineOverlay *overlay)
   JsonObject *object = json_object_new ();
 
   json_object_set_string_member (object, "driver", "file");
-  json_object_set_string_member (object, "node-name", overlay->file_node);
-  json_object_set_string_member (object, "filename", overlay->path);
+  json_object_set_string_member (object, "node-name", overlay->intent->file_node);
+  json_object_set_string_member (object, "filename", overlay->intent->path);
   json_object_set_string_member (object, "aio", options->aio);
   json_object_set_string_member (object, "discard", options->file_discard);
   json_object_set_object_member (object, "cache", cache_json (options->file_direct, options->file_no_flush));
@@ -223,7 +219,7 @@ create_json (const EngineOverlay *overlay)
   JsonObject *object = json_object_new ();
 
   json_object_set_string_member (object, "driver", "qcow2");
-  json_object_set_string_member (object, "file", overlay->file_node);
+  json_object_set_string_member (object, "file", overlay->intent->file_node);
   json_object_set_int_member (object, "size", head->node->virtual_size);
   json_object_set_string_member (object, "backing-file", head->path);
   json_object_set_string_member (object, "backing-fmt", head->format);
@@ -238,8 +234,8 @@ node_json (const EngineOverlay *overlay)
   JsonObject *object = json_object_new ();
 
   json_object_set_string_member (object, "driver", "qcow2");
-  json_object_set_string_member (object, "node-name", overlay->node);
-  json_object_set_string_member (object, "file", overlay->file_node);
+  json_object_set_string_member (object, "node-name", overlay->intent->node);
+  json_object_set_string_member (object, "file", overlay->intent->file_node);
   json_object_set_null_member (object, "backing");
   json_object_set_string_member (object, "discard", options->discard);
   json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
@@ -247,35 +243,93 @@ node_json (const EngineOverlay *overlay)
   return object;
 }
 
+/* ---- files ---- */
+
 /* Owner and mode are the active image's, so that who may read the disk stays the same. */
 static gboolean
-make_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
+take_owner (EngineVm *vm, const EngineOverlay *overlay, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
   EngineImagefile active, made;
 
-  if (!engine_imagefile_stat (head->path, &active, error))
+  if (!engine_imagefile_stat (head->path, &active, error) || !engine_imagefile_stat_fd (overlay->fd, &made, error))
     return FALSE;
-  overlay->fd = open (overlay->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (overlay->fd < 0) {
-    engine_error_set (error, errno == EEXIST ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED, NULL,
-                      "disk '%s': cannot make the overlay '%s': %s", overlay->disk->name, overlay->path,
-                      g_strerror (errno));
-    return FALSE;
-  }
-  overlay->made = TRUE;
-  if (!engine_imagefile_stat (overlay->path, &made, error))
-    return FALSE;
-  overlay->device = made.device;
-  overlay->inode = made.inode;
   if (!active.regular)
     return TRUE;
   if ((active.uid != made.uid || active.gid != made.gid) && fchown (overlay->fd, active.uid, active.gid) != 0)
     engine_context_warn (vm->context, "owner-differs", "disk '%s': '%s' could not be given the owner of '%s': %s",
-                         overlay->disk->name, overlay->path, head->path, g_strerror (errno));
+                         overlay->disk->name, overlay->intent->path, head->path, g_strerror (errno));
   if (fchmod (overlay->fd, active.mode) != 0)
     engine_context_warn (vm->context, "mode-differs", "disk '%s': '%s' could not be given the mode of '%s': %s",
-                         overlay->disk->name, overlay->path, head->path, g_strerror (errno));
+                         overlay->disk->name, overlay->intent->path, head->path, g_strerror (errno));
+  return TRUE;
+}
+
+static gboolean
+cannot_make (const EngineOverlay *overlay, GError **error)
+{
+  engine_error_set (error, errno == EEXIST ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED, NULL,
+                    "disk '%s': cannot make the overlay '%s': %s", overlay->disk->name, overlay->intent->path,
+                    g_strerror (errno));
+  return FALSE;
+}
+
+static gboolean
+has_no_unnamed_files (int error_number)
+{
+  return error_number == EOPNOTSUPP || error_number == EISDIR || error_number == EINVAL;
+}
+
+static gboolean
+reserve (EngineVm *vm, EngineOverlay *overlay, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (overlay->intent->path);
+  EngineImagefile file;
+
+  overlay->fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (overlay->fd < 0)
+    return has_no_unnamed_files (errno) || cannot_make (overlay, error);
+  if (!take_owner (vm, overlay, error) || !engine_imagefile_stat_fd (overlay->fd, &file, error))
+    return FALSE;
+  overlay->intent->device = file.device;
+  overlay->intent->inode = file.inode;
+  overlay->intent->born_ns = file.born_ns;
+  return TRUE;
+}
+
+gboolean
+engine_overlay_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  for (guint i = 0; i < overlays->len; i++) {
+    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+
+    if (!overlay->intent->reused && !reserve (vm, overlay, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* linkat(2) never replaces a file, and neither does O_EXCL. */
+static gboolean
+name_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
+{
+  const char *path = overlay->intent->path;
+  g_autofree char *unnamed = NULL;
+
+  if (overlay->fd >= 0) {
+    unnamed = g_strdup_printf ("/proc/self/fd/%d", overlay->fd);
+    return linkat (AT_FDCWD, unnamed, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 || cannot_make (overlay, error);
+  }
+  overlay->fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  return overlay->fd >= 0 ? take_owner (vm, overlay, error) : cannot_make (overlay, error);
+}
+
+static gboolean
+make_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
+{
+  if (!base_point_before ("file", "create", error) || !name_file (vm, overlay, error))
+    return FALSE;
+  base_point_after ("file", "create");
   return TRUE;
 }
 
@@ -284,7 +338,7 @@ sync_folder (const char *path, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (path);
   int fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  gboolean synced = fd >= 0 && fsync (fd) == 0;
+  gboolean synced = fd >= 0 && (base_point_is_mutant ("folder-not-synced") || fsync (fd) == 0);
 
   if (!synced)
     engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync the folder '%s': %s", folder, g_strerror (errno));
@@ -296,28 +350,22 @@ sync_folder (const char *path, GError **error)
 static gboolean
 sync_file (EngineOverlay *overlay, GError **error)
 {
-  if (fsync (overlay->fd) != 0) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync '%s': %s", overlay->path, g_strerror (errno));
+  const char *path = overlay->intent->path;
+
+  if (!base_point_before ("file", "sync", error))
+    return FALSE;
+  if (!base_point_is_mutant ("file-not-synced") && fsync (overlay->fd) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync '%s': %s", path, g_strerror (errno));
     return FALSE;
   }
   close_file (overlay);
-  return sync_folder (overlay->path, error);
+  if (!sync_folder (path, error))
+    return FALSE;
+  base_point_after ("file", "sync");
+  return TRUE;
 }
 
-typedef JsonObject *(*Describe) (const EngineOverlay *overlay);
-typedef gboolean *(*Flag) (EngineOverlay *overlay);
-
-static gboolean *
-file_open_flag (EngineOverlay *overlay)
-{
-  return &overlay->file_open;
-}
-
-static gboolean *
-open_flag (EngineOverlay *overlay)
-{
-  return &overlay->open;
-}
+/* ---- nodes ---- */
 
 /* Keeps the first failure of several, with the disk and the file it is about. */
 static void
@@ -326,14 +374,16 @@ keep_first (GError **first, GError *failure, const EngineOverlay *overlay, const
   if (failure == NULL)
     return;
   if (*first == NULL)
-    g_propagate_prefixed_error (first, failure, "disk '%s': %s '%s': ", overlay->disk->name, doing, overlay->path);
+    g_propagate_prefixed_error (first, failure, "disk '%s': %s '%s': ", overlay->disk->name, doing, overlay->intent->path);
   else
     g_error_free (failure);
 }
 
-/* blockdev-add for all at once; every call is finished, so that each overlay's @flag says what is true. */
+typedef JsonObject *(*Describe) (const EngineOverlay *overlay);
+
+/* blockdev-add for all at once; every call is finished. */
 static gboolean
-add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, Flag flag, GError **error)
+add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, GError **error)
 {
   g_autoptr (GPtrArray) calls = g_ptr_array_new ();
   GError *first = NULL;
@@ -345,14 +395,10 @@ add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, Flag flag
     g_ptr_array_add (calls, qmp_commands_start_blockdev_add (vm->monitor, deadline_us, options));
   }
   for (guint i = 0; i < overlays->len; i++) {
-    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
     GError *failure = NULL;
-    g_autoptr (JsonNode) reply =
-        qmp_call_finish (g_ptr_array_index (calls, i), vm->context->cancellable, &failure);
+    g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), vm->cancellable, &failure);
 
-    /* Without QEMU's no it may be there: an answer that we did not wait for can still be a yes. */
-    *flag (overlay) = reply != NULL || failure->domain != QMP_ERROR || failure->code == QMP_ERROR_TIMEOUT;
-    keep_first (&first, failure, overlay, "opening");
+    keep_first (&first, failure, g_ptr_array_index (overlays, i), "opening");
   }
   if (first != NULL)
     g_propagate_error (error, first);
@@ -372,18 +418,18 @@ write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
     g_autoptr (JsonObject) options = create_json (overlay);
     gint64 deadline_us = engine_context_deadline (vm->context);
 
-    g_ptr_array_add (calls, overlay->reused ? NULL
+    g_ptr_array_add (calls, overlay->intent->reused ? NULL
                                             : qmp_commands_start_blockdev_create (vm->monitor, deadline_us,
-                                                                                  overlay->job, options));
+                                                                                  overlay->intent->job, options));
   }
   for (guint i = 0; i < overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
     QmpCall *call = g_ptr_array_index (calls, i);
     GError *failure = NULL;
-    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, vm->context->cancellable, &failure) : NULL;
+    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, vm->cancellable, &failure) : NULL;
 
     if (reply != NULL)
-      g_ptr_array_add (jobs, overlay->job);
+      g_ptr_array_add (jobs, overlay->intent->job);
     keep_first (&first, failure, overlay, "writing the header of");
   }
   g_ptr_array_add (jobs, NULL);
@@ -401,18 +447,18 @@ engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error)
   for (guint i = 0; i < overlays->len; i++) {
     EngineOverlay *overlay = g_ptr_array_index (overlays, i);
 
-    if (!overlay->reused && !make_file (vm, overlay, error))
+    if (!overlay->intent->reused && !make_file (vm, overlay, error))
       return FALSE;
   }
-  if (!add_nodes (vm, overlays, file_node_json, file_open_flag, error) || !write_headers (vm, overlays, error))
+  if (!add_nodes (vm, overlays, file_node_json, error) || !write_headers (vm, overlays, error))
     return FALSE;
   for (guint i = 0; i < overlays->len; i++) {
     EngineOverlay *overlay = g_ptr_array_index (overlays, i);
 
-    if (!overlay->reused && !sync_file (overlay, error))
+    if (!overlay->intent->reused && !sync_file (overlay, error))
       return FALSE;
   }
-  return add_nodes (vm, overlays, node_json, open_flag, error);
+  return add_nodes (vm, overlays, node_json, error);
 }
 
 void
@@ -425,57 +471,15 @@ engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays)
     g_autoptr (JsonObject) job = json_object_new ();
     g_autoptr (JsonObject) node = node_json (overlay);
 
-    json_object_set_string_member (file, "path", overlay->path);
-    json_object_set_string_member (job, "job-id", overlay->job);
+    json_object_set_string_member (file, "path", overlay->intent->path);
+    json_object_set_string_member (job, "job-id", overlay->intent->job);
     json_object_set_object_member (job, "options", create_json (overlay));
-    if (!overlay->reused)
+    if (!overlay->intent->reused)
       engine_context_plan (vm->context, "file", "create", file);
     engine_context_plan (vm->context, "qemu", "blockdev-add", file_node);
-    if (!overlay->reused)
+    if (!overlay->intent->reused)
       engine_context_plan (vm->context, "qemu", "blockdev-create", job);
     engine_context_plan (vm->context, "qemu", "blockdev-add", node);
-  }
-}
-
-static void
-close_node (EngineVm *vm, const char *node, gboolean *is_open)
-{
-  /* What is taken back is taken back after Ctrl-C too: no cancellable here. */
-  QmpWait wait = { engine_context_deadline (vm->context), NULL };
-  g_autoptr (GError) failure = NULL;
-
-  if (!*is_open || vm->monitor == NULL)
-    return;
-  *is_open = FALSE;
-  if (!qmp_commands_blockdev_del (vm->monitor, wait, node, &failure))
-    g_debug ("blockdev-del %s: %s", node, failure->message);
-}
-
-static void
-remove_file (EngineVm *vm, EngineOverlay *overlay)
-{
-  EngineImagefile now;
-
-  close_file (overlay);
-  if (!overlay->made)
-    return;
-  overlay->made = FALSE;
-  if (!engine_imagefile_stat (overlay->path, &now, NULL) || now.device != overlay->device ||
-      now.inode != overlay->inode)
-    return;
-  if (g_unlink (overlay->path) != 0)
-    engine_context_warn (vm->context, "left-over", "'%s' could not be removed: %s", overlay->path, g_strerror (errno));
-}
-
-void
-engine_overlay_discard (EngineVm *vm, const GPtrArray *overlays)
-{
-  for (guint i = overlays->len; i > 0; i--) {
-    EngineOverlay *overlay = g_ptr_array_index (overlays, i - 1);
-
-    close_node (vm, overlay->node, &overlay->open);
-    close_node (vm, overlay->file_node, &overlay->file_open);
-    remove_file (vm, overlay);
   }
 }
 
@@ -483,14 +487,14 @@ gboolean
 engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
   QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
-  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->context->cancellable, error);
+  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->cancellable, error);
 
   if (nodes == NULL)
     return FALSE;
   for (guint i = 0; i < overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
     const QmpNode *head = qmp_nodes_find (nodes, engine_graph_head (overlay->disk)->node->name);
-    const QmpNode *node = qmp_nodes_find (nodes, overlay->node);
+    const QmpNode *node = qmp_nodes_find (nodes, overlay->intent->node);
 
     if (head == NULL || node == NULL) {
       engine_error_set (error, ENGINE_ERROR_DRIFT, "run the command again",
@@ -498,7 +502,7 @@ engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **er
       return FALSE;
     }
     if (head->virtual_size != node->virtual_size &&
-        !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->node, head->virtual_size, error))
+        !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->intent->node, head->virtual_size, error))
       return FALSE;
   }
   return TRUE;

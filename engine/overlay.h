@@ -6,71 +6,58 @@
  */
 #pragma once
 
+#include "engine/intent.h"
 #include "engine/nodeoptions.h"
-#include "engine/op.h"
 
 /**
  * EngineOverlay:
- * @disk: the live disk; @record: the registered one. Borrowed.
- * @path: of the new file, absolute
- * @node, @file_node, @job: the names that it uses in QEMU
+ * @disk: the live disk. Borrowed.
+ * @intent: its part of the operation's intent: path, names, identity. Borrowed.
  * @options: taken over from the active image's nodes
- * @reused: the file is the user's (--reuse): checked, never made or removed by us
- * @made, @file_open, @open: what was done so far, and so has to be undone
- * @fd: of the file while it is not synced yet, else -1
- * @device, @inode: of the file that was made, so that no other is ever removed in its place
+ * @fd: of the file until it is synced, else -1
  */
 typedef struct {
   const EngineGraphDisk *disk;
-  ChainsDisk *record;
-  char *path;
-  char *node;
-  char *file_node;
-  char *job;
+  EngineIntentOverlay *intent;
   EngineNodeOptions *options;
-  gboolean reused;
-  gboolean made;
-  gboolean file_open;
-  gboolean open;
   int fd;
-  guint64 device;
-  guint64 inode;
 } EngineOverlay;
 
 /**
  * engine_overlay_plan:
  * @directory: (nullable): where it goes; else beside the active image
  * @base_path: of the disk's base, whose stem the name begins with
- * @planned: (element-type EngineOverlay): those of @op so far, whose paths are taken
  * @reuse: (nullable): the user's own file
- * Chooses path and names; makes nothing. @options: (transfer full).
+ * Chooses path and names, and adds them to @intent; makes nothing. @options: (transfer full).
  * Raises %ENGINE_ERROR_REFUSED where the path could not stand in a qcow2 header or in QMP.
  *
  * Returns: (transfer full)
  */
-EngineOverlay *engine_overlay_plan (EngineOp *op, const EngineGraphDisk *disk, ChainsDisk *record,
+EngineOverlay *engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *disk,
                                     EngineNodeOptions *options, const char *directory, const char *base_path,
-                                    const char *snapshot, const char *reuse, const GPtrArray *planned, GError **error)
+                                    const char *reuse, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 void engine_overlay_free (EngineOverlay *overlay);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOverlay, engine_overlay_free)
 
-/** All that recover needs to know of it. Returns: (transfer full) */
-JsonObject *engine_overlay_to_json (const EngineOverlay *overlay);
+/**
+ * engine_overlay_reserve:
+ * Makes each file without a name, where the file system can (O_TMPFILE): owner and mode are set and its identity is
+ * known before the journal has the intent, and a death before then leaves nothing. Raises %ENGINE_ERROR_FAILED where
+ * the folder cannot be written.
+ */
+gboolean engine_overlay_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_overlay_prepare:
  * @overlays: (element-type EngineOverlay)
- * Makes the files, has QEMU write the qcow2 in each, syncs files and folders, opens the nodes. Several
- * disks at once where QEMU allows it. On failure what was done stays marked, for engine_overlay_discard().
+ * Gives the files their names, has QEMU write the qcow2 in each, syncs files and folders, opens the nodes. Several disks
+ * at once where QEMU allows it. What a failure leaves is engine_intent_undo()'s to take back.
  */
 gboolean engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** In a dry run: what engine_overlay_prepare() would do. */
 void engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays);
-
-/** Takes back what was prepared: nodes closed, files of ours removed. Says in warnings what it could not. */
-void engine_overlay_discard (EngineVm *vm, const GPtrArray *overlays);
 
 /**
  * engine_overlay_match_sizes:

@@ -73,7 +73,10 @@ engine_path_find (EngineContext *context, const char *name, const char *disk_nam
   EngineImagefile file;
   EnginePath *path;
 
-  if (disk == NULL || !check_operations (vm, error) || !check_live (vm, error))
+  if (disk == NULL || !check_live (vm, error) || !check_operations (vm, error))
+    return NULL;
+  disk = engine_vm_find_disk (vm, disk_name, error);
+  if (disk == NULL)
     return NULL;
   image = chains_images_get (context->db, disk->active, error);
   if (image == NULL || !engine_imagefile_stat (image->path, &file, error))

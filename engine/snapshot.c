@@ -10,7 +10,7 @@
 #include "chains/snapshots.h"
 #include "engine/drift.h"
 #include "engine/error.h"
-#include "engine/imagefile.h"
+#include "engine/outcome.h"
 #include "engine/overlay.h"
 #include "qmp/error.h"
 
@@ -25,7 +25,7 @@ typedef struct {
   EngineGraph *graph;
   EngineOp *op;
   EngineGuard *guard;
-  ChainsSnapshot *snapshot;
+  EngineIntent *intent;
   GPtrArray *overlays;
   gboolean outcome_unknown;
 } Run;
@@ -37,7 +37,7 @@ run_clear (Run *run)
   g_clear_pointer (&run->overlays, g_ptr_array_unref);
   g_clear_pointer (&run->op, engine_op_free);
   g_clear_pointer (&run->graph, engine_graph_free);
-  g_clear_pointer (&run->snapshot, chains_snapshot_free);
+  g_clear_pointer (&run->intent, engine_intent_free);
   g_clear_pointer (&run->vm, engine_vm_free);
 }
 
@@ -71,14 +71,15 @@ choose_name (Run *run, GError **error)
   g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
   g_autofree char *stamp = g_date_time_format (now, "%Y%m%dT%H%M%SZ");
   const char *wanted = run->request->name != NULL ? run->request->name : stamp;
+  ChainsSnapshot *snapshot = run->intent->snapshot;
   gboolean taken = TRUE;
 
   if (!chains_model_check_name ("snapshot", wanted, error))
     return FALSE;
   for (int i = 1; taken; i++) {
-    g_free (run->snapshot->name);
-    run->snapshot->name = i == 1 ? g_strdup (wanted) : g_strdup_printf ("%s-%d", stamp, i);
-    if (!chains_snapshots_has (run->context->db, run->vm->record->id, run->snapshot->name, &taken, error))
+    g_free (snapshot->name);
+    snapshot->name = i == 1 ? g_strdup (wanted) : g_strdup_printf ("%s-%d", stamp, i);
+    if (!chains_snapshots_has (run->context->db, run->vm->record->id, snapshot->name, &taken, error))
       return FALSE;
     if (taken && run->request->name != NULL) {
       engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name",
@@ -163,7 +164,7 @@ check_disk (const Run *run, const EngineGraphDisk *disk, GError **error)
 }
 
 static gboolean
-plan_overlay (Run *run, ChainsDisk *record, const EngineGraphDisk *disk, char **arguments, GError **error)
+plan_overlay (Run *run, const ChainsDisk *record, const EngineGraphDisk *disk, char **arguments, GError **error)
 {
   ChainsDb *db = run->context->db;
   const char *reuse =
@@ -180,8 +181,8 @@ plan_overlay (Run *run, ChainsDisk *record, const EngineGraphDisk *disk, char **
     engine_context_warn (run->context, "options-unknown",
                          "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
                          disk->name, active->path, options->aio, options->discard);
-  overlay = engine_overlay_plan (run->op, disk, record, options, run->request->directory, base->path,
-                                 run->snapshot->name, reuse, run->overlays, error);
+  overlay = engine_overlay_plan (run->op, run->intent, disk, options, run->request->directory, base->path, reuse,
+                                 error);
   if (overlay != NULL)
     g_ptr_array_add (run->overlays, overlay);
   return overlay != NULL;
@@ -193,7 +194,7 @@ plan_overlays (Run *run, GError **error)
   g_auto (GStrv) arguments = engine_nodeoptions_read_arguments (run->vm->qemu);
 
   for (guint i = 0; i < run->vm->disks->len; i++) {
-    ChainsDisk *record = g_ptr_array_index (run->vm->disks, i);
+    const ChainsDisk *record = g_ptr_array_index (run->vm->disks, i);
     const EngineGraphDisk *disk = engine_graph_find (run->graph, record->name);
 
     if (is_chosen (run, record, disk) && !plan_overlay (run, record, disk, arguments, error))
@@ -255,46 +256,28 @@ check (Run *run, GError **error)
 
 /* ---- intent, and taking it back ---- */
 
-static JsonObject *
-intent_json (const Run *run)
-{
-  JsonObject *intent = json_object_new ();
-  JsonObject *snapshot = json_object_new ();
-  JsonArray *overlays = json_array_new ();
-  JsonArray *tags = json_array_new ();
-
-  json_object_set_string_member (snapshot, "id", run->snapshot->id);
-  json_object_set_string_member (snapshot, "name", run->snapshot->name);
-  json_object_set_string_member (snapshot, "description", run->snapshot->description);
-  json_object_set_boolean_member (snapshot, "protected", run->snapshot->protected);
-  for (guint i = 0; i < run->snapshot->tags->len; i++)
-    json_array_add_string_element (tags, g_ptr_array_index (run->snapshot->tags, i));
-  json_object_set_array_member (snapshot, "tags", tags);
-  for (guint i = 0; i < run->overlays->len; i++)
-    json_array_add_object_element (overlays, engine_overlay_to_json (g_ptr_array_index (run->overlays, i)));
-  json_object_set_object_member (intent, "snapshot", snapshot);
-  json_object_set_array_member (intent, "overlays", overlays);
-  json_object_set_boolean_member (intent, "freezes", run->guard->wanted);
-  return intent;
-}
-
 static gboolean
 begin (Run *run, GError **error)
 {
-  g_autoptr (JsonObject) intent = intent_json (run);
+  g_autoptr (JsonObject) intent = NULL;
 
+  if (!engine_overlay_reserve (run->vm, run->overlays, error))
+    return FALSE;
+  run->intent->freezes = run->guard->wanted;
+  intent = engine_intent_to_json (run->intent);
   return engine_op_begin (run->op, VERB, intent, error);
 }
 
-/* Nothing was switched: takes back what was prepared, and says so in the journal. */
+/* Nothing was switched: takes back what was prepared, and says so in the journal. Ctrl-C does not cut it short. */
 static void
 undo (Run *run, const GError *why)
 {
   g_autoptr (GError) failure = NULL;
 
-  engine_overlay_discard (run->vm, run->overlays);
-  if (run->op->open && !engine_op_end (run->op, CHAINS_OP_UNDONE, why->message, &failure))
-    engine_context_warn (run->context, "not-journalled", "the journal could not be closed: %s", failure->message);
+  run->vm->cancellable = NULL;
+  if (!engine_intent_undo (run->vm, run->op->id, run->intent, why->message, &failure))
+    engine_context_warn (run->context, "not-undone", "not all of it could be taken back now: %s; `chainctl recover` will",
+                         failure->message);
 }
 
 /* ---- switch ---- */
@@ -309,7 +292,7 @@ snapshot_actions (const Run *run)
     QmpSnapshotAction *action = g_new0 (QmpSnapshotAction, 1);
 
     action->node = engine_graph_head (overlay->disk)->node->name;
-    action->overlay = overlay->node;
+    action->overlay = overlay->intent->node;
     g_ptr_array_add (actions, action);
   }
   return actions;
@@ -324,7 +307,7 @@ switch_disks (gpointer data, gint64 deadline_us, GError **error)
   GError *failure = NULL;
   g_autoptr (JsonNode) reply = NULL;
 
-  run->snapshot->created_us = g_get_real_time ();
+  run->intent->snapshot->created_us = g_get_real_time ();
   reply = qmp_call_finish (qmp_commands_start_snapshot (run->vm->monitor, deadline_us, actions), NULL, &failure);
   if (reply != NULL)
     return TRUE;
@@ -335,24 +318,17 @@ switch_disks (gpointer data, gint64 deadline_us, GError **error)
   return FALSE;
 }
 
-/* QEMU did not say in time whether it switched. It answers in order: what it says of its graph now is the truth. */
+/* QEMU answers in order, so what it says of its graph now is the truth; and if it vanished, the files tell. */
 static gboolean
 ask_whether_switched (Run *run, gboolean *switched, GError **error)
 {
-  g_autoptr (EngineGraph) graph = engine_graph_read (run->vm, error);
-  guint count = 0;
-
-  if (graph == NULL)
-    return FALSE;
-  for (guint i = 0; i < run->overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
-    const EngineGraphDisk *disk = engine_graph_find (graph, overlay->disk->name);
-
-    count += disk != NULL && disk->layers->len > 0 &&
-             g_str_equal (engine_graph_head (disk)->node->name, overlay->node);
+  run->vm->cancellable = NULL;
+  if (qmp_client_get_error (run->vm->monitor) != NULL) {
+    engine_vm_disconnect (run->vm);
+    if (!engine_vm_connect (run->vm, error))
+      return FALSE;
   }
-  *switched = count == run->overlays->len;
-  return TRUE;
+  return engine_outcome_find (run->vm, run->intent, TRUE, switched, error);
 }
 
 static gboolean
@@ -394,88 +370,16 @@ switch_over (Run *run, GError **error)
 
 /* ---- record ---- */
 
-/* The image as it is from now on: whatever differs later was done by somebody else. */
 static gboolean
-record_frozen (Run *run, const EngineOverlay *overlay, GError **error)
+record_intent (Run *run, GError **error)
 {
-  g_autoptr (ChainsImage) image = chains_images_get (run->context->db, overlay->record->active, error);
-  g_autoptr (EngineQcow2) header = NULL;
-  EngineImagefile file;
+  ChainsSnapshot *snapshot = run->intent->snapshot;
 
-  if (image == NULL || !engine_imagefile_stat (image->path, &file, error))
-    return FALSE;
-  image->frozen_size = file.size;
-  image->frozen_mtime_ns = file.mtime_ns;
-  image->frozen_ctime_ns = file.ctime_ns;
-  image->virtual_size = engine_graph_head (overlay->disk)->node->virtual_size;
-  if (g_str_equal (image->format, "qcow2"))
-    header = engine_imagefile_read_qcow2 (image->path, NULL);
-  if (header != NULL)
-    image->frozen_header = g_strdup (header->digest);
-  return chains_images_update (run->context->db, image, error);
-}
-
-static gint64
-record_overlay (Run *run, const EngineOverlay *overlay, GError **error)
-{
-  g_autoptr (ChainsImage) image = chains_image_new ();
-  EngineImagefile file;
-
-  if (!engine_imagefile_stat (overlay->path, &file, error))
-    return 0;
-  image->disk = overlay->record->id;
-  image->parent = overlay->record->active;
-  image->path = g_strdup (overlay->path);
-  image->format = g_strdup ("qcow2");
-  image->virtual_size = engine_graph_head (overlay->disk)->node->virtual_size;
-  image->owned = TRUE;
-  image->created_by = overlay->reused ? NULL : g_strdup (run->op->id);
-  image->device = file.device;
-  image->inode = file.inode;
-  image->options = engine_nodeoptions_to_json (overlay->options);
-  return chains_images_add (run->context->db, image, error) ? image->id : 0;
-}
-
-static gboolean
-record_disk (Run *run, const EngineOverlay *overlay, GError **error)
-{
-  ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
-
-  g_ptr_array_add (run->snapshot->disks, part);
-  part->disk = overlay->record->id;
-  part->image = overlay->record->active;
-  part->disk_name = g_strdup (overlay->record->name);
-  part->image_path = g_strdup (engine_graph_head (overlay->disk)->path);
-  part->overlay_path = g_strdup (overlay->path);
-  if (run->context->dry_run)
-    return TRUE;
-  if (!record_frozen (run, overlay, error))
-    return FALSE;
-  part->overlay = record_overlay (run, overlay, error);
-  overlay->record->active = part->overlay;
-  return part->overlay != 0 && chains_registry_update_disk (run->context->db, overlay->record, error);
-}
-
-static gboolean
-record_disks (Run *run, GError **error)
-{
-  run->snapshot->consistency = run->guard->consistency;
-  run->snapshot->reason = g_strdup (run->guard->reason);
-  run->snapshot->frozen_us = run->guard->frozen_us;
-  for (guint i = 0; i < run->overlays->len; i++)
-    if (!record_disk (run, g_ptr_array_index (run->overlays, i), error))
-      return FALSE;
-  return TRUE;
-}
-
-static gboolean
-record_all (Run *run, GError **error)
-{
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (run->context->db, error);
-
-  return transaction != NULL && record_disks (run, error) &&
-         chains_snapshots_add (run->context->db, run->snapshot, error) &&
-         engine_op_end (run->op, CHAINS_OP_DONE, NULL, error) && chains_db_commit (transaction, error);
+  snapshot->consistency = run->guard->consistency;
+  snapshot->reason = g_strdup (run->guard->reason);
+  snapshot->frozen_us = run->guard->frozen_us;
+  /* A guest that may still be frozen keeps the operation open: whoever comes next thaws it. */
+  return engine_intent_record (run->vm, run->op->id, run->intent, !run->guard->still_frozen, error);
 }
 
 static gboolean
@@ -483,7 +387,7 @@ record (Run *run, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (record_all (run, &failure))
+  if (record_intent (run, &failure))
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover`",
                     "VM '%s': the snapshot was taken but could not be recorded (%s); it is journalled as operation %s",
@@ -505,10 +409,10 @@ result_new (Run *run)
 
     disk->disk = g_strdup (overlay->disk->name);
     disk->before = g_strdup (engine_graph_head (overlay->disk)->path);
-    disk->after = g_strdup (overlay->path);
+    disk->after = g_strdup (overlay->intent->path);
     g_ptr_array_add (result->active, disk);
   }
-  result->snapshot = g_steal_pointer (&run->snapshot);
+  result->snapshot = g_steal_pointer (&run->intent->snapshot);
   return result;
 }
 
@@ -521,19 +425,23 @@ compare_words (gconstpointer a, gconstpointer b)
 static void
 run_init (Run *run, EngineContext *context, const EngineSnapshotRequest *request)
 {
+  ChainsSnapshot *snapshot;
+
   run->context = context;
   run->request = request;
   run->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify) engine_overlay_free);
-  run->snapshot = chains_snapshot_new ();
-  run->snapshot->id = g_uuid_string_random ();
-  run->snapshot->description = g_strdup (request->description != NULL ? request->description : "");
-  run->snapshot->protected = request->protected;
+  run->intent = engine_intent_new ();
+  snapshot = run->intent->snapshot;
+  snapshot->id = g_uuid_string_random ();
+  snapshot->description = g_strdup (request->description != NULL ? request->description : "");
+  snapshot->protected = request->protected;
   for (gsize i = 0; request->tags != NULL && request->tags[i] != NULL; i++)
-    if (!g_ptr_array_find_with_equal_func (run->snapshot->tags, request->tags[i], g_str_equal, NULL))
-      g_ptr_array_add (run->snapshot->tags, g_strdup (request->tags[i]));
-  g_ptr_array_sort (run->snapshot->tags, compare_words);
+    if (!g_ptr_array_find_with_equal_func (snapshot->tags, request->tags[i], g_str_equal, NULL))
+      g_ptr_array_add (snapshot->tags, g_strdup (request->tags[i]));
+  g_ptr_array_sort (snapshot->tags, compare_words);
 }
 
+/* Says what would be done, and records it in the dry run's own database. */
 static gboolean
 pretend (Run *run, GError **error)
 {
@@ -544,11 +452,10 @@ pretend (Run *run, GError **error)
   engine_guard_plan_freeze (run->guard);
   engine_context_plan (run->context, "qemu", "transaction", transaction);
   engine_guard_plan_thaw (run->guard);
-  run->snapshot->vm = run->vm->record->id;
-  run->snapshot->created_us = g_get_real_time ();
+  run->intent->snapshot->created_us = g_get_real_time ();
   if (run->guard->wanted)
     run->guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
-  return record_disks (run, error);
+  return record_intent (run, error);
 }
 
 static gboolean
@@ -558,7 +465,6 @@ act (Run *run, GError **error)
 
   if (!begin (run, error))
     return FALSE;
-  run->snapshot->vm = run->vm->record->id;
   if (!engine_overlay_prepare (run->vm, run->overlays, &failure) || !switch_over (run, &failure)) {
     if (!run->outcome_unknown)
       undo (run, failure);

@@ -27,6 +27,7 @@ engine_vm_new (EngineContext *context, ChainsVm *record)
   EngineVm *vm = g_new0 (EngineVm, 1);
 
   vm->context = context;
+  vm->cancellable = context->cancellable;
   vm->record = record;
   vm->state = ENGINE_VM_UNREACHABLE;
   vm->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) chains_disk_free);
@@ -51,6 +52,23 @@ engine_vm_default_name (EngineContext *context, GError **error)
   return NULL;
 }
 
+/* What was read before the lock or the monitor was ours may be old: another operation ended meanwhile. */
+static gboolean
+read_again (EngineVm *vm, GError **error)
+{
+  g_autoptr (ChainsVm) record = chains_registry_get_vm (vm->context->db, vm->record->name, error);
+  g_autoptr (GPtrArray) disks =
+      record != NULL ? chains_registry_list_disks (vm->context->db, record->id, error) : NULL;
+
+  if (disks == NULL)
+    return FALSE;
+  chains_vm_free (vm->record);
+  vm->record = g_steal_pointer (&record);
+  g_ptr_array_unref (vm->disks);
+  vm->disks = g_steal_pointer (&disks);
+  return TRUE;
+}
+
 EngineVm *
 engine_vm_open (EngineContext *context, const char *name, const char *verb, GError **error)
 {
@@ -64,15 +82,8 @@ engine_vm_open (EngineContext *context, const char *name, const char *verb, GErr
     vm->lock = engine_lock_take (context, name, verb, error);
     if (vm->lock == NULL)
       return NULL;
-    /* What was read before the lock was ours may be old: another operation ended meanwhile. */
-    g_clear_pointer (&vm->record, chains_vm_free);
-    vm->record = chains_registry_get_vm (context->db, name, error);
-    if (vm->record == NULL)
-      return NULL;
   }
-  g_clear_pointer (&vm->disks, g_ptr_array_unref);
-  vm->disks = chains_registry_list_disks (context->db, vm->record->id, error);
-  return vm->disks != NULL ? g_steal_pointer (&vm) : NULL;
+  return read_again (vm, error) ? g_steal_pointer (&vm) : NULL;
 }
 
 void
@@ -95,7 +106,7 @@ engine_vm_free (EngineVm *vm)
 QmpWait
 engine_vm_wait (const EngineVm *vm)
 {
-  return (QmpWait) { engine_context_deadline (vm->context), vm->context->cancellable };
+  return (QmpWait) { engine_context_deadline (vm->context), vm->cancellable };
 }
 
 /* %TRUE in @locked where any active image is held by a process. */
@@ -171,39 +182,62 @@ gboolean
 engine_vm_connect (EngineVm *vm, GError **error)
 {
   gint64 deadline_us = engine_context_deadline (vm->context);
-  GCancellable *cancellable = vm->context->cancellable;
   g_autoptr (JsonNode) greeting = NULL;
   GError *failure = NULL;
-  GIOStream *io = qmp_transport_connect (vm->record->qmp, deadline_us, cancellable, &failure);
+  GIOStream *io = qmp_transport_connect (vm->record->qmp, deadline_us, vm->cancellable, &failure);
 
   if (io == NULL)
     return no_monitor (vm, failure, error);
   vm->qemu = qemu_behind (io);
   vm->monitor = qmp_client_new (io);
-  greeting = qmp_call_finish (qmp_client_start_handshake (vm->monitor, deadline_us), cancellable, &failure);
+  greeting = qmp_call_finish (qmp_client_start_handshake (vm->monitor, deadline_us), vm->cancellable, &failure);
   if (greeting == NULL) {
     g_clear_pointer (&vm->monitor, qmp_client_free);
     g_prefix_error (&failure, "VM '%s': monitor '%s': ", vm->record->name, vm->record->qmp);
     g_propagate_error (error, failure);
     return FALSE;
   }
+  if (vm->lock == NULL && !read_again (vm, error))
+    return FALSE;
   return learn_state (vm, error);
+}
+
+void
+engine_vm_disconnect (EngineVm *vm)
+{
+  g_clear_pointer (&vm->agent_sync, qmp_call_abandon);
+  g_clear_pointer (&vm->agent, qmp_qga_free);
+  g_clear_pointer (&vm->monitor, qmp_client_free);
+  vm->state = ENGINE_VM_UNREACHABLE;
+}
+
+static void
+start_agent (EngineVm *vm, gint64 deadline_us)
+{
+  GIOStream *io;
+
+  g_clear_error (&vm->agent_failure);
+  io = qmp_transport_connect (vm->record->agent, deadline_us, vm->cancellable, &vm->agent_failure);
+  if (io == NULL)
+    return;
+  vm->agent = qmp_qga_new (io);
+  vm->agent_sync = qmp_qga_start_sync (vm->agent, deadline_us);
 }
 
 void
 engine_vm_start_agent (EngineVm *vm)
 {
-  gint64 deadline_us = engine_context_deadline (vm->context);
-  GIOStream *io;
+  if (vm->record->agent != NULL && vm->agent == NULL)
+    start_agent (vm, engine_context_deadline (vm->context));
+}
 
-  if (vm->record->agent == NULL || vm->agent != NULL)
-    return;
-  g_clear_error (&vm->agent_failure);
-  io = qmp_transport_connect (vm->record->agent, deadline_us, vm->context->cancellable, &vm->agent_failure);
-  if (io == NULL)
-    return;
-  vm->agent = qmp_qga_new (io);
-  vm->agent_sync = qmp_qga_start_sync (vm->agent, deadline_us);
+gboolean
+engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us, gboolean *gone)
+{
+  g_clear_pointer (&vm->agent, qmp_qga_free);
+  start_agent (vm, deadline_us);
+  *gone = vm->agent == NULL && g_error_matches (vm->agent_failure, QMP_ERROR, QMP_ERROR_CONNECT);
+  return engine_vm_finish_agent (vm);
 }
 
 gboolean
@@ -213,7 +247,7 @@ engine_vm_finish_agent (EngineVm *vm)
 
   if (vm->agent_sync == NULL)
     return vm->agent != NULL;
-  answer = qmp_call_finish (g_steal_pointer (&vm->agent_sync), vm->context->cancellable, &vm->agent_failure);
+  answer = qmp_call_finish (g_steal_pointer (&vm->agent_sync), vm->cancellable, &vm->agent_failure);
   if (answer == NULL)
     g_clear_pointer (&vm->agent, qmp_qga_free);
   return answer != NULL;

@@ -23,6 +23,7 @@ const char *engine_vm_state_to_string (EngineVmState state);
 /**
  * EngineVm:
  * @context: borrowed
+ * @cancellable: (nullable): borrowed; %NULL while something is done that Ctrl-C must not cut short
  * @disks: (element-type ChainsDisk): as registered
  * @lock: (nullable): held by verbs that change something
  * @monitor: (nullable): %NULL before engine_vm_connect() and where the VM does not run
@@ -34,6 +35,7 @@ const char *engine_vm_state_to_string (EngineVmState state);
  */
 typedef struct {
   EngineContext *context;
+  GCancellable *cancellable;
   ChainsVm *record;
   GPtrArray *disks;
   EngineLock *lock;
@@ -80,6 +82,16 @@ gboolean engine_vm_connect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RES
 void engine_vm_start_agent (EngineVm *vm);
 /** Whether an agent answers now; if not, @vm->agent_failure says why. */
 gboolean engine_vm_finish_agent (EngineVm *vm);
+
+/**
+ * engine_vm_reopen_agent:
+ * A new connection to the agent in place of one that was lost.
+ * @gone: (out): nobody listens there any more: QEMU is gone, and its guest
+ */
+gboolean engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us, gboolean *gone) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Closes the sessions, to connect anew: after QEMU vanished. */
+void engine_vm_disconnect (EngineVm *vm);
 
 /** How a command to this VM's peers waits now. */
 QmpWait engine_vm_wait (const EngineVm *vm);

@@ -6,7 +6,9 @@
  */
 #include "engine/watchdog.h"
 
+#include "base/point.h"
 #include "engine/error.h"
+#include "qmp/error.h"
 #include "qmp/transport.h"
 
 #include <errno.h>
@@ -48,7 +50,8 @@ struct _EngineWatchdog {
 static gboolean
 spawn (const EngineVm *vm, int control, GPid *pid, GError **error)
 {
-  const char *const argv[] = { "/proc/self/exe", ENGINE_WATCHDOG_ARGUMENT, NULL };
+  const char *agent = vm->agent != NULL ? vm->record->agent : "";
+  const char *const argv[] = { "/proc/self/exe", ENGINE_WATCHDOG_ARGUMENT, agent, NULL };
   int lock = vm->lock != NULL ? engine_lock_get_fd (vm->lock) : -1;
   int sources[] = { control, lock, qmp_transport_get_fd (qmp_client_get_io (vm->monitor)),
                     vm->agent != NULL ? qmp_transport_get_fd (qmp_qga_get_io (vm->agent)) : -1 };
@@ -79,11 +82,14 @@ engine_watchdog_start (const EngineVm *vm, GError **error)
     return NULL;
   }
   watchdog->control = pair[0];
-  if (!spawn (vm, pair[1], &watchdog->pid, error)) {
+  if (!base_point_before ("process", "watchdog", error) || !spawn (vm, pair[1], &watchdog->pid, error)) {
     close (pair[1]);
     return NULL;
   }
+  base_point_after ("process", "watchdog");
   close (pair[1]);
+  if (vm->lock != NULL)
+    engine_lock_note_helper (vm->lock, watchdog->pid);
   return g_steal_pointer (&watchdog);
 }
 
@@ -187,29 +193,45 @@ thaw_once (QmpQga *agent, GError **error)
          qmp_qga_fsfreeze_status (agent, deadline_us, NULL, &state, error) && state == QMP_QGA_THAWED;
 }
 
-static void
-thaw (void)
+/* The channel that was inherited, or a new one at the same address where that was lost. */
+static QmpQga *
+open_agent (const char *address, gboolean inherited)
 {
-  g_autoptr (QmpQga) agent = qmp_qga_new (qmp_transport_from_fd (AGENT_FD));
-  gint64 until_us = g_get_monotonic_time () + RESCUE_US;
+  gint64 deadline_us = g_get_monotonic_time () + ATTEMPT_US;
+  GIOStream *io =
+      inherited ? qmp_transport_from_fd (AGENT_FD) : qmp_transport_connect (address, deadline_us, NULL, NULL);
 
-  while (g_get_monotonic_time () < until_us) {
+  return io != NULL ? qmp_qga_new (io) : NULL;
+}
+
+/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. */
+static void
+thaw (const char *address)
+{
+  gint64 until_us = g_get_monotonic_time () + RESCUE_US;
+  g_autoptr (QmpQga) agent = open_agent (address, TRUE);
+
+  while (agent != NULL && g_get_monotonic_time () < until_us) {
     g_autoptr (GError) failure = NULL;
 
     if (thaw_once (agent, &failure))
       return;
-    g_printerr ("chainctl: watchdog: thawing: %s\n", failure != NULL ? failure->message : "still frozen");
-    g_usleep (G_USEC_PER_SEC / 10);
+    if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED)) {
+      g_clear_pointer (&agent, qmp_qga_free);
+      agent = open_agent (address, FALSE);
+    } else {
+      g_usleep (G_USEC_PER_SEC / 10);
+    }
   }
 }
 
 static void
-bring_back (gboolean resume)
+bring_back (gboolean resume, const char *agent)
 {
   if (resume && is_open (MONITOR_FD))
     run_again ();
   if (is_open (AGENT_FD))
-    thaw ();
+    thaw (agent);
 }
 
 /* Milliseconds until the deadline, rounded up; -1 for ever. */
@@ -229,7 +251,7 @@ answer (char what)
 }
 
 int
-engine_watchdog_main (void)
+engine_watchdog_main (const char *agent)
 {
   struct pollfd control = { .fd = CONTROL_FD, .events = POLLIN };
   Order order = { 0 };
@@ -242,6 +264,7 @@ engine_watchdog_main (void)
   signal (SIGHUP, SIG_IGN);
   signal (SIGPIPE, SIG_IGN);
   prctl (PR_SET_NAME, "chainctl-watch");
+  base_point_enter_watchdog ();
   answer (ANSWER_READY);
   for (;;) {
     Order next;
@@ -252,7 +275,7 @@ engine_watchdog_main (void)
       continue;
     if (ready == 0 || got != sizeof next) {
       if (armed)
-        bring_back (order.resume);
+        bring_back (order.resume, agent);
       if (ready != 0)
         return 0;
       armed = FALSE;

@@ -36,5 +36,5 @@ gboolean engine_watchdog_disarm (EngineWatchdog *watchdog);
 void engine_watchdog_stop (EngineWatchdog *watchdog);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineWatchdog, engine_watchdog_stop)
 
-/** The process itself. Returns its exit status. */
-int engine_watchdog_main (void);
+/** The process itself. @agent: the agent's address, "" where there is none. Returns its exit status. */
+int engine_watchdog_main (const char *agent);

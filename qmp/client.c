@@ -7,6 +7,7 @@
  */
 #include "qmp/client.h"
 
+#include "base/point.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
 #include "qmp/stream.h"
@@ -91,7 +92,7 @@ ask (QmpClient *self, QmpCall *call, const char *command, JsonObject *arguments)
   g_autoptr (GError) error = NULL;
   g_autoptr (GBytes) message = qmp_message_command (command, arguments, id, &error);
 
-  if (message == NULL) {
+  if (message == NULL || !base_point_before ("qmp", command, &error)) {
     qmp_call_fail (call, error);
     return;
   }
@@ -214,6 +215,7 @@ take_reply (QmpClient *self, JsonObject *message)
 
   g_autofree char *owned_key = key;
   QmpCall *call = value;
+  base_point_after ("qmp", qmp_call_get_command (call));
   end_call (self, call, message);
   qmp_call_unref (call);
 }

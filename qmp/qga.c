@@ -7,6 +7,7 @@
  */
 #include "qmp/qga.h"
 
+#include "base/point.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
 #include "qmp/stream.h"
@@ -30,6 +31,7 @@ end_call (QmpQga *self, JsonNode *value, const GError *error)
 {
   g_autoptr (JsonNode) owned = value;
 
+  base_point_after ("qga", qmp_call_get_command (self->call));
   if (error != NULL)
     qmp_call_fail (self->call, error);
   else
@@ -226,7 +228,7 @@ qmp_qga_start (QmpQga *qga, const char *command, JsonObject *arguments, gint64 d
   if (qga->call == NULL)
     return call;
   qga->command = qmp_message_command (command, arguments, NULL, &error);
-  if (qga->command == NULL)
+  if (qga->command == NULL || !base_point_before ("qga", command, &error))
     end_call (qga, NULL, error);
   else if (qga->synced)
     send_command (qga);

@@ -1,6 +1,8 @@
 """A VM for tests of the command line: its QEMU, its disks, and what of them must not change."""
 import hashlib
+import os
 import pathlib
+import sqlite3
 from dataclasses import dataclass
 
 from support.chainctl import Chainctl
@@ -40,6 +42,13 @@ class RegisteredVm:
         """What a verb that fails leaves as it was: the database, the images and the graph. A lock may name who held it."""
         state = {path: what for path, what in contents(self.chainctl.state_dir).items() if not path.endswith(".lock")}
         return state, contents(self.folder), self.graph()
+
+
+def point_at(vm, socket):
+    """The VM's registration names another monitor."""
+    with sqlite3.connect(vm.chainctl.state_dir / "chainctl.db") as database:
+        database.execute("UPDATE vm SET qmp = ?", (os.fsencode(socket),))
+    database.close()
 
 
 def contents(folder):

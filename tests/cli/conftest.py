@@ -5,6 +5,8 @@ import tempfile
 import pytest
 
 from support import images
+from support.chainctl import Chainctl
+from support.qemu import Qemu
 
 from cli_vm import RegisteredVm, disk_words
 
@@ -27,6 +29,21 @@ def vm(qemu, chainctl, image_folder):
     registered = RegisteredVm("vm1", made, chainctl(), paths)
     registered.chainctl.ok("vm", "add", "vm1", "--qmp", made.qmp)
     return registered
+
+
+@pytest.fixture(scope="module")
+def shared_vm(tmp_path_factory):
+    """As `vm`, but one for all tests of a file: for those that prove, or do not care, that nothing changes."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "images").mkdir()
+    paths = {"vda": folder / "images/vda.qcow2", "vdb": folder / "images/vdb.raw"}
+    images.create(paths["vda"], "64M")
+    images.create(paths["vdb"], "32M", "raw")
+    with Qemu(disk_words(paths)) as made:
+        registered = RegisteredVm("vm1", made, Chainctl(folder / "state"), paths)
+        registered.chainctl.ok("vm", "add", "vm1", "--qmp", made.qmp)
+        registered.chainctl.ok("snapshot", "vm1", "shared")
+        yield registered
 
 
 @pytest.fixture

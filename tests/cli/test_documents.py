@@ -1,4 +1,5 @@
 """The JSON documents: one on stdout, each with the keys, types and order that scripts rely on, in every locale."""
+import base64
 import os
 import re
 import subprocess
@@ -160,8 +161,6 @@ def test_commas_of_a_path_are_escaped_in_the_blockdev_value(qemu, chainctl, tmp_
 
 
 def test_path_that_is_not_utf8_comes_with_its_bytes(qemu, chainctl, image_folder):
-    import base64
-
     name = os.fsencode(image_folder) + b"/\xff\xfe.raw"
     with open(name, "wb") as file:
         file.truncate(1 << 20)

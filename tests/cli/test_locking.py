@@ -1,22 +1,29 @@
 """Two operations on one VM: the second is told who holds it, or waits; readers are never kept waiting."""
 import contextlib
 import fcntl
+import os
+import re
 import threading
 import time
 
 import pytest
 
-from support import images
+from support import images, process
 from support.chainctl import finish
+from support.qmp import connect_unix
 
-from cli_vm import disk_words
+from cli_vm import disk_words, point_at
+from peers import says
 
 
 @contextlib.contextmanager
-def held(vm):
-    """The VM's lock, held by this process."""
+def held(vm, holder=None):
+    """The VM's lock, held by this process; its note names this process or another holder."""
     with open(vm.chainctl.state_dir / "locks/vm1.lock", "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(f"{holder or os.getpid()} snapshot 2026-01-02T03:04:05.000000Z\n")
+        lock.flush()
         yield lock
 
 
@@ -32,15 +39,45 @@ def test_verb_on_a_vm_that_is_held_is_exit_6_at_once_and_changes_nothing(vm):
     assert vm.untouched() == before
 
 
-def test_who_holds_the_vm_and_since_when_is_told(vm):
-    """The holder is another chainctl, stopped in the middle of a snapshot by a monitor that we keep busy."""
-    with held(vm) as lock:
-        lock.seek(0)
-        lock.truncate()
-        lock.write("4242 snapshot 2026-01-02T03:04:05.000000Z\n")
-        lock.flush()
-        error = vm.chainctl.fails(6, "snapshot", "vm1", "s")
-    assert "4242" in error["message"] and "snapshot" in error["message"] and "2026" in error["message"], error
+@pytest.mark.parametrize("verb", ["snapshot", "vm remove", "vm add"])
+def test_who_holds_the_vm_and_since_when_is_told(vm, verb):
+    """The holder is another chainctl, whose monitor says nothing."""
+    with says() as silent:
+        point_at(vm, silent.path)
+        words = {"snapshot": ["snapshot", "vm1"], "vm remove": ["vm", "remove", "vm1"], "vm add": ["vm", "add", "new", "--qmp", silent.path]}[verb]
+        lock = vm.chainctl.state_dir / "locks" / ("new.lock" if verb == "vm add" else "vm1.lock")
+        holder = vm.chainctl.start(*words, "--timeout", "20")
+        try:
+            process.wait_until(lambda: is_held(lock) or holder.poll() is not None, 10, "the lock")
+            if holder.poll() is not None:
+                pytest.skip(f"{verb} does not wait for the monitor")
+            error = vm.chainctl.fails(6, *words, "--timeout", "1", timeout=10)
+        finally:
+            holder.terminate()
+            holder.communicate(timeout=10)
+    assert f"'{verb}'" in error["message"] or f" {verb} " in error["message"], error
+    assert str(holder.pid) in error["message"] and re.search(r"since \d{4}-\d\d-\d\d", error["message"]), error
+
+
+def is_held(lock):
+    """Whether somebody has the lock, without keeping it from anybody for long."""
+    if not lock.exists():
+        return False
+    with open(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("options, patience", [([], 6), (["--wait=1"], 6)], ids=["at once", "--wait=1"])
+def test_lock_that_outlives_the_process_in_its_note_is_exit_6_too(vm, options, patience):
+    """A helper of a chainctl that was killed may hold on to the lock; nobody waits for it for ever."""
+    gone = process.spawn(["/bin/true"])
+    gone.wait()
+    with held(vm, gone.pid):
+        vm.chainctl.fails(6, "snapshot", "vm1", "s", *options, timeout=patience)
 
 
 @pytest.mark.parametrize("note", [b"", b"\xff\xfe\x00garbage\x1b[31m", b"x" * 100_000, b"1 2 3", b"\n\n\n"], ids=["empty", "garbage", "long", "short", "blank"])
@@ -148,8 +185,6 @@ def test_vm_added_twice_at_once_is_registered_once(qemu, chainctl, image_folder)
 
 def test_monitor_that_another_client_holds_is_exit_4(vm):
     """QEMU serves one client of a monitor; a second one hears nothing."""
-    from support.qmp import connect_unix
-
     before = vm.untouched()
     with contextlib.closing(connect_unix(vm.qemu.qmp, 5)) as client:
         assert client.recv(10) == b'{"QMP": {"'

@@ -1,5 +1,7 @@
 """Which VM, snapshot and disk a command means, and which names may be given."""
+import datetime
 import re
+import sqlite3
 
 import pytest
 
@@ -80,13 +82,13 @@ def test_vm_may_not_be_left_out_where_another_argument_is_given(vm, words):
 @pytest.mark.parametrize("words", [["list", "vm"], ["show", "vm", "s"], ["path", "vm", "vda"], ["tree", "mv1"], ["log", "vm11"],
                                    ["check", "vn1"], ["guest", "vm2", "ping"], ["vm", "show", "vm2"], ["vm", "remove", "vm2"]],
                          ids=" ".join)  # fmt: skip
-def test_mistyped_vm_is_exit_3_with_the_nearest(vm, words):
-    error = vm.chainctl.fails(3, *words)
+def test_mistyped_vm_is_exit_3_with_the_nearest(shared_vm, words):
+    error = shared_vm.chainctl.fails(3, *words)
     assert "'vm1'" in f"{error['message']} {error['hint']}", error
 
 
-def test_name_that_resembles_no_vm_gets_no_guess(vm):
-    error = vm.chainctl.fails(3, "list", "production-database")
+def test_name_that_resembles_no_vm_gets_no_guess(shared_vm):
+    error = shared_vm.chainctl.fails(3, "list", "production-database")
     assert "did you mean" not in f"{error['message']} {error['hint']}"
 
 
@@ -98,24 +100,24 @@ def test_mistyped_snapshot_is_exit_3_with_the_nearest(vm):
 
 @pytest.mark.parametrize("words", [["path", "vm1", "vad"], ["snapshot", "vm1", "--disk", "vad"], ["snapshot", "vm1", "--exclude", "vad"]],
                          ids=" ".join)  # fmt: skip
-def test_mistyped_disk_is_exit_3_with_the_nearest(vm, words):
-    before = vm.untouched()
-    error = vm.chainctl.fails(3, *words)
+def test_mistyped_disk_is_exit_3_with_the_nearest(shared_vm, words):
+    before = shared_vm.untouched()
+    error = shared_vm.chainctl.fails(3, *words)
     assert "'vda'" in f"{error['message']} {error['hint']}"
-    assert vm.untouched() == before
+    assert shared_vm.untouched() == before
 
 
-def test_one_wrong_disk_of_two_fails_the_whole(vm):
-    before = vm.untouched()
-    vm.chainctl.fails(3, "snapshot", "vm1", "s", "--disk", "vda", "--disk", "nope")
-    assert vm.untouched() == before
+def test_one_wrong_disk_of_two_fails_the_whole(shared_vm):
+    before = shared_vm.untouched()
+    shared_vm.chainctl.fails(3, "snapshot", "vm1", "s", "--disk", "vda", "--disk", "nope")
+    assert shared_vm.untouched() == before
 
 
-def test_excluding_every_disk_is_refused(vm):
-    before = vm.untouched()
-    result = vm.chainctl.run("snapshot", "vm1", "s", "--exclude", "vda", "--exclude", "vdb")
+def test_excluding_every_disk_is_refused(shared_vm):
+    before = shared_vm.untouched()
+    result = shared_vm.chainctl.run("snapshot", "vm1", "s", "--exclude", "vda", "--exclude", "vdb")
     assert result.status in (2, 3, 9) and result.json["ok"] is False, result
-    assert vm.untouched() == before
+    assert shared_vm.untouched() == before
 
 
 GOOD_NAMES = ["a", "0", "A.b_c-d", "x" * 64, "Base", "base2", "1.0", "latest2", "ACTIVE"]
@@ -133,11 +135,11 @@ def test_good_name_is_taken(vm, chainctl, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
-def test_bad_name_is_refused_with_exit_2_and_nothing_is_made(vm, name):
-    before = vm.untouched()
-    vm.chainctl.fails(2, "snapshot", "vm1", "--", name)
-    vm.chainctl.fails(2, "vm", "add", "--qmp", vm.qemu.qmp, "--", name)
-    assert vm.untouched() == before
+def test_bad_name_is_refused_with_exit_2_and_nothing_is_made(shared_vm, name):
+    before = shared_vm.untouched()
+    shared_vm.chainctl.fails(2, "snapshot", "vm1", "--", name)
+    shared_vm.chainctl.fails(2, "vm", "add", "--qmp", shared_vm.qemu.qmp, "--", name)
+    assert shared_vm.untouched() == before
 
 
 def test_name_of_a_snapshot_that_exists_is_refused(vm):
@@ -178,8 +180,6 @@ def test_default_name_is_the_time_in_utc_and_is_made_unique(vm):
 
 def test_default_name_avoids_a_name_that_the_user_took(vm):
     """Names for the next seconds are taken by hand; the one that is then chosen is `-2`."""
-    import datetime
-
     now = datetime.datetime.now(datetime.timezone.utc)
     for second in range(6):
         name = (now + datetime.timedelta(seconds=second)).strftime("%Y%m%dT%H%M%SZ")
@@ -219,8 +219,6 @@ def test_snapshot_is_found_by_a_unique_prefix_of_its_id_of_four_or_more(vm):
 
 
 def test_prefix_of_two_ids_is_refused_and_both_are_told(vm):
-    import sqlite3
-
     for name in ("one", "two"):
         vm.chainctl.ok("snapshot", "vm1", name)
     with sqlite3.connect(vm.chainctl.state_dir / "chainctl.db") as database:
@@ -255,10 +253,10 @@ def test_glob_in_a_name_matches_nothing(vm):
         vm.chainctl.fails(3, "show", "vm1", pattern)
 
 
-def test_same_image_is_not_registered_twice(vm):
-    before = vm.chainctl.ok("vm", "list")
-    vm.chainctl.fails(9, "vm", "add", "twin", "--qmp", vm.qemu.qmp)
-    assert vm.chainctl.ok("vm", "list") == before
+def test_same_image_is_not_registered_twice(shared_vm):
+    before = shared_vm.chainctl.ok("vm", "list")
+    shared_vm.chainctl.fails(9, "vm", "add", "twin", "--qmp", shared_vm.qemu.qmp)
+    assert shared_vm.chainctl.ok("vm", "list") == before
 
 
 def test_removed_vm_is_forgotten_and_its_images_stay(vm):

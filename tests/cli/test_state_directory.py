@@ -2,6 +2,7 @@
 import os
 import sqlite3
 import stat
+import threading
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_state_of_a_user_lies_in_the_home(qemu, chainctl, open_folder, variable)
     home.mkdir()
     binary = open_folder / "chainctl"
     caller = chainctl()
-    binary.write_bytes(os.fsencode(caller.binary) and open(caller.binary, "rb").read())
+    binary.write_bytes(open(caller.binary, "rb").read())
     binary.chmod(0o755)
     path = images.create(home / "vda.qcow2", "1M")
     made = qemu(disk_words({"vda": path}))
@@ -222,8 +223,6 @@ def test_empty_database_file_is_taken_for_a_new_one_or_refused_and_never_a_crash
 
 
 def test_database_that_another_program_writes_to_is_waited_for(vm):
-    import threading
-
     connection = sqlite3.connect(vm.chainctl.state_dir / "chainctl.db", check_same_thread=False)
     connection.isolation_level = None
     connection.execute("BEGIN EXCLUSIVE")

@@ -66,7 +66,7 @@ fuzz_one (const guint8 *data, gsize length)
 {
   if (length < 1)
     return;
-  g_autoptr (FuzzPeer) peer = fuzz_peer_new (data + 1, length - 1, (gsize) (data[0] & MAX_PIECE) * 8 + 1);
+  g_autoptr (FuzzPeer) peer = fuzz_peer_new (data + 1, length - 1, (gsize)(data[0] & MAX_PIECE) * 8 + 1);
   gboolean attached = (data[0] & ATTACHED) != 0;
   QmpWait wait = {.deadline_us = qmp_call_deadline_in (FUZZ_PEER_PATIENCE)};
   GIOStream *io = fuzz_peer_take_io (peer);

@@ -31,10 +31,10 @@ fuzz_one (const guint8 *data, gsize length)
   int fd = memfd_create ("image", MFD_CLOEXEC);
   g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", fd);
 
-  if (fd < 0 || write (fd, data, length) != (gssize) length)
+  if (fd < 0 || write (fd, data, length) != (gssize)length)
     g_error ("no memory file");
   read_header (path);
-  if (ftruncate (fd, (off_t) length + ZEROES) == 0)
+  if (ftruncate (fd, (off_t)length + ZEROES) == 0)
     read_header (path);
   close (fd);
 }

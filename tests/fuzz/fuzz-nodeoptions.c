@@ -16,7 +16,7 @@ split_words (const guint8 *data, gsize length)
     g_ptr_array_add (words, g_strdup (g_bytes_get_data (word, NULL)));
   }
   g_ptr_array_add (words, NULL);
-  return (char **) g_ptr_array_free (words, FALSE);
+  return (char **)g_ptr_array_free (words, FALSE);
 }
 
 static void

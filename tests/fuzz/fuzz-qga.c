@@ -55,7 +55,7 @@ fuzz_one (const guint8 *data, gsize length)
 {
   if (length < 1)
     return;
-  g_autoptr (FuzzPeer) peer = fuzz_peer_new (data + 1, length - 1, (gsize) data[0] + 1);
+  g_autoptr (FuzzPeer) peer = fuzz_peer_new (data + 1, length - 1, (gsize)data[0] + 1);
   g_autoptr (QmpQga) qga = qmp_qga_new (fuzz_peer_take_io (peer));
   gint64 deadline_us = qmp_call_deadline_in (FUZZ_PEER_PATIENCE);
 

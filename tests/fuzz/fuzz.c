@@ -27,7 +27,8 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize length)
   return 0;
 }
 
-/* As qmp/stream cuts messages: no bracket closes what it did not open. After a value json-glib itself leaks the next. */
+/* As qmp/stream cuts messages: no bracket closes what it did not open. After a value json-glib itself leaks the next.
+ */
 static gboolean
 is_one_value (const guint8 *text, gsize length)
 {
@@ -55,8 +56,7 @@ fuzz_json (const guint8 *text, gsize length)
   g_autoptr (JsonParser) parser = json_parser_new_immutable ();
   JsonNode *root = NULL;
 
-  if (is_one_value (text, length) &&
-      json_parser_load_from_data (parser, (const char *) text, (gssize) length, NULL))
+  if (is_one_value (text, length) && json_parser_load_from_data (parser, (const char *)text, (gssize)length, NULL))
     root = json_parser_steal_root (parser);
   return root != NULL ? root : json_node_init_null (json_node_alloc ());
 }
@@ -65,7 +65,7 @@ GBytes *
 fuzz_take_part (const guint8 **data, gsize *length, guint8 border)
 {
   const guint8 *end = *length > 0 ? memchr (*data, border, *length) : NULL;
-  gsize size = end != NULL ? (gsize) (end - *data) : *length;
+  gsize size = end != NULL ? (gsize)(end - *data) : *length;
   guint8 *copy = g_malloc (size + 1);
 
   memcpy (copy, *data, size);

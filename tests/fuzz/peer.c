@@ -38,7 +38,7 @@ say_a_piece (gpointer user_data)
   throw_away (self->fd);
   if (sent > 0) {
     self->data += sent;
-    self->length -= (gsize) sent;
+    self->length -= (gsize)sent;
   }
   if (self->length > 0)
     return G_SOURCE_CONTINUE;

@@ -102,6 +102,24 @@ def test_paused_machine_is_not_frozen_and_says_so(vm, ctl, tmp_path):
     assert "p1" not in [entry["name"] for entry in ctl.ok("list", "vm")["snapshots"]]
 
 
+def test_agent_by_hand_says_what_the_agent_says(vm, ctl):
+    with vm.agent() as agent:
+        info = agent.execute("guest-info")
+    assert ctl.ok("guest", "vm", "ping")["guest"] == {}
+    assert ctl.ok("guest", "vm", "info")["guest"] == info
+    assert ctl.ok("guest", "vm", "status")["guest"] == {"status": "thawed"}
+    with vm.agent() as agent:
+        agent.execute("guest-fsfreeze-freeze")
+    try:
+        assert ctl.ok("guest", "vm", "status")["guest"] == {"status": "frozen"}
+        assert "frozen" in ctl.run("guest", "vm", "status", json_output=False).out
+        assert ctl.ok("guest", "vm", "thaw")["guest"] == {"status": "thawed", "thawed": 2}
+    finally:
+        with vm.agent() as agent:
+            agent.execute("guest-fsfreeze-thaw")
+    assert_thawed_and_alive(vm)
+
+
 def test_all_frozen_images_still_are_what_they_were(vm, ctl):
     """What has been written since has reached none of them."""
     listed = ctl.ok("list", "vm")["snapshots"]

@@ -33,6 +33,7 @@ class Proxy:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
+        self.path.unlink()
         for thread in self._threads:
             thread.join(5)
 

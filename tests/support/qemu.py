@@ -81,18 +81,21 @@ class Qemu:
             self._monitor = Qmp(self.qmp_test)
         return self._monitor
 
-    def qemu_io(self, device, command):
-        """Reads or writes as the guest would, through the device with that qdev id, and flushes. An error raises."""
-        path = f"/machine/peripheral/{device}"
+    def qemu_io(self, device, *commands):
+        """Reads or writes as the guest would, through the device with that qdev id, then flushes. An error raises.
+
+        A device without an id is named by its QOM path.
+        """
+        path = device if device.startswith("/") else f"/machine/peripheral/{device}"
         if any(entry["name"] == "virtio-backend" for entry in self.monitor().execute("qom-list", path=path)):
             path += "/virtio-backend"
         before = self.log.stat().st_size
-        for io in (command, "flush"):
+        for io in (*commands, "flush"):
             line = f'qemu-io -d {path} "{io}"'
             refused = self.monitor().execute("human-monitor-command", command_line=line)
             assert not refused, f"{io}: {refused}"
         said = self.log.read_bytes()[before:].decode(errors="replace")  # qemu-io prints to QEMU's own stdout
-        assert "failed" not in said, f"{command}: {said}"
+        assert "failed" not in said, f"{commands}: {said}"
         return said
 
     def wait_exit(self, timeout=20):

@@ -5,6 +5,7 @@
 #include "tools/chainctl/command.h"
 
 #include "engine/error.h"
+#include "engine/recover.h"
 #include "engine/vm.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/options.h"
@@ -60,6 +61,7 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
   invocation->context = context;
   invocation->output->json = options->json;
   invocation->output->quiet = options->quiet;
+  invocation->output->json_messages = g_strcmp0 (options->progress, "json") == 0;
   context->dry_run = options->dry_run;
   if (!(options->timeout > 0) || options->timeout > 1e6)
     return chainctl_exit_set_usage (error, "--timeout: a number of seconds above 0");
@@ -105,6 +107,34 @@ split_arguments (ChainctlInvocation *invocation, char **words, GError **error)
   return check_count (invocation, count - (named ? 1 : 0), error);
 }
 
+/* A read-only command has no right to write in its own database connection: recovery gets one of its own. */
+static gboolean
+recover_apart (ChainctlInvocation *invocation, GError **error)
+{
+  EngineContext *context = invocation->context;
+  g_autoptr (EngineContext) writer = engine_context_new_like (context);
+
+  return engine_context_open (writer, CHAINS_DB_UPDATE, error) && engine_recover_first (writer, invocation->vm, error) &&
+         engine_context_take_warnings (context, writer);
+}
+
+static gboolean
+recover_first (ChainctlInvocation *invocation, GError **error)
+{
+  ChainctlRecovery recovery = invocation->command->recovery;
+  g_autoptr (GError) failure = NULL;
+
+  if (recovery == CHAINCTL_RECOVERY_NONE || !engine_recover_is_due (invocation->context, invocation->vm) ||
+      recover_apart (invocation, &failure))
+    return TRUE;
+  if (recovery == CHAINCTL_RECOVERY_NEEDED) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  engine_context_warn (invocation->context, "not-recovered", "%s", failure->message);
+  return TRUE;
+}
+
 gboolean
 chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
 {
@@ -121,7 +151,9 @@ chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entr
   if (!apply (invocation, &options, error) || !split_arguments (invocation, invocation->words, error) ||
       !engine_context_open (invocation->context, invocation->command->mode, error))
     return FALSE;
-  return !invocation->command->takes_vm || invocation->vm != NULL || default_vm (invocation, error);
+  if (invocation->command->takes_vm && invocation->vm == NULL && !default_vm (invocation, error))
+    return FALSE;
+  return invocation->vm == NULL || recover_first (invocation, error);
 }
 
 gboolean

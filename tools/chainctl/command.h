@@ -10,11 +10,20 @@
 typedef struct _ChainctlInvocation ChainctlInvocation;
 
 /**
+ * ChainctlRecovery:
+ * @CHAINCTL_RECOVERY_NONE: it is left alone
+ * @CHAINCTL_RECOVERY_TRIED: it is ended first if that can be done; else the command goes on, with a warning
+ * @CHAINCTL_RECOVERY_NEEDED: the command does not run before it is ended
+ */
+typedef enum { CHAINCTL_RECOVERY_NONE, CHAINCTL_RECOVERY_TRIED, CHAINCTL_RECOVERY_NEEDED } ChainctlRecovery;
+
+/**
  * ChainctlCommand:
  * @name: one word or two: "snapshot", "vm add"
  * @arguments: what stands behind it in the help text
  * @mode: whether it changes the database
  * @takes_vm: its first argument is VM, which may be left out
+ * @recovery: what becomes of an operation that a dead process left unfinished on that VM
  * @least, @most: how many further arguments it takes
  */
 typedef struct {
@@ -24,6 +33,7 @@ typedef struct {
   const char *detail;
   ChainsDbMode mode;
   gboolean takes_vm;
+  ChainctlRecovery recovery;
   guint least;
   guint most;
   gboolean (*run) (ChainctlInvocation *invocation, GError **error);

@@ -10,6 +10,7 @@ gboolean chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_show (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_tree (ChainctlInvocation *invocation, GError **error);

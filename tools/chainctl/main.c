@@ -132,12 +132,13 @@ main (int argc, char **argv)
   ChainctlInvocation invocation = { 0 };
   int status;
 
-  if (argc == 2 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
-    return engine_watchdog_main ();
+  if (argc == 3 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
+    return engine_watchdog_main (argv[2]);
   setlocale (LC_ALL, "");
   signal (SIGPIPE, SIG_IGN);
   words = g_strdupv (argv + 1);
   invocation.output = chainctl_output_new (has_word (words, "--json"));
+  invocation.output->json_messages = has_word (words, "--progress=json");
   invocation.context = engine_context_new ("/");
   g_unix_signal_add (SIGINT, cancel, invocation.context->cancellable);
   g_unix_signal_add (SIGTERM, cancel, invocation.context->cancellable);

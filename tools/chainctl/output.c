@@ -18,11 +18,12 @@ chainctl_output_new (gboolean json)
 {
   ChainctlOutput *output = g_new0 (ChainctlOutput, 1);
   const char *term = g_getenv ("TERM");
+  const char *no_colour = g_getenv ("NO_COLOR");
 
   output->json = json;
   output->document = json_object_new ();
   output->text = g_string_new (NULL);
-  output->colour = isatty (STDOUT_FILENO) && g_getenv ("NO_COLOR") == NULL && g_strcmp0 (term, "dumb") != 0;
+  output->colour = isatty (STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0') && g_strcmp0 (term, "dumb") != 0;
   return output;
 }
 
@@ -92,7 +93,8 @@ chainctl_output_printable (const char *text)
   for (const char *at = text; *at != '\0';) {
     gunichar c = g_utf8_get_char_validated (at, -1);
 
-    if (c == (gunichar) -1 || c == (gunichar) -2 || g_unichar_iscntrl (c) || (c >= 0x202a && c <= 0x202e)) {
+    if (c == (gunichar) -1 || c == (gunichar) -2 || g_unichar_iscntrl (c) ||
+        g_unichar_type (c) == G_UNICODE_FORMAT) {
       g_string_append_printf (safe, "\\x%02x", (guchar) *at);
       at++;
     } else {
@@ -104,12 +106,15 @@ chainctl_output_printable (const char *text)
 }
 
 static char *
-join (JsonArray *array)
+join_printable (JsonArray *array)
 {
   GString *joined = g_string_new (NULL);
 
-  for (guint i = 0; i < json_array_get_length (array); i++)
-    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", json_array_get_string_element (array, i));
+  for (guint i = 0; i < json_array_get_length (array); i++) {
+    g_autofree char *safe = chainctl_output_printable (json_array_get_string_element (array, i));
+
+    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", safe);
+  }
   return g_string_free (joined, FALSE);
 }
 
@@ -121,7 +126,7 @@ cell (JsonObject *row, const ChainctlOutputColumn *column)
   if (node == NULL || JSON_NODE_HOLDS_NULL (node))
     return g_strdup ("-");
   if (JSON_NODE_HOLDS_ARRAY (node))
-    return join (json_node_get_array (node));
+    return join_printable (json_node_get_array (node));
   if (column->format == CHAINCTL_OUTPUT_SIZE)
     return chainctl_output_size (json_node_get_int (node));
   if (column->format == CHAINCTL_OUTPUT_TIME)
@@ -168,6 +173,7 @@ chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOu
   for (guint i = 0; i < json_array_get_length (rows); i++)
     for (guint j = 0; j < count; j++)
       g_ptr_array_add (cells, cell (json_array_get_object_element (rows, i), &columns[j]));
+  g_assert (count > 0);
   widths = g_new0 (glong, count);
   for (guint i = 0; i < cells->len; i++)
     widths[i % count] = MAX (widths[i % count], g_utf8_strlen (g_ptr_array_index (cells, i), -1));
@@ -296,12 +302,31 @@ print_plan (ChainctlOutput *output, const EngineContext *context)
   }
 }
 
+/* With --progress=json every line on stderr is JSON. */
 static void
-complain (const char *what, const char *message)
+complain_in_json (const char *what, const char *message)
+{
+  g_autoptr (JsonObject) object = json_object_new ();
+  g_autoptr (JsonNode) node = NULL;
+  g_autofree char *line = NULL;
+
+  set_text (object, what, message);
+  node = json_node_init_object (json_node_alloc (), object);
+  line = json_to_string (node, FALSE);
+  fprintf (stderr, "%s\n", line);
+}
+
+static void
+complain (const ChainctlOutput *output, const char *what, const char *message)
 {
   g_autofree char *safe = chainctl_output_printable (message);
 
-  fprintf (stderr, "chainctl: %s%s\n", what, safe);
+  if (output->json_messages)
+    complain_in_json (what, message);
+  else if (g_str_equal (what, "error"))
+    fprintf (stderr, "chainctl: %s\n", safe);
+  else
+    fprintf (stderr, "chainctl: %s: %s\n", what, safe);
 }
 
 static void
@@ -310,11 +335,11 @@ print_messages (ChainctlOutput *output, const EngineContext *context, const GErr
   const char *hint = engine_error_get_hint (error);
 
   for (guint i = 0; !output->quiet && context != NULL && i < context->warnings->len; i++)
-    complain ("warning: ", ((const EngineWarning *) g_ptr_array_index (context->warnings, i))->message);
+    complain (output, "warning", ((const EngineWarning *) g_ptr_array_index (context->warnings, i))->message);
   if (error != NULL)
-    complain ("", error->message);
+    complain (output, "error", error->message);
   if (hint != NULL)
-    complain ("hint: ", hint);
+    complain (output, "hint", hint);
 }
 
 int

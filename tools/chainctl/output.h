@@ -12,12 +12,14 @@
  * @command: (nullable): as the document names it
  * @document: the verb's own keys
  * @text: what a person reads
+ * @json_messages: what goes to stderr is JSON too, an object a line
  * @colour: stdout is a terminal that may be coloured
  */
 typedef struct {
   char *command;
   gboolean json;
   gboolean quiet;
+  gboolean json_messages;
   gboolean colour;
   JsonObject *document;
   GString *text;

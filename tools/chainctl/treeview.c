@@ -96,19 +96,25 @@ append_spaces (GString *line, glong count)
   g_string_append_printf (line, "%*s", (int) MAX (count, 0), "");
 }
 
-/* The snapshots' names behind the line where they fit, else below it. */
+/* The snapshots' names behind the line as far as they fit, else below it. */
 static void
 append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *image, glong used, const char *below)
 {
-  g_autoptr (GString) names = g_string_new (NULL);
+  glong column = used;
 
-  for (guint i = 0; i < image->snapshots->len; i++)
-    g_string_append_printf (names, "%s%s", i > 0 ? ", " : "", (const char *) g_ptr_array_index (image->snapshots, i));
-  if (names->len == 0)
-    return;
-  if (used + (glong) names->len > WIDTH)
-    g_string_append_printf (line, "\n%s    ", below);
-  append_coloured (drawing, line, "1", names->str);
+  for (guint i = 0; i < image->snapshots->len; i++) {
+    const char *name = g_ptr_array_index (image->snapshots, i);
+    gboolean last = i + 1 == image->snapshots->len;
+    glong width = (glong) strlen (name) + (last ? 0 : 1);
+
+    if (column + width > WIDTH) {
+      g_string_append_printf (line, "\n%s    ", below);
+      column = g_utf8_strlen (below, -1) + 4;
+    }
+    append_coloured (drawing, line, "1", name);
+    g_string_append (line, last ? "" : ", ");
+    column += width + 1;
+  }
 }
 
 static void
@@ -177,6 +183,7 @@ chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
   const EngineTreeImage *active = engine_tree_active (tree);
   Drawing drawing = { .output = output };
   g_autofree char *folder = NULL;
+  g_autofree char *whole = NULL;
   g_autofree char *shown = NULL;
   g_autofree char *size = NULL;
 
@@ -185,8 +192,9 @@ chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
   folder = g_path_get_dirname (active->image->path);
   drawing.folder = folder;
   drawing.name_width = widest (&drawing, tree);
-  shown = chainctl_output_printable (folder);
+  whole = chainctl_output_printable (folder);
   size = chainctl_output_size (active->image->virtual_size);
+  shown = fit (whole, WIDTH - (glong) (strlen (tree->disk->name) + strlen (size) + strlen ("    in ")));
   chainctl_output_line (output, "%s  %s  in %s", tree->disk->name, size, shown);
   for (guint i = 0; i < tree->images->len; i++) {
     const EngineTreeImage *image = g_ptr_array_index (tree->images, i);

@@ -1,0 +1,98 @@
+/*
+ * The points of a test build. Keeps one counter, the only mutable state of the
+ * project that is not passed along: a point stands anywhere, and the process
+ * that counts is the unit that dies.
+ */
+#include "base/point.h"
+
+#ifdef CHAINCTL_POINTS
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static gint64 points_passed; /* lint: the one counter */
+
+static void
+note (const char *kind, const char *name)
+{
+  const char *path = g_getenv ("CHAINCTL_POINT_LOG");
+  int fd = path != NULL ? open (path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+  if (fd < 0)
+    return;
+  dprintf (fd, "%" G_GINT64_FORMAT " %s:%s\n", points_passed, kind, name);
+  close (fd);
+}
+
+/* The action chosen for this point at this @moment, or %NULL. */
+static const char *
+chosen_action (const char *moment)
+{
+  const char *choice = g_getenv ("CHAINCTL_POINT");
+  g_auto (GStrv) words = choice != NULL ? g_strsplit (choice, ":", 3) : NULL;
+  static const char *const actions[] = { "die", "fail", "stop", NULL };
+
+  if (words == NULL || g_strv_length (words) != 3 || !g_str_equal (words[1], moment) ||
+      g_ascii_strtoll (words[0], NULL, 10) != points_passed)
+    return NULL;
+  for (gsize i = 0; actions[i] != NULL; i++)
+    if (g_str_equal (actions[i], words[2]))
+      return actions[i];
+  return NULL;
+}
+
+static void
+end_or_stop (const char *action)
+{
+  if (g_strcmp0 (action, "die") == 0)
+    kill (getpid (), SIGKILL);
+  if (g_strcmp0 (action, "stop") == 0)
+    kill (getpid (), SIGSTOP);
+}
+
+gboolean
+base_point_before (const char *kind, const char *name, GError **error)
+{
+  const char *action;
+
+  points_passed++;
+  note (kind, name);
+  action = chosen_action ("before");
+  end_or_stop (action);
+  if (g_strcmp0 (action, "fail") != 0)
+    return TRUE;
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "point %" G_GINT64_FORMAT " (%s:%s) was made to fail",
+               points_passed, kind, name);
+  return FALSE;
+}
+
+void
+base_point_after (const char *kind, const char *name)
+{
+  end_or_stop (chosen_action ("after"));
+}
+
+gboolean
+base_point_is_mutant (const char *name)
+{
+  return g_strcmp0 (g_getenv ("CHAINCTL_MUTANT"), name) == 0;
+}
+
+void
+base_point_enter_watchdog (void)
+{
+  const char *own = g_getenv ("CHAINCTL_WATCHDOG_POINT");
+
+  g_unsetenv ("CHAINCTL_POINT_LOG");
+  if (own != NULL)
+    g_setenv ("CHAINCTL_POINT", own, TRUE);
+  else
+    g_unsetenv ("CHAINCTL_POINT");
+}
+
+#endif

@@ -1,0 +1,393 @@
+/*
+ * Intents to and from the journal's JSON, and the two ways in which one ends:
+ * recorded, or undone. Which of them it is, engine/outcome finds out.
+ */
+#include "engine/intent.h"
+
+#include "base/point.h"
+#include "chains/error.h"
+#include "chains/images.h"
+#include "chains/snapshots.h"
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "qmp/error.h"
+#include "qmp/message.h"
+#include "qmp/nodes.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+
+static void
+overlay_free (EngineIntentOverlay *overlay)
+{
+  g_free (overlay->disk);
+  g_free (overlay->path);
+  g_free (overlay->node);
+  g_free (overlay->file_node);
+  g_free (overlay->job);
+  g_free (overlay->backing);
+  g_free (overlay->backing_format);
+  g_free (overlay->options);
+  g_free (overlay);
+}
+
+EngineIntentOverlay *
+engine_intent_overlay_new (void)
+{
+  return g_new0 (EngineIntentOverlay, 1);
+}
+
+EngineIntent *
+engine_intent_new (void)
+{
+  EngineIntent *intent = g_new0 (EngineIntent, 1);
+
+  intent->snapshot = chains_snapshot_new ();
+  intent->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify) overlay_free);
+  return intent;
+}
+
+void
+engine_intent_free (EngineIntent *intent)
+{
+  if (intent == NULL)
+    return;
+  g_clear_pointer (&intent->snapshot, chains_snapshot_free);
+  g_clear_pointer (&intent->overlays, g_ptr_array_unref);
+  g_free (intent);
+}
+
+/* ---- JSON ---- */
+
+static JsonObject *
+overlay_to_json (const EngineIntentOverlay *overlay)
+{
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "disk", overlay->disk);
+  json_object_set_string_member (object, "path", overlay->path);
+  json_object_set_boolean_member (object, "reused", overlay->reused);
+  json_object_set_int_member (object, "device", (gint64) overlay->device);
+  json_object_set_int_member (object, "inode", (gint64) overlay->inode);
+  json_object_set_int_member (object, "born-ns", overlay->born_ns);
+  json_object_set_string_member (object, "node", overlay->node);
+  json_object_set_string_member (object, "file-node", overlay->file_node);
+  json_object_set_string_member (object, "job", overlay->job);
+  json_object_set_string_member (object, "backing", overlay->backing);
+  json_object_set_string_member (object, "backing-format", overlay->backing_format);
+  json_object_set_int_member (object, "virtual-size", overlay->virtual_size);
+  json_object_set_string_member (object, "options", overlay->options);
+  return object;
+}
+
+static JsonObject *
+snapshot_to_json (const ChainsSnapshot *snapshot)
+{
+  JsonObject *object = json_object_new ();
+  JsonArray *tags = json_array_new ();
+
+  for (guint i = 0; i < snapshot->tags->len; i++)
+    json_array_add_string_element (tags, g_ptr_array_index (snapshot->tags, i));
+  json_object_set_string_member (object, "id", snapshot->id);
+  json_object_set_string_member (object, "name", snapshot->name);
+  json_object_set_string_member (object, "description", snapshot->description);
+  json_object_set_boolean_member (object, "protected", snapshot->protected);
+  json_object_set_boolean_member (object, "automatic", snapshot->automatic);
+  json_object_set_array_member (object, "tags", tags);
+  return object;
+}
+
+JsonObject *
+engine_intent_to_json (const EngineIntent *intent)
+{
+  JsonObject *object = json_object_new ();
+  JsonArray *overlays = json_array_new ();
+
+  for (guint i = 0; i < intent->overlays->len; i++)
+    json_array_add_object_element (overlays, overlay_to_json (g_ptr_array_index (intent->overlays, i)));
+  json_object_set_object_member (object, "snapshot", snapshot_to_json (intent->snapshot));
+  json_object_set_array_member (object, "overlays", overlays);
+  json_object_set_boolean_member (object, "freezes", intent->freezes);
+  return object;
+}
+
+typedef struct {
+  const char *member;
+  char **out;
+} StringMember;
+
+static gboolean
+get_strings (JsonObject *object, const StringMember *members, gsize count, GError **error)
+{
+  for (gsize i = 0; i < count; i++) {
+    const char *value;
+
+    if (!qmp_message_get_string (object, members[i].member, &value, error))
+      return FALSE;
+    *members[i].out = g_strdup (value);
+  }
+  return TRUE;
+}
+
+static gboolean
+overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **error)
+{
+  const StringMember members[] = {
+    { "disk", &overlay->disk },
+    { "path", &overlay->path },
+    { "node", &overlay->node },
+    { "file-node", &overlay->file_node },
+    { "job", &overlay->job },
+    { "backing", &overlay->backing },
+    { "backing-format", &overlay->backing_format },
+    { "options", &overlay->options },
+  };
+
+  overlay->reused = qmp_message_peek_boolean (object, "reused", FALSE);
+  overlay->device = (guint64) qmp_message_peek_int (object, "device", 0);
+  overlay->inode = (guint64) qmp_message_peek_int (object, "inode", 0);
+  overlay->born_ns = qmp_message_peek_int (object, "born-ns", 0);
+  return qmp_message_get_int (object, "virtual-size", &overlay->virtual_size, error) &&
+         get_strings (object, members, G_N_ELEMENTS (members), error);
+}
+
+static gboolean
+snapshot_from_json (ChainsSnapshot *snapshot, JsonObject *object, GError **error)
+{
+  const StringMember members[] = {
+    { "id", &snapshot->id },
+    { "name", &snapshot->name },
+    { "description", &snapshot->description },
+  };
+  JsonArray *tags;
+
+  if (!qmp_message_get_array (object, "tags", &tags, error))
+    return FALSE;
+  for (guint i = 0; i < json_array_get_length (tags); i++)
+    g_ptr_array_add (snapshot->tags, g_strdup (json_array_get_string_element (tags, i)));
+  snapshot->protected = qmp_message_peek_boolean (object, "protected", FALSE);
+  snapshot->automatic = qmp_message_peek_boolean (object, "automatic", FALSE);
+  return get_strings (object, members, G_N_ELEMENTS (members), error);
+}
+
+static gboolean
+parse (EngineIntent *intent, JsonObject *object, GError **error)
+{
+  JsonObject *snapshot;
+  JsonArray *overlays;
+
+  intent->freezes = qmp_message_peek_boolean (object, "freezes", FALSE);
+  if (!qmp_message_get_object (object, "snapshot", &snapshot, error) ||
+      !snapshot_from_json (intent->snapshot, snapshot, error) ||
+      !qmp_message_get_array (object, "overlays", &overlays, error))
+    return FALSE;
+  for (guint i = 0; i < json_array_get_length (overlays); i++) {
+    EngineIntentOverlay *overlay = engine_intent_overlay_new ();
+
+    g_ptr_array_add (intent->overlays, overlay);
+    if (!overlay_from_json (overlay, json_array_get_object_element (overlays, i), error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+EngineIntent *
+engine_intent_from_json (const char *text, GError **error)
+{
+  g_autoptr (JsonNode) root = json_from_string (text, NULL);
+  g_autoptr (EngineIntent) intent = engine_intent_new ();
+  g_autoptr (GError) failure = NULL;
+
+  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root) && parse (intent, json_node_get_object (root), &failure))
+    return g_steal_pointer (&intent);
+  engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "the journal's intent cannot be read: %s",
+                    failure != NULL ? failure->message : "it is no JSON object");
+  return NULL;
+}
+
+/* ---- recorded ---- */
+
+/* The image as it is from now on: whatever differs later was done by somebody else. */
+static gboolean
+record_frozen (EngineVm *vm, gint64 row, const EngineIntentOverlay *overlay, GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
+  g_autoptr (EngineQcow2) header = NULL;
+  EngineImagefile file;
+
+  if (image == NULL || !engine_imagefile_stat (image->path, &file, error))
+    return FALSE;
+  image->frozen_size = file.size;
+  image->frozen_mtime_ns = file.mtime_ns;
+  image->frozen_ctime_ns = file.ctime_ns;
+  image->virtual_size = overlay->virtual_size;
+  if (g_str_equal (image->format, "qcow2"))
+    header = engine_imagefile_read_qcow2 (image->path, NULL);
+  if (header != NULL)
+    image->frozen_header = g_strdup (header->digest);
+  return chains_images_update (vm->context->db, image, error);
+}
+
+static gint64
+record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const EngineIntentOverlay *overlay,
+                GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_image_new ();
+  EngineImagefile file = { 0 };
+
+  if (!vm->context->dry_run && !engine_imagefile_stat (overlay->path, &file, error))
+    return 0;
+  image->disk = disk->id;
+  image->parent = disk->active;
+  image->path = g_strdup (overlay->path);
+  image->format = g_strdup ("qcow2");
+  image->virtual_size = overlay->virtual_size;
+  image->owned = TRUE;
+  image->created_by = overlay->reused ? NULL : g_strdup (op);
+  image->device = file.device;
+  image->inode = file.inode;
+  image->options = g_strdup (overlay->options);
+  return chains_images_add (vm->context->db, image, error) ? image->id : 0;
+}
+
+static gboolean
+record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const EngineIntentOverlay *overlay,
+             GError **error)
+{
+  ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
+  ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
+
+  g_ptr_array_add (snapshot->disks, part);
+  if (disk == NULL || !record_frozen (vm, disk->active, overlay, error))
+    return FALSE;
+  part->disk = disk->id;
+  part->image = disk->active;
+  part->disk_name = g_strdup (disk->name);
+  part->image_path = g_strdup (overlay->backing);
+  part->overlay_path = g_strdup (overlay->path);
+  part->overlay = record_overlay (vm, op, disk, overlay, error);
+  disk->active = part->overlay;
+  return part->overlay != 0 && chains_registry_update_disk (vm->context->db, disk, error);
+}
+
+gboolean
+engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboolean end, GError **error)
+{
+  ChainsDb *db = vm->context->db;
+  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, error);
+
+  if (transaction == NULL)
+    return FALSE;
+  intent->snapshot->vm = vm->record->id;
+  for (guint i = 0; i < intent->overlays->len; i++)
+    if (!record_disk (vm, op, intent->snapshot, g_ptr_array_index (intent->overlays, i), error))
+      return FALSE;
+  return chains_snapshots_add (db, intent->snapshot, error) &&
+         (!end || vm->context->dry_run || chains_journal_end (db, op, CHAINS_OP_DONE, NULL, error)) &&
+         chains_db_commit (transaction, error);
+}
+
+/* ---- undone ---- */
+
+static gboolean
+close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **error)
+{
+  return qmp_nodes_find (nodes, name) == NULL ||
+         qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, error);
+}
+
+/* A job that made a header and was not dismissed holds its node. */
+static gboolean
+dismiss_job (EngineVm *vm, const GPtrArray *jobs, const char *id, GError **error)
+{
+  const char *const ids[] = { id, NULL };
+  g_autoptr (GError) failure = NULL;
+
+  for (guint i = 0; i < jobs->len; i++) {
+    const QmpJob *job = g_ptr_array_index (jobs, i);
+
+    if (!g_str_equal (job->id, id))
+      continue;
+    if (qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), ids, &failure) ||
+        g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
+      return TRUE;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  g_autoptr (GPtrArray) jobs = qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error);
+  g_autoptr (QmpNodes) nodes = NULL;
+
+  for (guint i = 0; jobs != NULL && i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+
+    if (!dismiss_job (vm, jobs, overlay->job, error))
+      return FALSE;
+  }
+  if (jobs != NULL)
+    nodes = qmp_nodes_finish (qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context)), vm->cancellable,
+                              error);
+  for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+
+    if (!close_node (vm, nodes, overlay->node, error) || !close_node (vm, nodes, overlay->file_node, error))
+      return FALSE;
+  }
+  return nodes != NULL;
+}
+
+/* Whether the file at the overlay's path is the one that the operation made. */
+static gboolean
+is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
+{
+  g_autoptr (EngineQcow2) header = NULL;
+
+  if (overlay->inode != 0)
+    return file->device == overlay->device && file->inode == overlay->inode && file->born_ns == overlay->born_ns;
+  /* The file system gave it no identity beforehand: then it is ours if it is what we make, and holds nothing. */
+  if (!file->regular || engine_imagefile_is_locked (overlay->path))
+    return FALSE;
+  header = engine_imagefile_read_qcow2 (overlay->path, NULL);
+  return header != NULL && header->empty && g_strcmp0 (header->backing, overlay->backing) == 0;
+}
+
+static gboolean
+remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
+{
+  EngineImagefile file;
+  g_autoptr (GPtrArray) users = NULL;
+
+  if (overlay->reused || !engine_imagefile_stat (overlay->path, &file, NULL))
+    return TRUE;
+  users = chains_images_find (vm->context->db, overlay->path, error);
+  if (users == NULL)
+    return FALSE;
+  if (users->len > 0 || !is_ours (overlay, &file)) {
+    engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
+    return TRUE;
+  }
+  if (!base_point_before ("file", "remove", error))
+    return FALSE;
+  if (g_unlink (overlay->path) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot remove '%s': %s", overlay->path, g_strerror (errno));
+    return FALSE;
+  }
+  base_point_after ("file", "remove");
+  return TRUE;
+}
+
+gboolean
+engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, GError **error)
+{
+  if (vm->monitor != NULL && !close_nodes (vm, intent, error))
+    return FALSE;
+  for (guint i = 0; i < intent->overlays->len; i++)
+    if (!remove_file (vm, g_ptr_array_index (intent->overlays, i), error))
+      return FALSE;
+  return chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);
+}

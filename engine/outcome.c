@@ -1,0 +1,124 @@
+/*
+ * Decides what an interrupted switch came to. The live graph is the truth
+ * while QEMU lives. When it is gone: an overlay in which a cluster is mapped
+ * was written to, so it was live; one in which none is reads the same as its
+ * backing image, so either answer is right, and "not" is taken.
+ */
+#include "engine/outcome.h"
+
+#include "engine/error.h"
+#include "engine/imagefile.h"
+
+static gboolean
+is_in_chain (const EngineGraphDisk *disk, const EngineIntentOverlay *overlay)
+{
+  for (guint i = 0; disk != NULL && i < disk->layers->len; i++) {
+    const EngineLayer *layer = g_ptr_array_index (disk->layers, i);
+
+    if (g_str_equal (layer->node->name, overlay->node) || g_str_equal (layer->path, overlay->path))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+/* Whether the overlay holds data. No file, or one without a header yet, holds none. */
+static gboolean
+holds_data (const EngineIntentOverlay *overlay, gboolean *holds, GError **error)
+{
+  EngineImagefile file;
+  g_autoptr (EngineQcow2) header = NULL;
+
+  *holds = FALSE;
+  if (!engine_imagefile_stat (overlay->path, &file, NULL) || file.size == 0)
+    return TRUE;
+  header = engine_imagefile_read_qcow2 (overlay->path, error);
+  if (header == NULL)
+    return FALSE;
+  *holds = !header->empty;
+  return TRUE;
+}
+
+static gboolean
+refuse_mixture (const EngineVm *vm, const EngineIntentOverlay *odd, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "compare `chainctl vm show` with QEMU's own `info block`",
+                    "VM '%s': the operation switched some of its disks and not others ('%s' for one); a transaction "
+                    "does no such thing, so somebody else changed them",
+                    vm->record->name, odd->disk);
+  return FALSE;
+}
+
+/* The guest writes to an older image while the overlay holds what it wrote before. */
+static gboolean
+check_not_on_old_image (const EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    gboolean holds;
+
+    if (!holds_data (overlay, &holds, error))
+      return FALSE;
+    if (!holds)
+      continue;
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "stop that QEMU and start it on the overlay",
+                      "VM '%s': disk '%s' runs on '%s', but the guest had gone on to write to '%s': QEMU was started "
+                      "again on the old image, and snapshot '%s' is being spoiled",
+                      vm->record->name, overlay->disk, overlay->backing, overlay->path, intent->snapshot->name);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+find_live (EngineVm *vm, const EngineIntent *intent, gboolean switch_begun, gboolean *happened, GError **error)
+{
+  g_autoptr (EngineGraph) graph = engine_graph_read (vm, error);
+  const EngineIntentOverlay *odd = NULL;
+  guint count = 0;
+
+  if (graph == NULL)
+    return FALSE;
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+
+    if (is_in_chain (engine_graph_find (graph, overlay->disk), overlay))
+      count++;
+    else
+      odd = overlay;
+  }
+  if (count > 0 && odd != NULL)
+    return refuse_mixture (vm, odd, error);
+  *happened = count > 0;
+  return *happened || !switch_begun || check_not_on_old_image (vm, intent, error);
+}
+
+static gboolean
+find_in_files (EngineVm *vm, const EngineIntent *intent, gboolean *happened, GError **error)
+{
+  const EngineIntentOverlay *missing = NULL;
+
+  *happened = FALSE;
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    gboolean holds;
+
+    if (!holds_data (overlay, &holds, error))
+      return FALSE;
+    *happened = *happened || holds;
+    if (!g_file_test (overlay->path, G_FILE_TEST_EXISTS))
+      missing = overlay;
+  }
+  return !*happened || missing == NULL || refuse_mixture (vm, missing, error);
+}
+
+gboolean
+engine_outcome_find (EngineVm *vm, const EngineIntent *intent, gboolean switch_begun, gboolean *happened,
+                     GError **error)
+{
+  if (vm->monitor != NULL)
+    return find_live (vm, intent, switch_begun, happened, error);
+  if (switch_begun)
+    return find_in_files (vm, intent, happened, error);
+  *happened = FALSE;
+  return TRUE;
+}

@@ -1,0 +1,241 @@
+/*
+ * Recovery. The order for each operation: the guest is brought back, what
+ * happened is decided, then recorded or undone. Each part may be run again, so
+ * a recovery that dies is recovered like anything else. The only file that
+ * knows all verbs.
+ */
+#include "engine/recover.h"
+
+#include "base/point.h"
+#include "chains/journal.h"
+#include "chains/snapshots.h"
+#include "engine/error.h"
+#include "engine/outcome.h"
+
+#define VERB "recover"
+#define REASON "its operation was interrupted; whether the guest was frozen throughout is not known"
+
+static void
+recovered_free (EngineRecovered *recovered)
+{
+  g_free (recovered->op);
+  g_free (recovered->verb);
+  g_free (recovered->vm);
+  g_free (recovered->message);
+  g_free (recovered);
+}
+
+GPtrArray *
+engine_recover_list_new (void)
+{
+  return g_ptr_array_new_with_free_func ((GDestroyNotify) recovered_free);
+}
+
+static void
+note (GPtrArray *recovered, const ChainsOp *op, gboolean finished, const char *format, ...) G_GNUC_PRINTF (4, 5);
+
+static void
+note (GPtrArray *recovered, const ChainsOp *op, gboolean finished, const char *format, ...)
+{
+  EngineRecovered *entry = g_new0 (EngineRecovered, 1);
+  va_list arguments;
+
+  va_start (arguments, format);
+  entry->message = g_strdup_vprintf (format, arguments);
+  va_end (arguments);
+  entry->op = g_strdup (op->id);
+  entry->verb = g_strdup (op->verb);
+  entry->vm = g_strdup (op->vm_name);
+  entry->finished = finished;
+  g_ptr_array_add (recovered, entry);
+}
+
+/* ---- the guest ---- */
+
+static gboolean
+thaw (EngineVm *vm, GError **error)
+{
+  QmpWait wait = engine_vm_wait (vm);
+  QmpQgaFreezeState state;
+  gint64 count;
+
+  if (!qmp_qga_fsfreeze_status (vm->agent, wait.deadline_us, wait.cancellable, &state, error))
+    return FALSE;
+  if (state == QMP_QGA_THAWED || base_point_is_mutant ("recover-does-not-thaw"))
+    return TRUE;
+  return qmp_qga_fsfreeze_thaw (vm->agent, wait.deadline_us, wait.cancellable, &count, error);
+}
+
+/* The operation may have frozen the guest, and nobody may have thawed it since. */
+static void
+bring_back (EngineVm *vm)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
+    return;
+  engine_vm_start_agent (vm);
+  if (!engine_vm_finish_agent (vm))
+    failure = g_error_copy (vm->agent_failure);
+  else if (thaw (vm, &failure))
+    return;
+  engine_context_warn (vm->context, "thaw-unknown",
+                       "VM '%s': whether its file systems are thawed could not be seen (%s); see `chainctl guest %s status`",
+                       vm->record->name, failure->message, vm->record->name);
+}
+
+/* ---- snapshot ---- */
+
+static gboolean
+has_begun (EngineVm *vm, const ChainsOp *op, const char *step, gboolean *begun, GError **error)
+{
+  g_autoptr (GPtrArray) steps = chains_journal_list_steps (vm->context->db, op->id, error);
+
+  *begun = FALSE;
+  for (guint i = 0; steps != NULL && i < steps->len; i++)
+    *begun = *begun || g_str_equal (((const ChainsStep *) g_ptr_array_index (steps, i))->name, step);
+  return steps != NULL;
+}
+
+static gboolean
+finish_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, GPtrArray *recovered, GError **error)
+{
+  intent->snapshot->created_us = op->started_us;
+  intent->snapshot->frozen_us = -1;
+  intent->snapshot->consistency = CHAINS_CONSISTENCY_CRASH;
+  intent->snapshot->reason = g_strdup (REASON);
+  if (!engine_intent_record (vm, op->id, intent, TRUE, error))
+    return FALSE;
+  note (recovered, op, TRUE, "snapshot '%s' had been taken, and is recorded now", intent->snapshot->name);
+  return TRUE;
+}
+
+static gboolean
+undo_snapshot (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPtrArray *recovered, GError **error)
+{
+  if (!engine_intent_undo (vm, op->id, intent, "interrupted before the switch", error))
+    return FALSE;
+  note (recovered, op, FALSE, "snapshot '%s' had not been taken, and what it had begun is taken back",
+        intent->snapshot->name);
+  return TRUE;
+}
+
+/* It was recorded, and only its guest was not seen to thaw. */
+static gboolean
+end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPtrArray *recovered, GError **error)
+{
+  if (!chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error))
+    return FALSE;
+  note (recovered, op, TRUE, "snapshot '%s' was recorded already; its guest was looked after",
+        intent->snapshot->name);
+  return TRUE;
+}
+
+static gboolean
+recover_snapshot (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
+{
+  g_autoptr (EngineIntent) intent = engine_intent_from_json (op->intent, error);
+  gboolean switch_begun, happened, recorded;
+
+  if (intent == NULL || !has_begun (vm, op, "switch", &switch_begun, error) ||
+      !chains_snapshots_has (vm->context->db, vm->record->id, intent->snapshot->name, &recorded, error))
+    return FALSE;
+  if (switch_begun && intent->freezes)
+    bring_back (vm);
+  if (recorded)
+    return end_recorded (vm, op, intent, recovered, error);
+  if (!engine_outcome_find (vm, intent, switch_begun, &happened, error))
+    return FALSE;
+  if (base_point_is_mutant ("recover-always-undoes"))
+    happened = FALSE;
+  return happened ? finish_snapshot (vm, op, intent, recovered, error)
+                  : undo_snapshot (vm, op, intent, recovered, error);
+}
+
+/* ---- all verbs ---- */
+
+static gboolean
+recover_op (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
+{
+  if (g_str_equal (op->verb, "snapshot"))
+    return recover_snapshot (vm, op, recovered, error);
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "was it begun by a newer version?",
+                    "VM '%s': operation %s is a '%s', which this version cannot recover", op->vm_name, op->id,
+                    op->verb);
+  return FALSE;
+}
+
+gboolean
+engine_recover_vm (EngineContext *context, const char *name, GPtrArray *recovered, GError **error)
+{
+  g_autoptr (EngineVm) vm = engine_vm_open (context, name, VERB, error);
+  g_autoptr (GPtrArray) ops = vm != NULL ? chains_journal_list_unfinished (context->db, vm->record->id, error) : NULL;
+  gboolean connected = FALSE;
+
+  for (guint i = 0; ops != NULL && i < ops->len; i++) {
+    const ChainsOp *op = g_ptr_array_index (ops, i);
+
+    if (op->state != CHAINS_OP_OPEN)
+      continue;
+    if (!connected && !engine_vm_connect (vm, error))
+      return FALSE;
+    connected = TRUE;
+    if (!recover_op (vm, op, recovered, error)) {
+      g_prefix_error (error, "operation %s (%s) stays unfinished: ", op->id, op->verb);
+      return FALSE;
+    }
+  }
+  return ops != NULL;
+}
+
+gboolean
+engine_recover_all (EngineContext *context, GPtrArray *recovered, GError **error)
+{
+  g_autoptr (GPtrArray) vms = chains_registry_list_vms (context->db, error);
+  g_autoptr (GError) first = NULL;
+
+  if (vms == NULL)
+    return FALSE;
+  for (guint i = 0; i < vms->len; i++) {
+    const ChainsVm *vm = g_ptr_array_index (vms, i);
+    g_autoptr (GError) failure = NULL;
+
+    if (!engine_recover_vm (context, vm->name, recovered, &failure) && first == NULL)
+      first = g_steal_pointer (&failure);
+  }
+  if (first != NULL)
+    g_propagate_error (error, g_steal_pointer (&first));
+  return first == NULL;
+}
+
+gboolean
+engine_recover_is_due (EngineContext *context, const char *name)
+{
+  g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, NULL);
+  g_autoptr (GPtrArray) ops = vm != NULL ? chains_journal_list_unfinished (context->db, vm->id, NULL) : NULL;
+
+  for (guint i = 0; !context->dry_run && ops != NULL && i < ops->len; i++)
+    if (((const ChainsOp *) g_ptr_array_index (ops, i))->state == CHAINS_OP_OPEN)
+      return TRUE;
+  return FALSE;
+}
+
+gboolean
+engine_recover_first (EngineContext *context, const char *name, GError **error)
+{
+  g_autoptr (GPtrArray) recovered = engine_recover_list_new ();
+  g_autoptr (GError) failure = NULL;
+
+  if (!engine_recover_vm (context, name, recovered, &failure) &&
+      !g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_HELD)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  for (guint i = 0; i < recovered->len; i++) {
+    const EngineRecovered *entry = g_ptr_array_index (recovered, i);
+
+    engine_context_warn (context, "recovered", "VM '%s': an interrupted operation was found: %s", name,
+                         entry->message);
+  }
+  return TRUE;
+}
