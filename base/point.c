@@ -35,7 +35,7 @@ chosen_action (const char *moment)
 {
   const char *choice = g_getenv ("CHAINCTL_POINT");
   g_auto (GStrv) words = choice != NULL ? g_strsplit (choice, ":", 3) : NULL;
-  static const char *const actions[] = { "die", "fail", "stop", NULL };
+  static const char *const actions[] = {"die", "fail", "stop", NULL};
 
   if (words == NULL || g_strv_length (words) != 3 || !g_str_equal (words[1], moment) ||
       g_ascii_strtoll (words[0], NULL, 10) != points_passed)

@@ -42,6 +42,7 @@ ChainsDb *chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy
 void chains_db_free (ChainsDb *db);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsDb, chains_db_free)
 
+/** The file, for messages. Borrowed. */
 const char *chains_db_get_path (ChainsDb *db);
 
 /**
@@ -57,6 +58,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsTransaction, chains_db_end)
 
 /* For the files of this folder. */
 
+/** SQLite's own handle; stays the database's. */
 sqlite3 *chains_db_get_handle (ChainsDb *db);
 /** One consistent view (READ) or one change (WRITE): a savepoint inside the caller's transaction, else one's own. */
 ChainsTransaction *chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error) G_GNUC_WARN_UNUSED_RESULT;

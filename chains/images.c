@@ -274,4 +274,3 @@ chains_images_find (ChainsDb *db, const char *path, GError **error)
   chains_query_bind_path (query, path);
   return chains_query_collect (query, read_image, (GDestroyNotify)chains_image_free, error);
 }
-

@@ -96,6 +96,17 @@ chains_disk_new (void)
   return g_new0 (ChainsDisk, 1);
 }
 
+ChainsDisk *
+chains_disk_copy (const ChainsDisk *disk)
+{
+  ChainsDisk *copy = chains_disk_new ();
+
+  *copy = *disk;
+  copy->name = g_strdup (disk->name);
+  copy->device = g_strdup (disk->device);
+  return copy;
+}
+
 void
 chains_disk_free (ChainsDisk *disk)
 {

@@ -82,6 +82,8 @@ typedef struct {
 } ChainsDisk;
 
 ChainsDisk *chains_disk_new (void);
+/** Returns: (transfer full) */
+ChainsDisk *chains_disk_copy (const ChainsDisk *disk);
 void chains_disk_free (ChainsDisk *disk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsDisk, chains_disk_free)
 

@@ -15,6 +15,7 @@ ChainsQuery *chains_query_new (ChainsDb *db, const char *doing, const char *sql,
 void chains_query_free (ChainsQuery *query);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsQuery, chains_query_free)
 
+/** The next parameter. */
 void chains_query_bind_int (ChainsQuery *query, gint64 value);
 /** A row id or a time: 0 is NULL. */
 void chains_query_bind_id (ChainsQuery *query, gint64 value);

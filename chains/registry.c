@@ -5,8 +5,8 @@
  */
 #include "chains/registry.h"
 
+#include "base/nearest.h"
 #include "chains/error.h"
-#include "chains/nearest.h"
 #include "chains/query.h"
 
 #define VM_COLUMNS "id, name, uuid, qmp, agent, guest, quiesce, created_us"
@@ -129,7 +129,7 @@ set_no_such_vm (ChainsDb *db, const char *name, GError **error)
 
   if (names == NULL)
     return;
-  nearest = chains_nearest_find (name, (const char *const *)names->pdata);
+  nearest = base_nearest_find (name, (const char *const *)names->pdata);
   if (nearest != NULL)
     g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered; did you mean '%s'?", shown,
                  nearest);

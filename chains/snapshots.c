@@ -7,8 +7,8 @@
 
 #include <string.h>
 
+#include "base/nearest.h"
 #include "chains/error.h"
-#include "chains/nearest.h"
 #include "chains/query.h"
 
 #define SHORTEST_PREFIX 4
@@ -60,8 +60,8 @@ check_name_is_free (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error
   return !taken;
 }
 
-static gboolean
-check_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+gboolean
+chains_snapshots_check (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
 {
   return chains_model_check_name ("snapshot", snapshot->name, error) &&
          check_utf8 ("description", snapshot->description, error) && check_tags (snapshot->tags, error) &&
@@ -159,7 +159,7 @@ chains_snapshots_add (ChainsDb *db, ChainsSnapshot *snapshot, GError **error)
   g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
   gint64 sequence = 0;
 
-  if (transaction == NULL || !check_snapshot (db, snapshot, error))
+  if (transaction == NULL || !chains_snapshots_check (db, snapshot, error))
     return FALSE;
   if (!insert_snapshot (db, snapshot, &sequence, error) || !insert_disks (db, sequence, snapshot->disks, error) ||
       !insert_tags (db, sequence, snapshot->tags, error) || !chains_db_commit (transaction, error))
@@ -201,7 +201,7 @@ chains_snapshots_update (ChainsDb *db, const ChainsSnapshot *snapshot, GError **
 {
   g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
 
-  return transaction != NULL && check_snapshot (db, snapshot, error) && write_snapshot (db, snapshot, error) &&
+  return transaction != NULL && chains_snapshots_check (db, snapshot, error) && write_snapshot (db, snapshot, error) &&
          delete_parts (db, snapshot->sequence, "DELETE FROM snapshot_disk WHERE snapshot = ?", error) &&
          delete_parts (db, snapshot->sequence, "DELETE FROM snapshot_tag WHERE snapshot = ?", error) &&
          insert_disks (db, snapshot->sequence, snapshot->disks, error) &&
@@ -438,13 +438,31 @@ set_no_such_snapshot (ChainsDb *db, gint64 vm, const char *reference, GError **e
   if (names == NULL)
     return;
   g_ptr_array_add (names, NULL);
-  nearest = chains_nearest_find (reference, (const char *const *)names->pdata);
+  nearest = base_nearest_find (reference, (const char *const *)names->pdata);
   if (names->len == 1)
     g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no snapshot '%s': the VM has none", shown);
   else if (nearest != NULL)
     g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no snapshot '%s'; did you mean '%s'?", shown, nearest);
   else
     g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no snapshot '%s'", shown);
+}
+
+#define MOST_CANDIDATES 5
+
+static void
+set_ambiguous (ChainsDb *db, gint64 vm, const GPtrArray *found, const char *reference, GError **error)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+
+  for (guint i = 0; i < MIN (found->len, MOST_CANDIDATES); i++) {
+    gint64 sequence = *(const gint64 *)found->pdata[i];
+    g_autoptr (GPtrArray) snapshots = load (db, &(Range){vm, sequence, sequence}, NULL);
+
+    if (snapshots != NULL && snapshots->len == 1)
+      g_string_append_printf (names, "%s%s", i > 0 ? ", " : "", ((const ChainsSnapshot *)snapshots->pdata[0])->name);
+  }
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_AMBIGUOUS, "'%s' begins the ids of several snapshots: %s%s", reference,
+               names->str, found->len > MOST_CANDIDATES ? " …" : "");
 }
 
 static gboolean
@@ -459,8 +477,7 @@ resolve (ChainsDb *db, gint64 vm, const char *reference, gint64 *sequence, GErro
     return FALSE;
   }
   if (found->len > 1) {
-    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_AMBIGUOUS,
-                 "'%s' begins the ids of several snapshots: give more of it, or a name", reference);
+    set_ambiguous (db, vm, found, reference, error);
     return FALSE;
   }
   *sequence = *(const gint64 *)found->pdata[0];

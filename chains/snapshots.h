@@ -6,6 +6,10 @@
 #include "chains/db.h"
 #include "chains/model.h"
 
+/** Whether @snapshot could be added: its name is allowed and free, its texts are what the database takes. Raises
+ * %CHAINS_ERROR_EXISTS, %CHAINS_ERROR_INVALID. */
+gboolean chains_snapshots_check (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** Adds @snapshot with its disks and tags and gives it its sequence. Raises %CHAINS_ERROR_EXISTS,
  * %CHAINS_ERROR_INVALID. */
 gboolean chains_snapshots_add (ChainsDb *db, ChainsSnapshot *snapshot, GError **error) G_GNUC_WARN_UNUSED_RESULT;

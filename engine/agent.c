@@ -1,5 +1,6 @@
 /*
- * Asks a VM's agent one thing and tells what it said. Needs no monitor.
+ * Asks a VM's agent one thing and tells what it said, as it said it. Needs neither
+ * monitor nor lock: it is for the moment in which something else hangs.
  */
 #include "engine/agent.h"
 
@@ -9,7 +10,7 @@
 const char *const *
 engine_agent_actions (void)
 {
-  static const char *const actions[] = { "ping", "info", "status", "thaw", NULL };
+  static const char *const actions[] = {"ping", "info", "status", "thaw", NULL};
 
   return actions;
 }
@@ -17,15 +18,16 @@ engine_agent_actions (void)
 static void
 set_agent_error (const EngineVm *vm, const GError *failure, GError **error)
 {
-  gboolean silent = g_error_matches (failure, QMP_ERROR, QMP_ERROR_TIMEOUT) ||
-                    g_error_matches (failure, QMP_ERROR, QMP_ERROR_BUSY);
+  gboolean silent =
+      g_error_matches (failure, QMP_ERROR, QMP_ERROR_TIMEOUT) || g_error_matches (failure, QMP_ERROR, QMP_ERROR_BUSY);
 
   if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
     g_propagate_error (error, g_error_copy (failure));
     return;
   }
   engine_error_set (error, silent ? ENGINE_ERROR_AGENT_TIMEOUT : ENGINE_ERROR_AGENT,
-                    silent ? "is qemu-ga running in the guest, the VM not paused, and nobody else on the socket?" : NULL,
+                    silent ? "is qemu-ga running in the guest, the VM not paused, and nobody else on the socket?"
+                           : NULL,
                     "VM '%s': agent '%s': %s", vm->record->name, vm->record->agent, failure->message);
 }
 

@@ -1,69 +1,13 @@
 /*
  * Looks for everything about a VM that is not as it should be, and says what
- * to do about each. Files and headers are looked at without QEMU.
+ * to do about each: operations, the live graph, left-over nodes, every image.
  */
 #include "engine/check.h"
 
-#include "chains/error.h"
 #include "chains/journal.h"
 #include "engine/drift.h"
-#include "engine/error.h"
-#include "engine/imagefile.h"
+#include "engine/inspect.h"
 #include "engine/op.h"
-#include "engine/tree.h"
-
-#define RESTORE "bring the file back, or restore it from a backup"
-
-static void
-check_header (const EngineTreeImage *image, const char *disk, GPtrArray *problems)
-{
-  const ChainsImage *row = image->image;
-  g_autoptr (GError) failure = NULL;
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (row->path, &failure);
-  const char *backing = image->parent != NULL ? image->parent->image->path : NULL;
-
-  if (header == NULL) {
-    engine_problem_add (problems, "bad-header", TRUE, disk, row->path, RESTORE, "%s", failure->message);
-    return;
-  }
-  if (image->parent != NULL && g_strcmp0 (header->backing, backing) != 0 && row->created_by != NULL)
-    engine_problem_add (problems, "wrong-backing-name", TRUE, disk, row->path,
-                        "`qemu-img rebase -u` with the right name, while nothing uses it",
-                        "'%s' names '%s' as its backing image, and that is '%s'", row->path,
-                        header->backing != NULL ? header->backing : "none", backing);
-  if (row->frozen_header != NULL && !g_str_equal (row->frozen_header, header->digest))
-    engine_problem_add (problems, "image-changed", TRUE, disk, row->path, RESTORE,
-                        "the header of '%s' was changed since it was frozen: the snapshots on it may be spoiled",
-                        row->path);
-}
-
-static void
-check_frozen (const EngineTreeImage *image, const char *disk, GPtrArray *problems)
-{
-  const ChainsImage *row = image->image;
-  EngineImagefile file;
-
-  if (row->frozen_mtime_ns == 0 || !engine_imagefile_stat (row->path, &file, NULL) || file.block)
-    return;
-  if (file.size != row->frozen_size || file.mtime_ns != row->frozen_mtime_ns)
-    engine_problem_add (problems, "image-changed", TRUE, disk, row->path, RESTORE,
-                        "'%s' was written to since it was frozen: the snapshots on it and above it may be spoiled",
-                        row->path);
-}
-
-static void
-check_image (const EngineTreeImage *image, const char *disk, GPtrArray *problems)
-{
-  if (image->state == ENGINE_TREE_MISSING) {
-    engine_problem_add (problems, "image-missing", TRUE, disk, image->image->path, RESTORE, "image '%s' is missing",
-                        image->image->path);
-    return;
-  }
-  if (image->image->owned)
-    check_frozen (image, disk, problems);
-  if (image->image->owned && g_str_equal (image->image->format, "qcow2"))
-    check_header (image, disk, problems);
-}
 
 static gboolean
 check_images (EngineVm *vm, GPtrArray *problems, GError **error)
@@ -74,7 +18,7 @@ check_images (EngineVm *vm, GPtrArray *problems, GError **error)
     const EngineTree *tree = g_ptr_array_index (trees, i);
 
     for (guint j = 0; j < tree->images->len; j++)
-      check_image (g_ptr_array_index (tree->images, j), tree->disk->name, problems);
+      engine_inspect_image (g_ptr_array_index (tree->images, j), tree->disk->name, ENGINE_INSPECT_HEADERS, problems);
   }
   return trees != NULL;
 }

@@ -1,5 +1,6 @@
 /*
- * Makes and frees the context; opens the database; keeps warnings and plan.
+ * Makes and frees the context; opens the database, a copy of it in a dry run; keeps
+ * warnings and plan. Owns all that it points to.
  */
 #include "engine/context.h"
 
@@ -24,7 +25,7 @@ engine_context_new (const char *state)
   context->state = g_strdup (state);
   context->timeout_us = DEFAULT_TIMEOUT_US;
   context->cancellable = g_cancellable_new ();
-  context->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify) warning_free);
+  context->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify)warning_free);
   context->plan = json_array_new ();
   return context;
 }
@@ -45,7 +46,7 @@ gboolean
 engine_context_take_warnings (EngineContext *context, EngineContext *from)
 {
   g_ptr_array_extend_and_steal (context->warnings, g_ptr_array_ref (from->warnings));
-  from->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify) warning_free);
+  from->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify)warning_free);
   return TRUE;
 }
 

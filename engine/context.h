@@ -60,6 +60,7 @@ gboolean engine_context_open (EngineContext *context, ChainsDbMode mode, GError 
 /** The deadline of a peer that is asked now, on g_get_monotonic_time()'s clock. */
 gint64 engine_context_deadline (const EngineContext *context);
 
+/** Adds a warning; @code is a word for scripts. */
 void engine_context_warn (EngineContext *context, const char *code, const char *format, ...) G_GNUC_PRINTF (3, 4);
 
 /** Notes for a dry run that @what (transfer none) would go to @to: "qemu", "agent", "file". */

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define REGISTER_AGAIN "if this is as it should be, register the VM again: `chainctl vm remove`, then `vm add`"
+#define START_RIGHT "start QEMU on the active images: `chainctl path VM DISK` names them"
 
 static gboolean
 same_image (const EngineLayer *layer, const ChainsImage *image)
@@ -23,15 +23,14 @@ static void
 compare_uuid (const EngineVm *vm, GPtrArray *problems)
 {
   if (g_strcmp0 (vm->record->uuid, vm->uuid) != 0 && vm->record->uuid != NULL)
-    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, REGISTER_AGAIN,
+    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, START_RIGHT,
                         "the QEMU at '%s' has UUID %s; '%s' was registered with %s", vm->record->qmp, vm->uuid,
                         vm->record->name, vm->record->uuid);
 }
 
 /* Walks both chains downwards side by side: live layers and remembered images. */
 static gboolean
-compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, GPtrArray *problems,
-               GError **error)
+compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, GPtrArray *problems, GError **error)
 {
   gint64 row = record->active;
 
@@ -43,15 +42,16 @@ compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *di
       return FALSE;
     if (!same_image (layer, image)) {
       engine_problem_add (problems, i == 0 ? "wrong-active-image" : "wrong-chain", TRUE, record->name, layer->path,
-                          REGISTER_AGAIN, i == 0 ? "disk '%s' runs on '%s', and its active image is '%s'"
-                                         : "disk '%s' has '%s' in its chain where '%s' belongs",
+                          START_RIGHT,
+                          i == 0 ? "disk '%s' runs on '%s', and its active image is '%s'"
+                                 : "disk '%s' has '%s' in its chain where '%s' belongs",
                           record->name, layer->path, image->path);
       return TRUE;
     }
     if (i == 0 && layer->node->virtual_size != image->virtual_size)
-      engine_problem_add (problems, "resized", FALSE, record->name, layer->path, REGISTER_AGAIN,
-                          "disk '%s' was resized from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " bytes",
-                          record->name, image->virtual_size, layer->node->virtual_size);
+      engine_problem_add (problems, "resized", FALSE, record->name, layer->path, START_RIGHT,
+                          "disk '%s' was resized from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " bytes", record->name,
+                          image->virtual_size, layer->node->virtual_size);
     row = image->parent;
   }
   return TRUE;
@@ -76,7 +76,7 @@ find_added (const EngineVm *vm, const EngineGraph *graph, GPtrArray *problems)
     const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
 
     if (disk->skipped == NULL && find_record (vm, disk->name) == NULL)
-      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, REGISTER_AGAIN,
+      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, START_RIGHT,
                           "disk '%s' is not registered: it is left out", disk->name);
   }
 }
@@ -92,7 +92,7 @@ engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, 
     if (record->ignored)
       continue;
     if (disk == NULL || disk->skipped != NULL)
-      engine_problem_add (problems, "disk-gone", TRUE, record->name, NULL, REGISTER_AGAIN,
+      engine_problem_add (problems, "disk-gone", TRUE, record->name, NULL, START_RIGHT,
                           "disk '%s' is registered, and QEMU has no such disk", record->name);
     else if (!compare_chain (vm, record, disk, problems, error))
       return FALSE;

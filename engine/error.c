@@ -1,5 +1,6 @@
 /*
- * The engine's error domain, and the hint that travels with each error of it.
+ * The engine's error domain, and the hint that travels with each error of it: what
+ * went wrong is the message's, what to do next the hint's.
  */
 #include "engine/error.h"
 
@@ -35,7 +36,7 @@ engine_error_set (GError **error, EngineError code, const char *hint, const char
   if (error == NULL)
     return;
   va_start (arguments, format);
-  *error = g_error_new_valist (ENGINE_ERROR, (int) code, format, arguments);
+  *error = g_error_new_valist (ENGINE_ERROR, (int)code, format, arguments);
   va_end (arguments);
   engine_error_get_private (*error)->hint = g_strdup (hint);
 }

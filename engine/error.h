@@ -56,7 +56,8 @@ typedef enum {
 GQuark engine_error_quark (void);
 
 /** Sets @error with a @hint (nullable) for the person: what to do next. */
-void engine_error_set (GError **error, EngineError code, const char *hint, const char *format, ...) G_GNUC_PRINTF (4, 5);
+void engine_error_set (GError **error, EngineError code, const char *hint, const char *format, ...)
+    G_GNUC_PRINTF (4, 5);
 
 /** The hint of an error set here, or %NULL. Borrowed. */
 const char *engine_error_get_hint (const GError *error);

@@ -19,9 +19,9 @@ typedef struct {
 
 /* QOM types of devices that hold a medium and are no disks. */
 static const SkippedType skipped_types[] = {
-  { "ide-cd", "CD-ROM" },     { "scsi-cd", "CD-ROM" },     { "floppy", "floppy" }, { "isa-fdc", "floppy" },
-  { "cfi.pflash", "flash" }, { "nand", "flash" },         { "m25p80", "flash" },  { "sd-card", "SD card" },
-  { "sysbus-fdc", "floppy" }, { "sun-fdtwo", "floppy" },
+    {"ide-cd", "CD-ROM"},     {"scsi-cd", "CD-ROM"},   {"floppy", "floppy"}, {"isa-fdc", "floppy"},
+    {"cfi.pflash", "flash"},  {"nand", "flash"},       {"m25p80", "flash"},  {"sd-card", "SD card"},
+    {"sysbus-fdc", "floppy"}, {"sun-fdtwo", "floppy"},
 };
 
 static void
@@ -99,7 +99,7 @@ absolute_path (const EngineVm *vm, const char *path)
 
   if (g_path_is_absolute (path))
     return g_strdup (path);
-  link = g_strdup_printf ("/proc/%ld/cwd", (long) vm->qemu);
+  link = g_strdup_printf ("/proc/%ld/cwd", (long)vm->qemu);
   folder = g_file_read_link (link, NULL);
   return folder != NULL ? g_canonicalize_filename (path, folder) : g_strdup (path);
 }
@@ -140,14 +140,14 @@ disk_new (const EngineVm *vm, const QmpDevice *device, const char *type)
   disk->device = g_strdup (device->qdev);
   disk->skipped = skip_reason (device, type);
   disk->filters = g_ptr_array_new ();
-  disk->layers = g_ptr_array_new_with_free_func ((GDestroyNotify) layer_free);
+  disk->layers = g_ptr_array_new_with_free_func ((GDestroyNotify)layer_free);
   for (guint i = 0; i < device->layers->len; i++) {
     const QmpNodesLayer *layer = g_ptr_array_index (device->layers, i);
 
     if (!qmp_nodes_is_filter (layer->node))
       g_ptr_array_add (disk->layers, layer_new (vm, layer));
     else if (disk->layers->len == 0)
-      g_ptr_array_add (disk->filters, (gpointer) layer->node);
+      g_ptr_array_add (disk->filters, (gpointer)layer->node);
   }
   return disk;
 }
@@ -163,8 +163,7 @@ start_types (EngineVm *vm, const GPtrArray *devices)
     g_autofree char *path = device->qdev != NULL ? qom_path (device->qdev) : NULL;
     gint64 deadline_us = engine_context_deadline (vm->context);
 
-    g_ptr_array_add (calls, path == NULL ? NULL
-                                         : qmp_commands_start_qom_get (vm->monitor, deadline_us, path, "type"));
+    g_ptr_array_add (calls, path == NULL ? NULL : qmp_commands_start_qom_get (vm->monitor, deadline_us, path, "type"));
   }
   return calls;
 }
@@ -194,7 +193,7 @@ engine_graph_read (EngineVm *vm, GError **error)
   g_autoptr (EngineGraph) graph = g_new0 (EngineGraph, 1);
   QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
 
-  graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) disk_free);
+  graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_free);
   graph->nodes = qmp_nodes_finish (query, vm->cancellable, error);
   if (graph->nodes == NULL || !read_disks (vm, graph, error))
     return NULL;
@@ -205,6 +204,17 @@ const EngineLayer *
 engine_graph_head (const EngineGraphDisk *disk)
 {
   return g_ptr_array_index (disk->layers, 0);
+}
+
+const char *
+engine_graph_why_nameless (const EngineLayer *layer)
+{
+  if (layer->node->data_file)
+    return "its data lies in an external data file";
+  /* QEMU spells out a raw node's name in JSON where offset or size make it a part of its file. */
+  if (g_str_equal (layer->format, "raw") && g_str_has_prefix (layer->node->filename, "json:"))
+    return "QEMU uses only a part of the file (offset, size)";
+  return NULL;
 }
 
 const EngineGraphDisk *

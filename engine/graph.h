@@ -57,6 +57,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGraph, engine_graph_free)
 /** The active image of @disk. Borrowed. */
 const EngineLayer *engine_graph_head (const EngineGraphDisk *disk);
 
+/**
+ * engine_graph_why_nameless:
+ * Why @layer is not what its path and format say, so that a header which names it would mean something else: only a
+ * part of the file, or data in another file. %NULL where all is well.
+ */
+const char *engine_graph_why_nameless (const EngineLayer *layer);
+
 /** Borrowed, or %NULL. */
 const EngineGraphDisk *engine_graph_find (const EngineGraph *graph, const char *name);
 

@@ -56,7 +56,8 @@ explain (const GError *failure, const char *doing)
 static gboolean
 is_silence (const GError *failure)
 {
-  return g_error_matches (failure, QMP_ERROR, QMP_ERROR_TIMEOUT) || g_error_matches (failure, QMP_ERROR, QMP_ERROR_BUSY);
+  return g_error_matches (failure, QMP_ERROR, QMP_ERROR_TIMEOUT) ||
+         g_error_matches (failure, QMP_ERROR, QMP_ERROR_BUSY);
 }
 
 static gboolean
@@ -76,8 +77,7 @@ check_thawed (EngineGuard *guard, GError **error)
   QmpQgaFreezeState state;
   g_autoptr (GError) failure = NULL;
 
-  if (!qmp_qga_fsfreeze_status (vm->agent, engine_context_deadline (vm->context), vm->cancellable, &state,
-                                &failure))
+  if (!qmp_qga_fsfreeze_status (vm->agent, engine_context_deadline (vm->context), vm->cancellable, &state, &failure))
     return do_without_agent (guard, failure, "guest-fsfreeze-status", error);
   if (state == QMP_QGA_THAWED)
     return TRUE;

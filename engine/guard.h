@@ -50,8 +50,7 @@ typedef gboolean (*EngineGuardBody) (gpointer data, gint64 deadline_us, GError *
  * `auto` that is a warning. A guest that someone else froze raises %ENGINE_ERROR_FROZEN_BY_OTHER.
  * @vm's agent session must have been started. Returns: (transfer full)
  */
-EngineGuard *engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+EngineGuard *engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_guard_run:

@@ -44,19 +44,19 @@ look (int fd, const char *path, EngineImagefile *out, GError **error)
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));
     return FALSE;
   }
-  *out = (EngineImagefile) {
-    .device = makedev (st.stx_dev_major, st.stx_dev_minor),
-    .inode = st.stx_ino,
-    .size = (gint64) st.stx_size,
-    .allocated = (gint64) st.stx_blocks * 512,
-    .mtime_ns = to_ns (st.stx_mtime),
-    .ctime_ns = to_ns (st.stx_ctime),
-    .born_ns = (st.stx_mask & STATX_BTIME) != 0 ? to_ns (st.stx_btime) : 0,
-    .regular = S_ISREG (st.stx_mode),
-    .block = S_ISBLK (st.stx_mode),
-    .uid = st.stx_uid,
-    .gid = st.stx_gid,
-    .mode = st.stx_mode & 07777,
+  *out = (EngineImagefile){
+      .device = makedev (st.stx_dev_major, st.stx_dev_minor),
+      .inode = st.stx_ino,
+      .size = (gint64)st.stx_size,
+      .allocated = (gint64)st.stx_blocks * 512,
+      .mtime_ns = to_ns (st.stx_mtime),
+      .ctime_ns = to_ns (st.stx_ctime),
+      .born_ns = (st.stx_mask & STATX_BTIME) != 0 ? to_ns (st.stx_btime) : 0,
+      .regular = S_ISREG (st.stx_mode),
+      .block = S_ISBLK (st.stx_mode),
+      .uid = st.stx_uid,
+      .gid = st.stx_gid,
+      .mode = st.stx_mode & 07777,
   };
   return TRUE;
 }
@@ -81,7 +81,7 @@ gboolean
 engine_imagefile_is_locked (const char *path)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC);
-  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = QEMU_LOCK_BASE, .l_len = QEMU_LOCK_BYTES };
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = QEMU_LOCK_BASE, .l_len = QEMU_LOCK_BYTES};
   gboolean locked;
 
   if (fd < 0)
@@ -89,6 +89,22 @@ engine_imagefile_is_locked (const char *path)
   locked = fcntl (fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
   close (fd);
   return locked;
+}
+
+gboolean
+engine_imagefile_names (const char *path, const char *name, const char *target)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *absolute = NULL;
+  EngineImagefile named, meant;
+
+  if (name == NULL || target == NULL)
+    return name == target;
+  absolute = g_str_has_prefix (name, "file:") ? g_canonicalize_filename (name + strlen ("file:"), folder)
+                                              : g_canonicalize_filename (name, folder);
+  if (engine_imagefile_stat (absolute, &named, NULL) && engine_imagefile_stat (target, &meant, NULL))
+    return named.device == meant.device && named.inode == meant.inode;
+  return g_str_equal (name, target) || g_str_equal (absolute, target);
 }
 
 static guint32
@@ -123,7 +139,7 @@ read_at (int fd, const char *path, guint8 *buffer, gsize length, guint64 offset,
   gsize done = 0;
 
   while (done < length) {
-    ssize_t got = pread (fd, buffer + done, length - done, (off_t) (offset + done));
+    ssize_t got = pread (fd, buffer + done, length - done, (off_t)(offset + done));
 
     if (got == 0)
       return damaged (path, "it is cut short", error);
@@ -131,7 +147,7 @@ read_at (int fd, const char *path, guint8 *buffer, gsize length, guint64 offset,
       engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot read '%s': %s", path, g_strerror (errno));
       return FALSE;
     }
-    done += got > 0 ? (gsize) got : 0;
+    done += got > 0 ? (gsize)got : 0;
   }
   return TRUE;
 }
@@ -149,7 +165,7 @@ read_extensions (EngineQcow2 *header, const guint8 *cluster, gsize start, gsize 
     if (type == QCOW2_EXTENSION_END || length > end - at - 8)
       return;
     if (type == QCOW2_EXTENSION_BACKING_FORMAT && header->backing_format == NULL)
-      header->backing_format = g_strndup ((const char *) cluster + at + 8, length);
+      header->backing_format = g_strndup ((const char *)cluster + at + 8, length);
     at += 8 + (length + 7) / 8 * 8;
   }
 }
@@ -165,7 +181,7 @@ read_backing (EngineQcow2 *header, const guint8 *cluster, gsize size, const char
   if (offset != 0 && (length > QCOW2_MAX_BACKING || length > size || offset > size - length))
     return damaged (path, "its backing file name lies outside the header", error);
   if (offset != 0)
-    header->backing = g_strndup ((const char *) cluster + offset, length);
+    header->backing = g_strndup ((const char *)cluster + offset, length);
   if (start >= QCOW2_HEADER_V2 && start <= size)
     read_extensions (header, cluster, start, offset != 0 ? offset : size);
   return TRUE;
@@ -180,19 +196,19 @@ read_l1 (int fd, EngineQcow2 *header, const guint8 *cluster, const char *path, G
 
   if (entries > QCOW2_MAX_L1)
     return damaged (path, "its L1 table is too large", error);
-  table = g_malloc (MAX (8, (gsize) entries * 8));
-  if (!read_at (fd, path, table, (gsize) entries * 8, be64 (cluster + 40), error))
+  table = g_malloc (MAX (8, (gsize)entries * 8));
+  if (!read_at (fd, path, table, (gsize)entries * 8, be64 (cluster + 40), error))
     return FALSE;
   header->empty = TRUE;
   for (guint32 i = 0; i < entries && header->empty; i++)
-    header->empty = (be64 (table + (gsize) i * 8) & QCOW2_L1_OFFSET_MASK) == 0;
+    header->empty = (be64 (table + (gsize)i * 8) & QCOW2_L1_OFFSET_MASK) == 0;
   return TRUE;
 }
 
 static gboolean
 parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
 {
-  guint8 start[104] = { 0 };
+  guint8 start[104] = {0};
   g_autofree guint8 *cluster = NULL;
   guint32 bits;
   gsize size;
@@ -204,11 +220,11 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
     return damaged (path, "wrong magic or version", error);
   if (bits < 9 || bits > QCOW2_MAX_CLUSTER_BITS)
     return damaged (path, "an impossible cluster size", error);
-  size = (gsize) 1 << bits;
+  size = (gsize)1 << bits;
   cluster = g_malloc0 (size);
   if (!read_at (fd, path, cluster, size, 0, error))
     return FALSE;
-  header->virtual_size = (gint64) be64 (cluster + 24);
+  header->virtual_size = (gint64)be64 (cluster + 24);
   header->encrypted = be32 (cluster + 32) != 0;
   header->extended_l2 = be32 (cluster + 4) >= 3 && (be64 (cluster + 72) & QCOW2_INCOMPATIBLE_EXTENDED_L2) != 0;
   header->digest = g_compute_checksum_for_data (G_CHECKSUM_SHA256, cluster, size);

@@ -42,6 +42,14 @@ gboolean engine_imagefile_stat_fd (int fd, EngineImagefile *out, GError **error)
 gboolean engine_imagefile_is_locked (const char *path);
 
 /**
+ * engine_imagefile_names:
+ * @name: (nullable): a backing name as the header of the image at @path has it
+ * @target: (nullable): the image that it ought to mean
+ * Whether it does, by device and inode where both are files; relative names begin at the image's folder.
+ */
+gboolean engine_imagefile_names (const char *path, const char *name, const char *target);
+
+/**
  * EngineQcow2: a qcow2 header
  * @backing: (nullable): the backing file name as it stands there
  * @backing_format: (nullable)

@@ -43,7 +43,7 @@ engine_intent_new (void)
   EngineIntent *intent = g_new0 (EngineIntent, 1);
 
   intent->snapshot = chains_snapshot_new ();
-  intent->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify) overlay_free);
+  intent->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify)overlay_free);
   return intent;
 }
 
@@ -67,8 +67,8 @@ overlay_to_json (const EngineIntentOverlay *overlay)
   json_object_set_string_member (object, "disk", overlay->disk);
   json_object_set_string_member (object, "path", overlay->path);
   json_object_set_boolean_member (object, "reused", overlay->reused);
-  json_object_set_int_member (object, "device", (gint64) overlay->device);
-  json_object_set_int_member (object, "inode", (gint64) overlay->inode);
+  json_object_set_int_member (object, "device", (gint64)overlay->device);
+  json_object_set_int_member (object, "inode", (gint64)overlay->inode);
   json_object_set_int_member (object, "born-ns", overlay->born_ns);
   json_object_set_string_member (object, "node", overlay->node);
   json_object_set_string_member (object, "file-node", overlay->file_node);
@@ -133,19 +133,19 @@ static gboolean
 overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **error)
 {
   const StringMember members[] = {
-    { "disk", &overlay->disk },
-    { "path", &overlay->path },
-    { "node", &overlay->node },
-    { "file-node", &overlay->file_node },
-    { "job", &overlay->job },
-    { "backing", &overlay->backing },
-    { "backing-format", &overlay->backing_format },
-    { "options", &overlay->options },
+      {"disk", &overlay->disk},
+      {"path", &overlay->path},
+      {"node", &overlay->node},
+      {"file-node", &overlay->file_node},
+      {"job", &overlay->job},
+      {"backing", &overlay->backing},
+      {"backing-format", &overlay->backing_format},
+      {"options", &overlay->options},
   };
 
   overlay->reused = qmp_message_peek_boolean (object, "reused", FALSE);
-  overlay->device = (guint64) qmp_message_peek_int (object, "device", 0);
-  overlay->inode = (guint64) qmp_message_peek_int (object, "inode", 0);
+  overlay->device = (guint64)qmp_message_peek_int (object, "device", 0);
+  overlay->inode = (guint64)qmp_message_peek_int (object, "inode", 0);
   overlay->born_ns = qmp_message_peek_int (object, "born-ns", 0);
   return qmp_message_get_int (object, "virtual-size", &overlay->virtual_size, error) &&
          get_strings (object, members, G_N_ELEMENTS (members), error);
@@ -155,9 +155,9 @@ static gboolean
 snapshot_from_json (ChainsSnapshot *snapshot, JsonObject *object, GError **error)
 {
   const StringMember members[] = {
-    { "id", &snapshot->id },
-    { "name", &snapshot->name },
-    { "description", &snapshot->description },
+      {"id", &snapshot->id},
+      {"name", &snapshot->name},
+      {"description", &snapshot->description},
   };
   JsonArray *tags;
 
@@ -233,7 +233,7 @@ record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const Engi
                 GError **error)
 {
   g_autoptr (ChainsImage) image = chains_image_new ();
-  EngineImagefile file = { 0 };
+  EngineImagefile file = {0};
 
   if (!vm->context->dry_run && !engine_imagefile_stat (overlay->path, &file, error))
     return 0;
@@ -251,8 +251,7 @@ record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const Engi
 }
 
 static gboolean
-record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const EngineIntentOverlay *overlay,
-             GError **error)
+record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const EngineIntentOverlay *overlay, GError **error)
 {
   ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
   ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
@@ -300,7 +299,7 @@ close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **erro
 static gboolean
 dismiss_job (EngineVm *vm, const GPtrArray *jobs, const char *id, GError **error)
 {
-  const char *const ids[] = { id, NULL };
+  const char *const ids[] = {id, NULL};
   g_autoptr (GError) failure = NULL;
 
   for (guint i = 0; i < jobs->len; i++) {
@@ -330,8 +329,8 @@ close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
       return FALSE;
   }
   if (jobs != NULL)
-    nodes = qmp_nodes_finish (qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context)), vm->cancellable,
-                              error);
+    nodes =
+        qmp_nodes_finish (qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context)), vm->cancellable, error);
   for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++) {
     const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
 

@@ -70,7 +70,8 @@ gboolean engine_intent_record (EngineVm *vm, const char *op, EngineIntent *inten
  * engine_intent_undo:
  * @why: (nullable): what undid it, for the log
  * The overlays never became active: closes their nodes where QEMU runs, removes the files that we made, and ends the
- * operation. May be run again after a death in the middle. A file that cannot be shown to be ours stays, with a warning.
+ * operation. May be run again after a death in the middle. A file that cannot be shown to be ours stays, with a
+ * warning.
  */
 gboolean engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

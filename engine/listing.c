@@ -1,5 +1,6 @@
 /*
- * Reads the database for the verbs that show it. Asks no QEMU, takes no lock.
+ * Reads the database for the verbs that show it. Asks no QEMU, takes no lock, so it
+ * answers while anything else is under way.
  */
 #include "engine/listing.h"
 
@@ -37,7 +38,7 @@ engine_listing_read (EngineContext *context, const char *name, GError **error)
 
   if (snapshots == NULL)
     return NULL;
-  list = g_ptr_array_new_full (snapshots->len, (GDestroyNotify) listed_free);
+  list = g_ptr_array_new_full (snapshots->len, (GDestroyNotify)listed_free);
   for (guint i = 0; i < snapshots->len; i++) {
     EngineListed *listed = g_new0 (EngineListed, 1);
 

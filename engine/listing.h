@@ -27,5 +27,4 @@ ChainsSnapshot *engine_listing_find (EngineContext *context, const char *vm, con
 GPtrArray *engine_listing_trees (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Returns: (transfer full) (element-type ChainsOp) oldest first */
-GPtrArray *engine_listing_operations (EngineContext *context, const char *vm, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+GPtrArray *engine_listing_operations (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

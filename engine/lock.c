@@ -52,17 +52,17 @@ read_holder (const char *path, Holder *holder)
   words = g_strsplit (g_strchomp (text), "\t", 4);
   if (g_strv_length (words) != 4)
     return;
-  holder->pid = (pid_t) g_ascii_strtoll (words[0], NULL, 10);
+  holder->pid = (pid_t)g_ascii_strtoll (words[0], NULL, 10);
   holder->verb = g_strdup (words[1]);
   holder->since = g_strdup (words[2]);
-  holder->helper = (pid_t) g_ascii_strtoll (words[3], NULL, 10);
+  holder->helper = (pid_t)g_ascii_strtoll (words[3], NULL, 10);
 }
 
 static void
 write_holder (const EngineLock *lock, pid_t helper)
 {
   g_autofree char *text =
-      g_strdup_printf ("%ld\t%s\t%s\t%ld\n", (long) getpid (), lock->verb, lock->since, (long) helper);
+      g_strdup_printf ("%ld\t%s\t%s\t%ld\n", (long)getpid (), lock->verb, lock->since, (long)helper);
 
   /* What stands here is for a message, and for how long to wait; the lock itself is the kernel's. */
   if (ftruncate (lock->fd, 0) != 0 || pwrite (lock->fd, text, strlen (text), 0) < 0)
@@ -103,7 +103,7 @@ try_lock (const char *path, gboolean dry_run)
 static gboolean
 wake (gpointer data)
 {
-  *(gboolean *) data = TRUE;
+  *(gboolean *)data = TRUE;
   return G_SOURCE_REMOVE;
 }
 
@@ -144,7 +144,7 @@ set_held (const char *vm, const Holder *holder, GError **error)
     engine_error_set (error, ENGINE_ERROR_HELD, "wait for it with --wait", "another operation holds VM '%s'", vm);
   else
     engine_error_set (error, ENGINE_ERROR_HELD, "wait for it with --wait",
-                      "VM '%s' is held by '%s' of process %ld, since %s", vm, holder->verb, (long) holder->pid,
+                      "VM '%s' is held by '%s' of process %ld, since %s", vm, holder->verb, (long)holder->pid,
                       holder->since);
 }
 
@@ -192,7 +192,7 @@ engine_lock_take (EngineContext *context, const char *vm, const char *verb, GErr
   if (!context->dry_run && !make_folder (folder, error))
     return NULL;
   for (;;) {
-    g_auto (Holder) holder = { 0 };
+    g_auto (Holder) holder = {0};
     int fd = try_lock (path, context->dry_run);
 
     if (fd >= 0)

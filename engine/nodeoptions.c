@@ -26,7 +26,7 @@ parse_keyval (const char *text)
       char *equals = strchr (part->str, '=');
 
       if (equals != NULL)
-        g_hash_table_replace (options, g_strndup (part->str, (gsize) (equals - part->str)), g_strdup (equals + 1));
+        g_hash_table_replace (options, g_strndup (part->str, (gsize)(equals - part->str)), g_strdup (equals + 1));
       g_string_truncate (part, 0);
       if (*at == '\0')
         return options;
@@ -122,13 +122,17 @@ find (char **arguments, const char *option, Matches matches, const char *wanted)
   return NULL;
 }
 
+/* Only QEMU's own words; the older ones of -drive as what they stand for. */
 static void
 take (char **member, const char *value)
 {
-  if (value == NULL)
+  static const char *const words[] = {"threads", "native", "io_uring", "ignore", "unmap", NULL};
+  const char *word = g_strcmp0 (value, "on") == 0 ? "unmap" : g_strcmp0 (value, "off") == 0 ? "ignore" : value;
+
+  if (word == NULL || !g_strv_contains (words, word))
     return;
   g_free (*member);
-  *member = g_strdup (g_str_equal (value, "on") ? "unmap" : g_str_equal (value, "off") ? "ignore" : value);
+  *member = g_strdup (word);
 }
 
 /* A node of -blockdev, its file inline ("file.aio") or a -blockdev of its own. */
@@ -251,7 +255,7 @@ engine_nodeoptions_free (EngineNodeOptions *options)
 char **
 engine_nodeoptions_read_arguments (pid_t qemu)
 {
-  g_autofree char *path = g_strdup_printf ("/proc/%ld/cmdline", (long) qemu);
+  g_autofree char *path = g_strdup_printf ("/proc/%ld/cmdline", (long)qemu);
   g_autofree char *text = NULL;
   g_autoptr (GPtrArray) words = g_ptr_array_new_with_free_func (g_free);
   gsize length = 0;
@@ -261,7 +265,7 @@ engine_nodeoptions_read_arguments (pid_t qemu)
   for (gsize at = 0; at < length; at += strlen (text + at) + 1)
     g_ptr_array_add (words, g_strdup (text + at));
   g_ptr_array_add (words, NULL);
-  return (char **) g_ptr_array_steal (words, NULL);
+  return (char **)g_ptr_array_steal (words, NULL);
 }
 
 char *

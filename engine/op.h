@@ -35,8 +35,7 @@ char *engine_op_name (const EngineOp *op, guint index, const char *suffix);
 gboolean engine_op_is_ours (const char *name);
 
 /** Commits the row, with @intent: all that @verb is about to use. No side effect may come before it. */
-gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Commits that @step is about to run. */
 gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_WARN_UNUSED_RESULT;

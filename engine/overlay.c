@@ -37,7 +37,7 @@ is_taken (const char *path, const EngineIntent *intent)
   struct stat st;
 
   for (guint i = 0; i < intent->overlays->len; i++)
-    if (g_str_equal (((const EngineIntentOverlay *) g_ptr_array_index (intent->overlays, i))->path, path))
+    if (g_str_equal (((const EngineIntentOverlay *)g_ptr_array_index (intent->overlays, i))->path, path))
       return TRUE;
   return lstat (path, &st) == 0;
 }
@@ -374,7 +374,8 @@ keep_first (GError **first, GError *failure, const EngineOverlay *overlay, const
   if (failure == NULL)
     return;
   if (*first == NULL)
-    g_propagate_prefixed_error (first, failure, "disk '%s': %s '%s': ", overlay->disk->name, doing, overlay->intent->path);
+    g_propagate_prefixed_error (first, failure, "disk '%s': %s '%s': ", overlay->disk->name, doing,
+                                overlay->intent->path);
   else
     g_error_free (failure);
 }
@@ -419,8 +420,8 @@ write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
     gint64 deadline_us = engine_context_deadline (vm->context);
 
     g_ptr_array_add (calls, overlay->intent->reused ? NULL
-                                            : qmp_commands_start_blockdev_create (vm->monitor, deadline_us,
-                                                                                  overlay->intent->job, options));
+                                                    : qmp_commands_start_blockdev_create (
+                                                          vm->monitor, deadline_us, overlay->intent->job, options));
   }
   for (guint i = 0; i < overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
@@ -433,7 +434,7 @@ write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
     keep_first (&first, failure, overlay, "writing the header of");
   }
   g_ptr_array_add (jobs, NULL);
-  if (!qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *) jobs->pdata,
+  if (!qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *)jobs->pdata,
                                  first == NULL ? &first : NULL))
     g_debug ("not all headers were written");
   if (first != NULL)

@@ -35,8 +35,7 @@ typedef struct {
  */
 EngineOverlay *engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *disk,
                                     EngineNodeOptions *options, const char *directory, const char *base_path,
-                                    const char *reuse, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+                                    const char *reuse, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void engine_overlay_free (EngineOverlay *overlay);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOverlay, engine_overlay_free)
 
@@ -51,8 +50,8 @@ gboolean engine_overlay_reserve (EngineVm *vm, const GPtrArray *overlays, GError
 /**
  * engine_overlay_prepare:
  * @overlays: (element-type EngineOverlay)
- * Gives the files their names, has QEMU write the qcow2 in each, syncs files and folders, opens the nodes. Several disks
- * at once where QEMU allows it. What a failure leaves is engine_intent_undo()'s to take back.
+ * Gives the files their names, has QEMU write the qcow2 in each, syncs files and folders, opens the nodes. Several
+ * disks at once where QEMU allows it. What a failure leaves is engine_intent_undo()'s to take back.
  */
 gboolean engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -1,13 +1,15 @@
 /*
- * Names a disk's active image, after making sure that it is the one.
+ * Names a disk's active image, after making sure that it is the one: no operation
+ * unfinished, no drift, the whole chain there and unchanged.
  */
 #include "engine/path.h"
 
-#include "chains/journal.h"
 #include "chains/images.h"
+#include "chains/journal.h"
 #include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/inspect.h"
 
 void
 engine_path_free (EnginePath *path)
@@ -70,7 +72,6 @@ engine_path_find (EngineContext *context, const char *name, const char *disk_nam
   g_autoptr (EngineVm) vm = engine_vm_open (context, name, NULL, error);
   const ChainsDisk *disk = vm != NULL ? engine_vm_find_disk (vm, disk_name, error) : NULL;
   g_autoptr (ChainsImage) image = NULL;
-  EngineImagefile file;
   EnginePath *path;
 
   if (disk == NULL || !check_live (vm, error) || !check_operations (vm, error))
@@ -78,8 +79,10 @@ engine_path_find (EngineContext *context, const char *name, const char *disk_nam
   disk = engine_vm_find_disk (vm, disk_name, error);
   if (disk == NULL)
     return NULL;
+  if (!engine_inspect_chain (vm, disk, ENGINE_INSPECT_HEADERS, error))
+    return NULL;
   image = chains_images_get (context->db, disk->active, error);
-  if (image == NULL || !engine_imagefile_stat (image->path, &file, error))
+  if (image == NULL)
     return NULL;
   path = g_new0 (EnginePath, 1);
   path->path = g_strdup (image->path);

@@ -1,5 +1,6 @@
 /*
- * A list of findings.
+ * A list of findings, in the order in which they were made. Who makes them decides
+ * what is an error.
  */
 #include "engine/problem.h"
 
@@ -17,7 +18,7 @@ problem_free (EngineProblem *problem)
 GPtrArray *
 engine_problem_list_new (void)
 {
-  return g_ptr_array_new_with_free_func ((GDestroyNotify) problem_free);
+  return g_ptr_array_new_with_free_func ((GDestroyNotify)problem_free);
 }
 
 void

@@ -28,11 +28,11 @@ recovered_free (EngineRecovered *recovered)
 GPtrArray *
 engine_recover_list_new (void)
 {
-  return g_ptr_array_new_with_free_func ((GDestroyNotify) recovered_free);
+  return g_ptr_array_new_with_free_func ((GDestroyNotify)recovered_free);
 }
 
-static void
-note (GPtrArray *recovered, const ChainsOp *op, gboolean finished, const char *format, ...) G_GNUC_PRINTF (4, 5);
+static void note (GPtrArray *recovered, const ChainsOp *op, gboolean finished, const char *format, ...)
+    G_GNUC_PRINTF (4, 5);
 
 static void
 note (GPtrArray *recovered, const ChainsOp *op, gboolean finished, const char *format, ...)
@@ -79,9 +79,10 @@ bring_back (EngineVm *vm)
     failure = g_error_copy (vm->agent_failure);
   else if (thaw (vm, &failure))
     return;
-  engine_context_warn (vm->context, "thaw-unknown",
-                       "VM '%s': whether its file systems are thawed could not be seen (%s); see `chainctl guest %s status`",
-                       vm->record->name, failure->message, vm->record->name);
+  engine_context_warn (
+      vm->context, "thaw-unknown",
+      "VM '%s': whether its file systems are thawed could not be seen (%s); see `chainctl guest %s status`",
+      vm->record->name, failure->message, vm->record->name);
 }
 
 /* ---- snapshot ---- */
@@ -93,7 +94,7 @@ has_begun (EngineVm *vm, const ChainsOp *op, const char *step, gboolean *begun, 
 
   *begun = FALSE;
   for (guint i = 0; steps != NULL && i < steps->len; i++)
-    *begun = *begun || g_str_equal (((const ChainsStep *) g_ptr_array_index (steps, i))->name, step);
+    *begun = *begun || g_str_equal (((const ChainsStep *)g_ptr_array_index (steps, i))->name, step);
   return steps != NULL;
 }
 
@@ -126,8 +127,7 @@ end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPtr
 {
   if (!chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error))
     return FALSE;
-  note (recovered, op, TRUE, "snapshot '%s' was recorded already; its guest was looked after",
-        intent->snapshot->name);
+  note (recovered, op, TRUE, "snapshot '%s' was recorded already; its guest was looked after", intent->snapshot->name);
   return TRUE;
 }
 
@@ -215,7 +215,7 @@ engine_recover_is_due (EngineContext *context, const char *name)
   g_autoptr (GPtrArray) ops = vm != NULL ? chains_journal_list_unfinished (context->db, vm->id, NULL) : NULL;
 
   for (guint i = 0; !context->dry_run && ops != NULL && i < ops->len; i++)
-    if (((const ChainsOp *) g_ptr_array_index (ops, i))->state == CHAINS_OP_OPEN)
+    if (((const ChainsOp *)g_ptr_array_index (ops, i))->state == CHAINS_OP_OPEN)
       return TRUE;
   return FALSE;
 }
@@ -234,8 +234,7 @@ engine_recover_first (EngineContext *context, const char *name, GError **error)
   for (guint i = 0; i < recovered->len; i++) {
     const EngineRecovered *entry = g_ptr_array_index (recovered, i);
 
-    engine_context_warn (context, "recovered", "VM '%s': an interrupted operation was found: %s", name,
-                         entry->message);
+    engine_context_warn (context, "recovered", "VM '%s': an interrupted operation was found: %s", name, entry->message);
   }
   return TRUE;
 }

@@ -5,9 +5,10 @@
 #include "engine/registration.h"
 
 #include "chains/error.h"
-#include "chains/journal.h"
 #include "chains/images.h"
+#include "chains/journal.h"
 #include "engine/error.h"
+#include "engine/imagefile.h"
 #include "engine/nodeoptions.h"
 #include "qmp/error.h"
 #include "qmp/features.h"
@@ -94,8 +95,8 @@ view_new (EngineVm *vm, const EngineGraph *graph, GError **error)
 {
   g_autoptr (EngineVmView) view = g_new0 (EngineVmView, 1);
 
-  view->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) disk_view_free);
-  view->skipped = g_ptr_array_new_with_free_func ((GDestroyNotify) skipped_free);
+  view->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_view_free);
+  view->skipped = g_ptr_array_new_with_free_func ((GDestroyNotify)skipped_free);
   view->state = vm->state;
   for (guint i = 0; i < vm->disks->len; i++)
     if (!view_disk (view, vm, g_ptr_array_index (vm->disks, i), graph, error))
@@ -158,11 +159,11 @@ check_features (EngineVm *vm, GError **error)
     const char *command;
     const char *argument;
   } needed[] = {
-    { "blockdev-create", "options.=qcow2.backing-fmt" },
-    { "transaction", "actions.=blockdev-snapshot" },
-    { "blockdev-add", "=qcow2.backing" },
-    { "query-named-block-nodes", "flat" },
-    { "job-dismiss", "id" },
+      {"blockdev-create", "options.=qcow2.backing-fmt"},
+      {"transaction", "actions.=blockdev-snapshot"},
+      {"blockdev-add", "=qcow2.backing"},
+      {"query-named-block-nodes", "flat"},
+      {"job-dismiss", "id"},
   };
   QmpWait wait = engine_vm_wait (vm);
   g_autoptr (QmpFeatures) features = qmp_features_query (vm->monitor, wait.deadline_us, wait.cancellable, error);
@@ -177,9 +178,31 @@ check_features (EngineVm *vm, GError **error)
   return features != NULL;
 }
 
-/* What another VM needs is not ours to write to. */
 static gboolean
-check_unused (EngineContext *context, const EngineGraphDisk *disk, GError **error)
+check_name (const EngineGraphDisk *disk, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (disk);
+  const char *why = engine_graph_why_nameless (head);
+
+  if (why == NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "leave it out with --ignore-disk",
+                    "disk '%s': no overlay could name '%s': %s", disk->name, head->path, why);
+  return FALSE;
+}
+
+static gboolean
+is_of_vm (EngineVm *vm, const ChainsImage *image)
+{
+  for (guint i = 0; i < vm->disks->len; i++)
+    if (((const ChainsDisk *)g_ptr_array_index (vm->disks, i))->id == image->disk)
+      return TRUE;
+  return FALSE;
+}
+
+/* What another VM, or another disk of this one, needs is not ours to write to. */
+static gboolean
+check_unused (EngineVm *vm, const EngineGraphDisk *disk, GError **error)
 {
   const EngineLayer *head = engine_graph_head (disk);
   g_autoptr (GPtrArray) users = NULL;
@@ -189,14 +212,14 @@ check_unused (EngineContext *context, const EngineGraphDisk *disk, GError **erro
                       "disk '%s': QEMU has '%s' open, and there is no such file here", disk->name, head->path);
     return FALSE;
   }
-  users = chains_images_find (context->db, head->path, error);
+  users = chains_images_find (vm->context->db, head->path, error);
   if (users == NULL)
     return FALSE;
   if (users->len == 0)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "`chainctl vm list` shows the VMs that are registered",
-                    "disk '%s': its active image '%s' belongs to another registered VM, or lies below one of its disks",
-                    disk->name, head->path);
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "leave it out with --ignore-disk",
+                    "disk '%s': its active image '%s' belongs to another %s, or lies below one", disk->name, head->path,
+                    is_of_vm (vm, g_ptr_array_index (users, 0)) ? "disk of this VM" : "registered VM's disk");
   return FALSE;
 }
 
@@ -229,8 +252,8 @@ add_images (EngineVm *vm, ChainsDisk *record, const EngineGraphDisk *disk, char 
   for (guint i = disk->layers->len; i > 0; i--) {
     gboolean active = i == 1;
 
-    row = add_image (vm, record, g_ptr_array_index (disk->layers, i - 1), row, active, active ? remembered : NULL,
-                     error);
+    row =
+        add_image (vm, record, g_ptr_array_index (disk->layers, i - 1), row, active, active ? remembered : NULL, error);
     if (row == 0)
       return FALSE;
   }
@@ -239,20 +262,39 @@ add_images (EngineVm *vm, ChainsDisk *record, const EngineGraphDisk *disk, char 
   return chains_registry_update_disk (vm->context->db, record, error);
 }
 
+/* What QEMU has below the active image may not be what the header names: then a start from the header differs. */
+static void
+warn_of_header (EngineVm *vm, const EngineGraphDisk *disk)
+{
+  const EngineLayer *head = engine_graph_head (disk);
+  const EngineLayer *below = disk->layers->len > 1 ? g_ptr_array_index (disk->layers, 1) : NULL;
+  const char *live = below != NULL ? below->path : NULL;
+
+  if (head->local && g_str_equal (head->format, "qcow2") &&
+      !engine_imagefile_names (head->path, head->node->header_backing, live))
+    engine_context_warn (vm->context, "wrong-backing-name",
+                         "disk '%s': the header of '%s' names '%s' as its backing image, and QEMU has '%s' there: a "
+                         "start without QEMU's options would show other data",
+                         disk->name, head->path,
+                         head->node->header_backing != NULL ? head->node->header_backing : "none",
+                         live != NULL ? live : "none");
+}
+
 static gboolean
 add_disk (EngineVm *vm, const EngineGraphDisk *disk, gboolean ignored, char **arguments, GError **error)
 {
   ChainsDisk *record = chains_disk_new ();
 
   record->vm = vm->record->id;
-  record->position = (int) vm->disks->len;
+  record->position = (int)vm->disks->len;
   record->name = g_strdup (disk->name);
   record->device = g_strdup (disk->device);
   record->ignored = ignored;
   g_ptr_array_add (vm->disks, record);
-  return (ignored || check_unused (vm->context, disk, error)) &&
-         chains_registry_add_disk (vm->context->db, record, error) &&
-         add_images (vm, record, disk, arguments, error);
+  if (!ignored)
+    warn_of_header (vm, disk);
+  return (ignored || (check_name (disk, error) && check_unused (vm, disk, error))) &&
+         chains_registry_add_disk (vm->context->db, record, error) && add_images (vm, record, disk, arguments, error);
 }
 
 static gboolean
@@ -365,7 +407,7 @@ GPtrArray *
 engine_registration_list (EngineContext *context, GError **error)
 {
   g_autoptr (GPtrArray) records = chains_registry_list_vms (context->db, error);
-  g_autoptr (GPtrArray) views = g_ptr_array_new_with_free_func ((GDestroyNotify) engine_registration_view_free);
+  g_autoptr (GPtrArray) views = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_registration_view_free);
 
   for (guint i = 0; records != NULL && i < records->len; i++) {
     const ChainsVm *record = g_ptr_array_index (records, i);

@@ -64,8 +64,8 @@ typedef struct {
  *
  * Returns: (transfer full)
  */
-EngineVmView *engine_registration_add (EngineContext *context, const EngineRegistrationRequest *request,
-                                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+EngineVmView *engine_registration_add (EngineContext *context, const EngineRegistrationRequest *request, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 
 /** The VM and how it is now; a VM that cannot be reached is shown as such, with a warning. Returns: (transfer full) */
 EngineVmView *engine_registration_show (EngineContext *context, const char *name, GError **error)

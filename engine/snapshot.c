@@ -10,6 +10,7 @@
 #include "chains/snapshots.h"
 #include "engine/drift.h"
 #include "engine/error.h"
+#include "engine/inspect.h"
 #include "engine/outcome.h"
 #include "engine/overlay.h"
 #include "qmp/error.h"
@@ -82,12 +83,13 @@ choose_name (Run *run, GError **error)
     if (!chains_snapshots_has (run->context->db, run->vm->record->id, snapshot->name, &taken, error))
       return FALSE;
     if (taken && run->request->name != NULL) {
-      engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name",
-                        "VM '%s' already has a snapshot '%s'", run->vm->record->name, wanted);
+      engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name", "VM '%s' already has a snapshot '%s'",
+                        run->vm->record->name, wanted);
       return FALSE;
     }
   }
-  return TRUE;
+  snapshot->vm = run->vm->record->id;
+  return chains_snapshots_check (run->context->db, snapshot, error);
 }
 
 static gboolean
@@ -105,7 +107,7 @@ check_request (Run *run, GError **error)
   if (!check_names (run, run->request->disks, error) || !check_names (run, run->request->excludes, error))
     return FALSE;
   if (run->request->reuse != NULL) {
-    g_autofree const char **names = (const char **) g_hash_table_get_keys_as_array (run->request->reuse, NULL);
+    g_autofree const char **names = (const char **)g_hash_table_get_keys_as_array (run->request->reuse, NULL);
 
     if (!check_names (run, names, error))
       return FALSE;
@@ -143,18 +145,24 @@ is_chosen (const Run *run, const ChainsDisk *record, const EngineGraphDisk *disk
   return !record->ignored && !engine_graph_head (disk)->node->read_only;
 }
 
+static const char *
+why_unfit (const EngineLayer *head)
+{
+  if (head->node->read_only)
+    return "it is read-only";
+  if (head->node->encrypted)
+    return "it is encrypted, and the overlay would not be";
+  if (!head->local)
+    return "its image is no local file";
+  return engine_graph_why_nameless (head);
+}
+
 static gboolean
 check_disk (const Run *run, const EngineGraphDisk *disk, GError **error)
 {
   const EngineLayer *head = engine_graph_head (disk);
-  const char *why = NULL;
+  const char *why = why_unfit (head);
 
-  if (head->node->read_only)
-    why = "it is read-only";
-  else if (head->node->encrypted)
-    why = "it is encrypted, and the overlay would not be";
-  else if (!head->local)
-    why = "its image is no local file";
   if (why == NULL)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "leave it out with --exclude",
@@ -167,22 +175,22 @@ static gboolean
 plan_overlay (Run *run, const ChainsDisk *record, const EngineGraphDisk *disk, char **arguments, GError **error)
 {
   ChainsDb *db = run->context->db;
-  const char *reuse =
-      run->request->reuse != NULL ? g_hash_table_lookup (run->request->reuse, record->name) : NULL;
+  const char *reuse = run->request->reuse != NULL ? g_hash_table_lookup (run->request->reuse, record->name) : NULL;
   g_autoptr (ChainsImage) base = chains_images_get (db, record->base, error);
   g_autoptr (ChainsImage) active = base != NULL ? chains_images_get (db, record->active, error) : NULL;
   EngineNodeOptions *options;
   EngineOverlay *overlay;
 
-  if (active == NULL || !check_disk (run, disk, error))
+  if (active == NULL || !check_disk (run, disk, error) ||
+      !engine_inspect_chain (run->vm, record, ENGINE_INSPECT_FILES, error))
     return FALSE;
   options = engine_nodeoptions_find (disk, arguments, active->options);
   if (options->guessed)
     engine_context_warn (run->context, "options-unknown",
                          "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
                          disk->name, active->path, options->aio, options->discard);
-  overlay = engine_overlay_plan (run->op, run->intent, disk, options, run->request->directory, base->path, reuse,
-                                 error);
+  overlay =
+      engine_overlay_plan (run->op, run->intent, disk, options, run->request->directory, base->path, reuse, error);
   if (overlay != NULL)
     g_ptr_array_add (run->overlays, overlay);
   return overlay != NULL;
@@ -241,7 +249,7 @@ static gboolean
 check (Run *run, GError **error)
 {
   const EngineSnapshotRequest *request = run->request;
-  EngineGuardPolicy policy = { .freeze_timeout_us = request->freeze_timeout_us };
+  EngineGuardPolicy policy = {.freeze_timeout_us = request->freeze_timeout_us};
 
   run->vm = engine_vm_open (run->context, request->vm, VERB, error);
   if (run->vm == NULL || !check_request (run, error) || !check_live (run, error))
@@ -276,8 +284,8 @@ undo (Run *run, const GError *why)
 
   run->vm->cancellable = NULL;
   if (!engine_intent_undo (run->vm, run->op->id, run->intent, why->message, &failure))
-    engine_context_warn (run->context, "not-undone", "not all of it could be taken back now: %s; `chainctl recover` will",
-                         failure->message);
+    engine_context_warn (run->context, "not-undone",
+                         "not all of it could be taken back now: %s; `chainctl recover` will", failure->message);
 }
 
 /* ---- switch ---- */
@@ -402,7 +410,7 @@ result_new (Run *run)
 {
   EngineSnapshotResult *result = g_new0 (EngineSnapshotResult, 1);
 
-  result->active = g_ptr_array_new_with_free_func ((GDestroyNotify) switched_disk_free);
+  result->active = g_ptr_array_new_with_free_func ((GDestroyNotify)switched_disk_free);
   for (guint i = 0; i < run->overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
     EngineSwitchedDisk *disk = g_new0 (EngineSwitchedDisk, 1);
@@ -419,7 +427,7 @@ result_new (Run *run)
 static int
 compare_words (gconstpointer a, gconstpointer b)
 {
-  return strcmp (*(const char *const *) a, *(const char *const *) b);
+  return strcmp (*(const char *const *)a, *(const char *const *)b);
 }
 
 static void
@@ -429,7 +437,7 @@ run_init (Run *run, EngineContext *context, const EngineSnapshotRequest *request
 
   run->context = context;
   run->request = request;
-  run->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify) engine_overlay_free);
+  run->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_overlay_free);
   run->intent = engine_intent_new ();
   snapshot = run->intent->snapshot;
   snapshot->id = g_uuid_string_random ();
@@ -478,7 +486,7 @@ gboolean
 engine_snapshot_take (EngineContext *context, const EngineSnapshotRequest *request, EngineSnapshotResult **result,
                       GError **error)
 {
-  g_auto (Run) run = { 0 };
+  g_auto (Run) run = {0};
 
   run_init (&run, context, request);
   if (!check (&run, error))

@@ -10,7 +10,7 @@
 const char *
 engine_tree_state_to_string (EngineTreeState state)
 {
-  static const char *const words[] = { "active", "backing", "branch", "foreign", "missing" };
+  static const char *const words[] = {"active", "backing", "branch", "foreign", "missing"};
 
   return words[state];
 }
@@ -73,7 +73,7 @@ link_images (EngineTree *tree)
     image->children = g_ptr_array_new ();
     if (image->parent != NULL)
       g_ptr_array_add (image->parent->children, image);
-    g_hash_table_insert (by_row, (gpointer) &row->id, image);
+    g_hash_table_insert (by_row, (gpointer)&row->id, image);
     g_ptr_array_add (tree->images, image);
   }
 }
@@ -129,7 +129,7 @@ engine_tree_read_disk (EngineContext *context, ChainsDisk *disk, const GPtrArray
   g_autoptr (EngineTree) tree = g_new0 (EngineTree, 1);
 
   tree->disk = disk;
-  tree->images = g_ptr_array_new_with_free_func ((GDestroyNotify) image_free);
+  tree->images = g_ptr_array_new_with_free_func ((GDestroyNotify)image_free);
   tree->rows = chains_images_list (context->db, disk->id, error);
   if (tree->rows == NULL)
     return NULL;
@@ -143,7 +143,7 @@ engine_tree_read_disk (EngineContext *context, ChainsDisk *disk, const GPtrArray
 GPtrArray *
 engine_tree_read (EngineContext *context, const ChainsVm *vm, GError **error)
 {
-  g_autoptr (GPtrArray) trees = g_ptr_array_new_with_free_func ((GDestroyNotify) engine_tree_free);
+  g_autoptr (GPtrArray) trees = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_tree_free);
   g_autoptr (GPtrArray) disks = chains_registry_list_disks (context->db, vm->id, error);
   g_autoptr (GPtrArray) snapshots = disks != NULL ? chains_snapshots_list (context->db, vm->id, error) : NULL;
 

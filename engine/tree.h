@@ -4,8 +4,8 @@
  */
 #pragma once
 
-#include "chains/registry.h"
 #include "chains/images.h"
+#include "chains/registry.h"
 #include "engine/context.h"
 
 /** "active", "backing", "branch", "foreign", "missing" */
@@ -51,8 +51,8 @@ typedef struct {
 GPtrArray *engine_tree_read (EngineContext *context, const ChainsVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** The tree of one disk. @disk: (transfer full). @snapshots: (element-type ChainsSnapshot). Returns: (transfer full) */
-EngineTree *engine_tree_read_disk (EngineContext *context, ChainsDisk *disk, const GPtrArray *snapshots,
-                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
+EngineTree *engine_tree_read_disk (EngineContext *context, ChainsDisk *disk, const GPtrArray *snapshots, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 void engine_tree_free (EngineTree *tree);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineTree, engine_tree_free)
 

@@ -2,8 +2,8 @@
  * Opens a VM for one run, and closes all that it opened. Decides what "shut
  * off" means: nobody at the monitor and nobody's locks on the images.
  */
-#include "chains/nearest.h"
 #include "engine/vm.h"
+#include "base/nearest.h"
 
 #include "chains/images.h"
 #include "engine/error.h"
@@ -16,7 +16,7 @@
 const char *
 engine_vm_state_to_string (EngineVmState state)
 {
-  static const char *const words[] = { "running", "paused", "shut-off", "unreachable" };
+  static const char *const words[] = {"running", "paused", "shut-off", "unreachable"};
 
   return words[state];
 }
@@ -30,7 +30,7 @@ engine_vm_new (EngineContext *context, ChainsVm *record)
   vm->cancellable = context->cancellable;
   vm->record = record;
   vm->state = ENGINE_VM_UNREACHABLE;
-  vm->disks = g_ptr_array_new_with_free_func ((GDestroyNotify) chains_disk_free);
+  vm->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)chains_disk_free);
   return vm;
 }
 
@@ -42,13 +42,15 @@ engine_vm_default_name (EngineContext *context, GError **error)
   if (vms == NULL)
     return NULL;
   if (vms->len == 1)
-    return g_strdup (((const ChainsVm *) g_ptr_array_index (vms, 0))->name);
+    return g_strdup (((const ChainsVm *)g_ptr_array_index (vms, 0))->name);
   if (vms->len == 0)
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_VM, "register one: `chainctl vm add NAME --qmp SOCKET`",
                       "no VM is registered in '%s'", context->state);
   else
-    engine_error_set (error, ENGINE_ERROR_USAGE, "name one, or set CHAINCTL_VM", "which VM? %u are registered",
-                      vms->len);
+    engine_error_set (error, ENGINE_ERROR_USAGE, "`chainctl vm list` shows them; or set CHAINCTL_VM",
+                      "which VM? There are %u: '%s', '%s'%s", vms->len,
+                      ((const ChainsVm *)g_ptr_array_index (vms, 0))->name,
+                      ((const ChainsVm *)g_ptr_array_index (vms, 1))->name, vms->len > 2 ? " …" : "");
   return NULL;
 }
 
@@ -57,8 +59,7 @@ static gboolean
 read_again (EngineVm *vm, GError **error)
 {
   g_autoptr (ChainsVm) record = chains_registry_get_vm (vm->context->db, vm->record->name, error);
-  g_autoptr (GPtrArray) disks =
-      record != NULL ? chains_registry_list_disks (vm->context->db, record->id, error) : NULL;
+  g_autoptr (GPtrArray) disks = record != NULL ? chains_registry_list_disks (vm->context->db, record->id, error) : NULL;
 
   if (disks == NULL)
     return FALSE;
@@ -106,7 +107,7 @@ engine_vm_free (EngineVm *vm)
 QmpWait
 engine_vm_wait (const EngineVm *vm)
 {
-  return (QmpWait) { engine_context_deadline (vm->context), vm->cancellable };
+  return (QmpWait){engine_context_deadline (vm->context), vm->cancellable};
 }
 
 /* %TRUE in @locked where any active image is held by a process. */
@@ -171,7 +172,7 @@ static pid_t
 qemu_behind (GIOStream *io)
 {
   pid_t pid = qmp_transport_get_peer_pid (io);
-  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long) pid);
+  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long)pid);
   g_autofree char *program = pid != 0 ? g_file_read_link (link, NULL) : NULL;
   g_autofree char *name = program != NULL ? g_path_get_basename (program) : NULL;
 
@@ -268,7 +269,7 @@ engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error)
     g_ptr_array_add (names, disk->name);
   }
   g_ptr_array_add (names, NULL);
-  nearest = chains_nearest_find (name, (const char *const *) names->pdata);
+  nearest = base_nearest_find (name, (const char *const *)names->pdata);
   if (nearest != NULL)
     hint = g_strdup_printf ("did you mean '%s'?", nearest);
   engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, hint, "VM '%s' has no disk '%s'", vm->record->name, name);

@@ -51,11 +51,11 @@ static gboolean
 spawn (const EngineVm *vm, int control, GPid *pid, GError **error)
 {
   const char *agent = vm->agent != NULL ? vm->record->agent : "";
-  const char *const argv[] = { "/proc/self/exe", ENGINE_WATCHDOG_ARGUMENT, agent, NULL };
+  const char *const argv[] = {"/proc/self/exe", ENGINE_WATCHDOG_ARGUMENT, agent, NULL};
   int lock = vm->lock != NULL ? engine_lock_get_fd (vm->lock) : -1;
-  int sources[] = { control, lock, qmp_transport_get_fd (qmp_client_get_io (vm->monitor)),
-                    vm->agent != NULL ? qmp_transport_get_fd (qmp_qga_get_io (vm->agent)) : -1 };
-  int targets[] = { CONTROL_FD, LOCK_FD, MONITOR_FD, AGENT_FD };
+  int sources[] = {control, lock, qmp_transport_get_fd (qmp_client_get_io (vm->monitor)),
+                   vm->agent != NULL ? qmp_transport_get_fd (qmp_qga_get_io (vm->agent)) : -1};
+  int targets[] = {CONTROL_FD, LOCK_FD, MONITOR_FD, AGENT_FD};
   int used_sources[G_N_ELEMENTS (sources)], used_targets[G_N_ELEMENTS (sources)];
   gsize used = 0;
 
@@ -97,7 +97,7 @@ engine_watchdog_start (const EngineVm *vm, GError **error)
 static char
 read_answer (EngineWatchdog *watchdog)
 {
-  struct pollfd wait = { .fd = watchdog->control, .events = POLLIN };
+  struct pollfd wait = {.fd = watchdog->control, .events = POLLIN};
   char answer = 0;
   int ready;
 
@@ -112,7 +112,7 @@ read_answer (EngineWatchdog *watchdog)
 static char
 give_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboolean resume)
 {
-  Order order = { .kind = (char) kind, .resume = (char) resume, .deadline_us = deadline_us };
+  Order order = {.kind = (char)kind, .resume = (char)resume, .deadline_us = deadline_us};
 
   if (!watchdog->ready)
     watchdog->ready = read_answer (watchdog) == ANSWER_READY;
@@ -170,7 +170,7 @@ static void
 run_again (void)
 {
   g_autoptr (QmpClient) monitor = qmp_client_new_attached (qmp_transport_from_fd (MONITOR_FD));
-  QmpWait wait = { g_get_monotonic_time () + ATTEMPT_US, NULL };
+  QmpWait wait = {g_get_monotonic_time () + ATTEMPT_US, NULL};
   g_autoptr (GError) failure = NULL;
 
   if (!qmp_commands_cont (monitor, wait, &failure))
@@ -240,7 +240,7 @@ poll_timeout (gboolean armed, gint64 deadline_us)
 {
   gint64 left_us = deadline_us - g_get_monotonic_time ();
 
-  return !armed ? -1 : (int) CLAMP ((left_us + 999) / 1000, 0, G_MAXINT);
+  return !armed ? -1 : (int)CLAMP ((left_us + 999) / 1000, 0, G_MAXINT);
 }
 
 static void
@@ -253,8 +253,8 @@ answer (char what)
 int
 engine_watchdog_main (const char *agent)
 {
-  struct pollfd control = { .fd = CONTROL_FD, .events = POLLIN };
-  Order order = { 0 };
+  struct pollfd control = {.fd = CONTROL_FD, .events = POLLIN};
+  Order order = {0};
   gboolean armed = FALSE, acted = FALSE;
 
   /* A session of its own, deaf to the terminal's signals: Ctrl-C is for the parent. */

@@ -16,6 +16,7 @@ typedef struct _QmpCall QmpCall;
 /** A deadline @seconds from now, on g_get_monotonic_time()'s clock. */
 gint64 qmp_call_deadline_in (double seconds);
 
+/** Whether it has ended: qmp_call_finish() will not wait. */
 gboolean qmp_call_is_done (QmpCall *call);
 
 /**

@@ -17,6 +17,7 @@ QmpFeatures *qmp_features_parse (JsonNode *schema, GError **error) G_GNUC_WARN_U
 void qmp_features_free (QmpFeatures *features);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpFeatures, qmp_features_free)
 
+/** Whether QEMU has @command, whatever its arguments. */
 gboolean qmp_features_has_command (const QmpFeatures *features, const char *command);
 
 /**

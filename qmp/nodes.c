@@ -115,6 +115,7 @@ read_image (QmpNode *node, JsonObject *image)
   if (data != NULL) {
     node->extended_l2 = qmp_message_peek_boolean (data, "extended-l2", FALSE);
     node->corrupt = qmp_message_peek_boolean (data, "corrupt", FALSE);
+    node->data_file = json_object_has_member (data, "data-file");
   }
 }
 

@@ -17,6 +17,7 @@
  *     backing-filename), fit for finding drift only
  * @header_backing_format: (nullable)
  * @cluster_size: 0 where it has none
+ * @data_file: its data lies in a file beside it (qcow2's external data file)
  */
 typedef struct {
   char *name;
@@ -33,6 +34,7 @@ typedef struct {
   gboolean cache_no_flush;
   char *detect_zeroes;
   gboolean extended_l2;
+  gboolean data_file;
   gboolean dirty_flag;
   gboolean corrupt;
 } QmpNode;

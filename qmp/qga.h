@@ -41,6 +41,7 @@ JsonNode *qmp_qga_execute (QmpQga *qga, const char *command, JsonObject *argumen
 /** Whether the command of the call started last has left, as opposed to a sync that still waits for its answer. */
 gboolean qmp_qga_was_sent (QmpQga *qga);
 
+/** The stream, for its descriptor; stays the session's. */
 GIOStream *qmp_qga_get_io (QmpQga *qga);
 
 /* The commands that the engine uses, typed. Deadlines on g_get_monotonic_time()'s clock. */

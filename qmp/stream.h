@@ -61,4 +61,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpStream, qmp_stream_free)
  */
 void qmp_stream_send (QmpStream *stream, GBytes *bytes);
 
+/** What it was made on; stays the stream's. */
 GIOStream *qmp_stream_get_io (QmpStream *stream);

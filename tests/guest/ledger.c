@@ -28,7 +28,7 @@ crc32 (const char *bytes, size_t length)
   uint32_t crc = UINT32_MAX;
 
   for (size_t i = 0; i < length; i++) {
-    crc ^= (unsigned char) bytes[i];
+    crc ^= (unsigned char)bytes[i];
     for (int bit = 0; bit < 8; bit++)
       crc = (crc >> 1) ^ (crc & 1 ? 0xedb88320u : 0);
   }
@@ -38,7 +38,7 @@ crc32 (const char *bytes, size_t length)
 static void
 format_record (char record[RECORD_SIZE + 1], uint64_t number, uint32_t epoch)
 {
-  int length = snprintf (record, RECORD_SIZE, "ledger %012llu epoch %08x ", (unsigned long long) number, epoch);
+  int length = snprintf (record, RECORD_SIZE, "ledger %012llu epoch %08x ", (unsigned long long)number, epoch);
 
   length += snprintf (record + length, RECORD_SIZE - length, "sum %08x ", crc32 (record, length));
   memset (record + length, '.', RECORD_SIZE - length);
@@ -59,7 +59,7 @@ last_number (const Disk *disk)
   if (size % RECORD_SIZE == 0 && pread (disk->fd, found, RECORD_SIZE, size - RECORD_SIZE) == RECORD_SIZE &&
       sscanf (found, "ledger %llu epoch %x", &number, &epoch) == 2) {
     format_record (expected, number, epoch);
-    if (memcmp (found, expected, RECORD_SIZE) == 0 && number == (unsigned long long) (size / RECORD_SIZE))
+    if (memcmp (found, expected, RECORD_SIZE) == 0 && number == (unsigned long long)(size / RECORD_SIZE))
       return number;
   }
   printf ("ledger: torn record at the end of %s/ledger\n", disk->folder);
@@ -105,7 +105,7 @@ require_one_point_in_time (const Disk *disks, int count)
     return;
   printf ("ledger: split");
   for (int i = 0; i < count; i++)
-    printf (" %s %llu", disks[i].folder, (unsigned long long) disks[i].last);
+    printf (" %s %llu", disks[i].folder, (unsigned long long)disks[i].last);
   printf ("\n");
   exit (1);
 }
@@ -116,7 +116,7 @@ now_ms (void)
   struct timespec now;
 
   clock_gettime (CLOCK_MONOTONIC, &now);
-  return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void
@@ -132,7 +132,7 @@ write_for_ever (Disk *disks, int count, uint32_t epoch)
         append (&disks[i], epoch);
     if (now_ms () - said >= SAY_EVERY_MS) {
       said = now_ms ();
-      printf ("ledger: %llu\n", (unsigned long long) next);
+      printf ("ledger: %llu\n", (unsigned long long)next);
     }
     usleep (PAUSE_US);
   }
@@ -153,6 +153,6 @@ main (int argc, char **argv)
   for (int i = 0; i < count; i++)
     open_disk (&disks[i], argv[i + 1]);
   require_one_point_in_time (disks, count);
-  printf ("ledger: epoch %08x goes on from %llu\n", epoch, (unsigned long long) disks[0].last);
+  printf ("ledger: epoch %08x goes on from %llu\n", epoch, (unsigned long long)disks[0].last);
   write_for_ever (disks, count, epoch);
 }

@@ -22,10 +22,9 @@ SLOW_HOOK_S = 3
 class Rig:
     """A guest, and a chainctl that knows it as "vm"."""
 
-    def __init__(self, vm, folder, *words):
-        self.vm, self.folder = vm, folder
-        self.ctl = Chainctl(folder / "state")
-        disks.register(self.ctl, vm, "--agent", f"unix:{vm.agent_socket}", *words)
+    def __init__(self, vm, folder):
+        self.vm, self.ctl = vm, Chainctl(folder / "state")
+        disks.register(self.ctl, vm, "--agent", f"unix:{vm.agent_socket}")
 
     def agent_says(self):
         with self.vm.agent() as agent:
@@ -159,7 +158,7 @@ def test_signalled_at_a_moment_of_the_frozen_phase_the_guest_is_thawed(whole, tm
 
 @pytest.mark.parametrize("moment", ["blockdev-create", "guest-fsfreeze-freeze", "transaction"])
 def test_watchdog_that_dies_leaves_no_frozen_guest(whole, tmp_path, moment):
-    vm, running, killed = whole.vm, {}, []
+    running, killed = {}, []
 
     def strike(command, _):
         if command == moment and "process" in running and not killed:
@@ -250,8 +249,8 @@ def test_guest_that_somebody_else_froze_is_refused_and_left_frozen(whole, mode):
     whole.assert_alive()
 
 
-def test_transaction_that_is_refused_thaws(whole):
-    vm, monitor, other = whole.vm, whole.vm.monitor(), whole.folder / "other.qcow2"
+def test_transaction_that_is_refused_thaws(whole, tmp_path):
+    vm, monitor, other = whole.vm, whole.vm.monitor(), tmp_path / "other.qcow2"
     node, path = disks.inserted(vm, "vdb")["node-name"], monitor.chain("vdb")[0]
     images.create(other, "64M", backing=path)
     monitor.execute("blockdev-add", driver="file", node_name="of", filename=str(other))

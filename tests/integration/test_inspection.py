@@ -1,6 +1,5 @@
 """What the verbs that only look say of live machines: it is what QEMU, qemu-img and the file system say."""
 import contextlib
-import json
 import os
 import re
 
@@ -158,8 +157,9 @@ def test_path_is_the_image_that_the_guest_writes_to(vm, ctl, history):
 def test_log_tells_what_was_done_and_what_failed(ctl, history):
     ctl.fails(1, "snapshot", "vm", "one")
     operations = ctl.ok("log", "vm")["operations"]
-    assert [(entry["verb"], entry["state"], entry["error"]) for entry in operations] == [("snapshot", "done", None)] * 2
+    assert len(operations) == 2
     for entry in operations:
+        assert (entry["verb"], entry["state"], entry["error"]) == ("snapshot", "done", None)
         assert entry["vm"] == "vm" and entry["started"] < entry["ended"] and entry["by"]
 
 
@@ -177,7 +177,8 @@ def problems(ctl):
 
 
 def assert_only(found, code, disk, path):
-    assert {(problem["code"], problem["disk"], problem["path"]) for problem in found} == {(code, disk, str(path))}, found
+    told = {(problem["code"], problem["disk"], problem["path"]) for problem in found}
+    assert told == {(code, disk, str(path))}, found
     assert all(problem["message"] and problem["repair"] for problem in found)
 
 
@@ -261,21 +262,14 @@ def test_node_of_ours_that_no_disk_uses_is_found(vm, ctl, folder, history):
     assert ctl.ok("check", "vm")["problems"] == []
 
 
-@pytest.mark.parametrize("words", [("list", "vm"), ("tree", "vm"), ("log", "vm"), ("vm", "show", "vm"), ("check", "vm")])
-def test_looking_changes_nothing(vm, ctl, folder, history, words):
+@pytest.mark.parametrize("words", ["list vm", "show vm one", "tree vm", "log vm", "vm list", "vm show vm", "check vm"])
+def test_looking_changes_nothing_and_says_the_same_to_people(vm, ctl, folder, history, words):
+    words = words.split()
     database = disks.files(ctl.state_dir)
+    assert database
     with disks.unchanged(vm, folder):
-        ctl.ok(*words)
-        assert ctl.run(*words, json_output=False).out
-    assert {path: mode for path, mode in disks.files(ctl.state_dir).items() if path.suffix == ".db"} == {
-        path: mode for path, mode in database.items() if path.suffix == ".db"
-    }
-
-
-def test_documents_keep_their_common_keys(ctl, history):
-    for words in (("list", "vm"), ("show", "vm", "one"), ("tree", "vm"), ("path", "vm", "vda"), ("log", "vm"),
-                  ("check", "vm"), ("vm", "list"), ("vm", "show", "vm")):  # fmt: skip
         said = ctl.ok(*words)
-        assert (said["schema"], said["ok"], said["warnings"]) == (1, True, []), words
-        assert words[: len(said["command"].split())] == tuple(said["command"].split())
-        assert json.dumps(said)
+        assert ctl.run(*words, json_output=False).out
+    assert disks.files(ctl.state_dir) == database
+    assert (said["schema"], said["ok"], said["warnings"]) == (1, True, [])
+    assert words[: len(said["command"].split())] == said["command"].split()

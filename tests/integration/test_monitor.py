@@ -29,7 +29,10 @@ def folder(tmp_path):
 @pytest.mark.parametrize("spelling", ["-mon", "-qmp-pretty"])
 def test_monitor_that_prints_prettily_is_understood(qemu, chainctl, folder, short, spelling):
     words = {
-        "-mon": ["-chardev", f"socket,id=p,path={short}/p,server=on,wait=off", "-mon", "chardev=p,mode=control,pretty=on"],
+        "-mon": [
+            *("-chardev", f"socket,id=p,path={short}/p,server=on,wait=off"),
+            *("-mon", "chardev=p,mode=control,pretty=on"),
+        ],
         "-qmp-pretty": ["-qmp-pretty", f"unix:{short}/p,server=on,wait=off"],
     }[spelling]  # fmt: skip
     vm, ctl = qemu([*words, *disks.two(folder)[0]]), chainctl()

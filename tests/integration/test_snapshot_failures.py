@@ -101,6 +101,41 @@ def test_folder_that_fills_up_leaves_nothing_in_it(vm, ctl, folder, tmp_path, ki
     assert_works_again(vm, ctl)
 
 
+def fill(folder):
+    """Leaves not a byte free."""
+    with contextlib.suppress(OSError), open(folder / "filler", "ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_database_that_is_full_beforehand_means_that_nothing_is_done(vm, chainctl, folder, tmp_path):
+    with small_file_system(tmp_path / "small", "2m") as small:
+        ctl = chainctl(small / "state")
+        disks.register(ctl, vm, "--quiesce", "off")
+        fill(small)
+        with disks.unchanged(vm, folder):
+            assert ctl.fails(1, "snapshot", "vm", "one")["message"]
+        os.unlink(small / "filler")
+        ctl.ok("snapshot", "vm", "one")
+        assert ctl.ok("check", "vm")["problems"] == []
+
+
+def test_database_that_fills_up_during_the_switch_leaves_the_operation_open(vm, chainctl, folder, tmp_path):
+    """What was switched cannot be recorded: the intent is, and says so."""
+    with small_file_system(tmp_path / "small", "2m") as small, contextlib.ExitStack() as stack:
+        ctl = chainctl(small / "state")
+        strike = {"transaction": lambda: fill(small)}
+        stack.enter_context(Proxy(vm.folder / "m", vm.qmp, [], lambda name, _: strike.get(name, int)()))
+        ctl.ok("vm", "add", "vm", "--qmp", vm.folder / "m", "--quiesce", "off")
+        error = ctl.fails(8, "snapshot", "vm", "one")
+        assert "recover" in error["hint"]
+        assert vm.monitor().chain("vda") == [str(folder / "vda.one.qcow2"), str(folder / "vda.qcow2")]
+        os.unlink(small / "filler")
+        assert operations(ctl) == [("snapshot", "open")]
+        assert ctl.run("check", "vm").status == 7
+        assert ctl.run("path", "vm", "vda", json_output=False).out == "", "which image is active is not certain"
+
+
 def test_folder_that_does_not_exist_is_refused_before_anything_is_done(vm, ctl, folder, tmp_path):
     (tmp_path / "file").write_text("")
     with disks.unchanged(vm, folder):

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from support import disks, images
+from support.chainctl import finish
 
 MIB = 1 << 20
 TRICKY = [
@@ -91,6 +92,21 @@ def test_depth_of_200_costs_no_more_than_a_second_a_snapshot(qemu, chainctl, fol
     assert ctl.ok("check", "vm")["problems"] == []
 
 
+def test_machines_snapshotted_at_once_share_one_database(qemu, chainctl, folder):
+    ctl, machines = chainctl(), {}
+    for name in ("one", "two", "three", "four"):
+        machines[name] = qemu(disks.blockdev("vda", images.create(folder / f"{name}.qcow2", "1M")))
+        disks.register(ctl, machines[name], name=name)
+    for point in ("p", "q"):
+        started = [ctl.start("snapshot", name, point) for name in machines]
+        assert [finish(one).status for one in started] == [0] * len(machines)
+    for name, vm in machines.items():
+        names = [f"{name}.q.qcow2", f"{name}.p.qcow2", f"{name}.qcow2"]
+        assert vm.monitor().chain("vda") == [str(folder / file) for file in names]
+        assert [entry["name"] for entry in ctl.ok("list", name)["snapshots"]] == ["p", "q"]
+        assert ctl.ok("check", name)["problems"] == []
+
+
 BUSES = {
     "virtio-blk": ([], "virtio-blk-pci,id=a", "a"),
     "scsi-hd": (["-device", "virtio-scsi-pci,id=scsi0"], "scsi-hd,bus=scsi0.0,id=b", "b"),
@@ -143,7 +159,8 @@ def test_legacy_drive_with_a_device_is_called_by_the_devices_id(qemu, chainctl, 
 @pytest.mark.parametrize("count", [1, 2])
 def test_throttle_filters_above_the_disk_stay_and_throttle_on(qemu, chainctl, folder, count):
     base = images.create(folder / "base.qcow2", "8M")
-    words = ["-blockdev", f"driver=file,node-name=f,filename={base}", "-blockdev", "driver=qcow2,node-name=below,file=f"]
+    words = ["-blockdev", f"driver=file,node-name=f,filename={base}"]
+    words += ["-blockdev", "driver=qcow2,node-name=below,file=f"]
     below = "below"
     for number in range(count):
         words += ["-object", f"throttle-group,id=g{number},x-iops-total=1000"]
@@ -255,7 +272,7 @@ def test_unplugged_disk_is_drift(qemu, chainctl, folder):
     vm.start()
     with disks.unchanged(vm, folder):
         error = ctl.fails(9, "snapshot", "vm", "one")
-    assert error["code"] == "drift" and "vdb" in error["message"] and "rescan" in error["hint"]
+    assert error["code"] == "drift" and "vdb" in error["message"] and error["hint"]
 
 
 def test_machine_on_another_image_than_the_active_one_is_drift(qemu, chainctl, folder):
@@ -369,4 +386,4 @@ def test_name_that_is_not_utf8_is_refused_and_nothing_changes(qemu, chainctl, fo
     with disks.unchanged(vm, folder):
         added = ctl.run("vm", "add", "vm", "--qmp", vm.qmp)
         refused = added if added.status else ctl.run("snapshot", "vm", "one")
-    assert refused.status in (3, 9) and refused.json["error"]["message"]
+    assert refused.status == 9 and "UTF-8" in refused.out

@@ -168,3 +168,22 @@ def test_between_freeze_and_thaw_there_is_one_transaction_and_nothing_else(vm, c
     assert not [name for name in commands if name.startswith("blockdev-snapshot")]
     after = [command for socket, command in log[end:] if socket == "m"]
     assert after == [], "nothing is left to do in QEMU once it has switched"
+
+
+def test_guest_boots_from_the_overlays_after_a_power_cut_and_goes_on(vm, tmp_path):
+    fresh = Chainctl(tmp_path / "state")
+    disks.register(fresh, vm, "--agent", f"unix:{vm.agent_socket}")
+    frozen = frozen_images(fresh.ok("snapshot", "vm", "before-the-cut", "--dir", tmp_path))
+    written = vm.wait_ledger_advance()
+    vm.kill()
+    assert fresh.ok("vm", "show", "vm")["vm"]["state"] == "shut-off"
+    assert fresh.ok("check", "vm")["problems"] == []
+    vm.images = {disk: fresh.ok("path", "vm", disk)["path"] for disk in vm.images}
+    vm.start()
+    vm.wait_ready()
+    assert int(vm.wait_console(r"goes on from (\d+)$")[1]) >= written
+    said = fresh.ok("snapshot", "vm", "after-the-cut")
+    assert said["snapshot"]["consistency"] == "filesystem"
+    vm.wait_ledger_advance()
+    assert ledger.assert_quiesced(*frozen) < written <= ledger.assert_quiesced(*frozen_images(said))
+    vm.kill()

@@ -45,7 +45,8 @@ def test_window_of_a_raw_file_is_refused_as_no_header_can_say_it(qemu, chainctl,
 
 def test_image_with_an_external_data_file_is_the_image_and_not_its_data(qemu, chainctl, folder):
     base = images.create(folder / "base.qcow2", "8M", options=f"data_file={folder / 'data.raw'}")
-    vm, ctl = qemu(["-blockdev", f"driver=qcow2,node-name=q,file.driver=file,file.filename={base}", *DEVICE]), chainctl()
+    vm = qemu(["-blockdev", f"driver=qcow2,node-name=q,file.driver=file,file.filename={base}", *DEVICE])
+    ctl = chainctl()
     vm.qemu_io("vda", "write -P 7 0 64k")
     added = ctl.run("vm", "add", "vm", "--qmp", vm.qmp, "--quiesce", "off")
     if added.status == 9:

@@ -76,7 +76,8 @@ def inline(options):
 def as_json(top=None, file=None):
     node = {"driver": "qcow2", "node-name": "q", **(top or {})}
     node["file"] = {"driver": "file", "filename": "PATH", **(file or {})}
-    return ["-blockdev", json.dumps(node), "-device", json.dumps({"driver": "virtio-blk-pci", "id": "vda", "drive": "q"})]
+    device = {"driver": "virtio-blk-pci", "id": "vda", "drive": "q"}
+    return ["-blockdev", json.dumps(node), "-device", json.dumps(device)]
 
 
 def two_json(top=None, file=None):
@@ -105,7 +106,10 @@ SPELLINGS = {
     "no flush on both": (two_nodes("cache.no-flush=on", "cache.no-flush=on"), Ways(synced=False)),
     "no flush on the file node": (two_nodes("cache.no-flush=on"), Ways(synced=False)),
     "zeroes": (two_nodes(top="detect-zeroes=on"), Ways(zeroes=True)),
-    "zeroes unmapped": (two_nodes("discard=unmap", "discard=unmap,detect-zeroes=unmap"), Ways(zeroes=True, punched=True)),
+    "zeroes unmapped": (
+        two_nodes("discard=unmap", "discard=unmap,detect-zeroes=unmap"),
+        Ways(zeroes=True, punched=True),
+    ),
     "inline native": (inline("cache.direct=on,file.aio=native"), Ways(direct=True, engine="native")),
     "inline discard": (inline("discard=unmap"), Ways(punched=True)),
     "inline discard, not in the file": (inline("discard=unmap,file.discard=ignore"), Ways()),

@@ -57,7 +57,7 @@ read_image (const guint8 *image, gsize length, GError **error)
   int fd = g_mkstemp (path);
   EngineQcow2 *header;
 
-  CU_ASSERT_FATAL (fd >= 0 && write (fd, image, length) == (ssize_t) length);
+  CU_ASSERT_FATAL (fd >= 0 && write (fd, image, length) == (ssize_t)length);
   close (fd);
   header = engine_imagefile_read_qcow2 (path, error);
   g_unlink (path);
@@ -121,14 +121,14 @@ static void
 damaged_headers_are_errors_and_never_a_crash (void)
 {
   static const Damage damages[] = {
-    { "magic", 0, 0x12345678 },
-    { "version", 4, 7 },
-    { "backing offset beyond the header", 8, 0xffffffff },
-    { "backing length", 16, 0x7fffffff },
-    { "cluster bits too small", 20, 3 },
-    { "cluster bits too large", 20, 63 },
-    { "L1 size", 36, 0xffffffff },
-    { "L1 offset", 40, 0x7fffffff },
+      {"magic", 0, 0x12345678},
+      {"version", 4, 7},
+      {"backing offset beyond the header", 8, 0xffffffff},
+      {"backing length", 16, 0x7fffffff},
+      {"cluster bits too small", 20, 3},
+      {"cluster bits too large", 20, 63},
+      {"L1 size", 36, 0xffffffff},
+      {"L1 offset", 40, 0x7fffffff},
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (damages); i++) {
@@ -158,7 +158,7 @@ an_extension_that_claims_too_much_is_left_alone (void)
 static void
 a_file_cut_short_anywhere_is_an_error (void)
 {
-  static const gsize lengths[] = { 0, 1, 71, 104, CLUSTER - 1, CLUSTER, CLUSTER + 8 };
+  static const gsize lengths[] = {0, 1, 71, 104, CLUSTER - 1, CLUSTER, CLUSTER + 8};
 
   for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++) {
     g_autofree guint8 *image = new_image ();
@@ -185,7 +185,7 @@ a_lock_of_another_open_file_is_seen_and_our_look_leaves_none (void)
 {
   g_autofree char *path = g_build_filename (g_get_tmp_dir (), "imagefile-XXXXXX", NULL);
   int fd = g_mkstemp (path);
-  struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
+  struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
 
   CU_ASSERT_FATAL (fd >= 0);
   CU_ASSERT_FALSE (engine_imagefile_is_locked (path));
@@ -200,14 +200,14 @@ int
 main (int argc, char **argv)
 {
   static const SupportTest tests[] = {
-    SUPPORT_TEST (a_header_gives_size_backing_name_and_format),
-    SUPPORT_TEST (a_mapped_cluster_is_not_empty),
-    SUPPORT_TEST (the_digest_follows_the_header_and_not_the_data),
-    SUPPORT_TEST (damaged_headers_are_errors_and_never_a_crash),
-    SUPPORT_TEST (an_extension_that_claims_too_much_is_left_alone),
-    SUPPORT_TEST (a_file_cut_short_anywhere_is_an_error),
-    SUPPORT_TEST (a_missing_image_is_told_apart),
-    SUPPORT_TEST (a_lock_of_another_open_file_is_seen_and_our_look_leaves_none),
+      SUPPORT_TEST (a_header_gives_size_backing_name_and_format),
+      SUPPORT_TEST (a_mapped_cluster_is_not_empty),
+      SUPPORT_TEST (the_digest_follows_the_header_and_not_the_data),
+      SUPPORT_TEST (damaged_headers_are_errors_and_never_a_crash),
+      SUPPORT_TEST (an_extension_that_claims_too_much_is_left_alone),
+      SUPPORT_TEST (a_file_cut_short_anywhere_is_an_error),
+      SUPPORT_TEST (a_missing_image_is_told_apart),
+      SUPPORT_TEST (a_lock_of_another_open_file_is_seen_and_our_look_leaves_none),
   };
 
   return support_suite_run ("imagefile", tests, G_N_ELEMENTS (tests), argc, argv);

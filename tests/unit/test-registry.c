@@ -2,7 +2,7 @@
  * VMs and disks: what is written is read back, names are unique and legal, a
  * removal takes all but the log, and mistyped names are guessed.
  */
-#include "chains/nearest.h"
+#include "base/nearest.h"
 #include "chains/registry.h"
 #include "chains/snapshots.h"
 
@@ -288,7 +288,7 @@ nearest (const char *name)
 {
   static const char *const names[] = {"web-1", "web-2", "mail", "database", "Build", "vda", NULL};
 
-  return chains_nearest_find (name, names);
+  return base_nearest_find (name, names);
 }
 
 static void
@@ -323,8 +323,8 @@ the_nearest_name_does_not_depend_on_the_order (void)
   const char *const one[] = {"b1", "a1", NULL};
   const char *const other[] = {"a1", "b1", NULL};
 
-  CU_ASSERT_STRING_EQUAL (chains_nearest_find ("c1", one), "a1");
-  CU_ASSERT_STRING_EQUAL (chains_nearest_find ("c1", other), "a1");
+  CU_ASSERT_STRING_EQUAL (base_nearest_find ("c1", one), "a1");
+  CU_ASSERT_STRING_EQUAL (base_nearest_find ("c1", other), "a1");
 }
 
 int

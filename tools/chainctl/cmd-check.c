@@ -1,5 +1,6 @@
 /*
- * chainctl check
+ * chainctl check: the findings, and exit 7 where one of them is an error. What is
+ * looked for is the engine's.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
@@ -34,7 +35,7 @@ say (ChainctlOutput *output, const EngineProblem *problem)
 gboolean
 chainctl_cmd_check (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   g_autoptr (GPtrArray) problems = NULL;
   JsonArray *rows;
 

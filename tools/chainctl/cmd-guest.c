@@ -1,5 +1,6 @@
 /*
- * chainctl guest: the agent by hand.
+ * chainctl guest: the agent by hand. What it says is the guest's word, and shown as
+ * such: nothing in it is believed to have a type or to be printable.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
@@ -66,7 +67,7 @@ say (ChainctlOutput *output, const char *action, const char *vm, JsonObject *sai
 gboolean
 chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   JsonObject *said;
   const char *action;
 
@@ -74,7 +75,7 @@ chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error)
     return FALSE;
   action = invocation->arguments[0];
   if (!g_strv_contains (engine_agent_actions (), action)) {
-    g_autofree char *actions = g_strjoinv (", ", (char **) engine_agent_actions ());
+    g_autofree char *actions = g_strjoinv (", ", (char **)engine_agent_actions ());
 
     g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "guest: '%s' is none of %s", action, actions);
     return FALSE;

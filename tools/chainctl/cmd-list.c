@@ -1,5 +1,6 @@
 /*
- * chainctl list, chainctl show: snapshots.
+ * chainctl list: a VM's snapshots, oldest first, with what they take up on disk
+ * now. Reads the database and stat(2), nothing else.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/render.h"
@@ -7,26 +8,19 @@
 #include "engine/listing.h"
 
 static const ChainctlOutputColumn columns[] = {
-  { "NAME", "name", CHAINCTL_OUTPUT_TEXT },
-  { "ID", "id", CHAINCTL_OUTPUT_SHORT_ID },
-  { "CREATED", "created", CHAINCTL_OUTPUT_TIME },
-  { "CONSISTENCY", "consistency", CHAINCTL_OUTPUT_TEXT },
-  { "SIZE", "size", CHAINCTL_OUTPUT_SIZE },
-  { "TAGS", "tags", CHAINCTL_OUTPUT_LIST },
-  { NULL },
-};
-
-static const ChainctlOutputColumn disk_columns[] = {
-  { "DISK", "disk", CHAINCTL_OUTPUT_TEXT },
-  { "FROZEN IMAGE", "image", CHAINCTL_OUTPUT_TEXT },
-  { "OVERLAY", "overlay", CHAINCTL_OUTPUT_TEXT },
-  { NULL },
+    {"NAME", "name", CHAINCTL_OUTPUT_TEXT},
+    {"ID", "id", CHAINCTL_OUTPUT_SHORT_ID},
+    {"CREATED", "created", CHAINCTL_OUTPUT_TIME},
+    {"CONSISTENCY", "consistency", CHAINCTL_OUTPUT_TEXT},
+    {"SIZE", "size", CHAINCTL_OUTPUT_SIZE},
+    {"TAGS", "tags", CHAINCTL_OUTPUT_LIST},
+    {NULL},
 };
 
 gboolean
 chainctl_cmd_list (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   JsonArray *rows;
   g_autoptr (GPtrArray) listed = NULL;
 
@@ -48,59 +42,5 @@ chainctl_cmd_list (ChainctlInvocation *invocation, GError **error)
     chainctl_output_table (invocation->output, rows, columns);
   else
     chainctl_output_line (invocation->output, "%s has no snapshots.", invocation->vm);
-  return TRUE;
-}
-
-static void
-say_tags (ChainctlOutput *output, const ChainsSnapshot *snapshot)
-{
-  g_autoptr (GString) tags = g_string_new (NULL);
-
-  for (guint i = 0; i < snapshot->tags->len; i++) {
-    g_autofree char *tag = chainctl_output_printable (g_ptr_array_index (snapshot->tags, i));
-
-    g_string_append_printf (tags, "%s%s", i > 0 ? ", " : "", tag);
-  }
-  if (tags->len > 0)
-    chainctl_output_line (output, "  tags         %s", tags->str);
-}
-
-static void
-say_snapshot (ChainctlOutput *output, const ChainsSnapshot *snapshot, const char *vm)
-{
-  JsonObject *object = chainctl_render_snapshot (snapshot, vm);
-  g_autofree char *created = chainctl_output_local_time (json_object_get_string_member (object, "created"));
-  g_autofree char *frozen = chainctl_output_duration (snapshot->frozen_us);
-  g_autofree char *description = chainctl_output_printable (snapshot->description);
-
-  json_object_set_object_member (output->document, "snapshot", object);
-  chainctl_output_line (output, "%s of %s%s%s", snapshot->name, vm, snapshot->protected ? ", protected" : "",
-                        snapshot->automatic ? ", automatic" : "");
-  chainctl_output_line (output, "  id           %s", snapshot->id);
-  chainctl_output_line (output, "  created      %s", created);
-  if (*description != '\0')
-    chainctl_output_line (output, "  description  %s", description);
-  say_tags (output, snapshot);
-  chainctl_output_line (output, "  consistency  %s%s%s%s", chains_consistency_to_string (snapshot->consistency),
-                        snapshot->reason != NULL ? " (" : "", snapshot->reason != NULL ? snapshot->reason : "",
-                        snapshot->reason != NULL ? ")" : "");
-  if (snapshot->frozen_us >= 0)
-    chainctl_output_line (output, "  frozen for   %s", frozen);
-  chainctl_output_line (output, "%s", "");
-  chainctl_output_table (output, json_object_get_array_member (object, "disks"), disk_columns);
-}
-
-gboolean
-chainctl_cmd_show (ChainctlInvocation *invocation, GError **error)
-{
-  const GOptionEntry entries[] = { { NULL } };
-  g_autoptr (ChainsSnapshot) snapshot = NULL;
-
-  if (!chainctl_command_parse (invocation, entries, error))
-    return FALSE;
-  snapshot = engine_listing_find (invocation->context, invocation->vm, invocation->arguments[0], error);
-  if (snapshot == NULL)
-    return FALSE;
-  say_snapshot (invocation->output, snapshot, invocation->vm);
   return TRUE;
 }

@@ -1,5 +1,6 @@
 /*
- * chainctl log: the operations on a VM.
+ * chainctl log: the operations on a VM, oldest first, with how each ended. Reads the
+ * journal, nothing else.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/render.h"
@@ -7,10 +8,13 @@
 #include "engine/listing.h"
 
 static const ChainctlOutputColumn columns[] = {
-  { "OP", "op", CHAINCTL_OUTPUT_SHORT_ID },   { "VERB", "verb", CHAINCTL_OUTPUT_TEXT },
-  { "BY", "by", CHAINCTL_OUTPUT_TEXT },       { "STARTED", "started", CHAINCTL_OUTPUT_TIME },
-  { "STATE", "state", CHAINCTL_OUTPUT_TEXT }, { "ERROR", "error", CHAINCTL_OUTPUT_TEXT },
-  { NULL },
+    {"OP", "op", CHAINCTL_OUTPUT_SHORT_ID},
+    {"VERB", "verb", CHAINCTL_OUTPUT_TEXT},
+    {"BY", "by", CHAINCTL_OUTPUT_TEXT},
+    {"STARTED", "started", CHAINCTL_OUTPUT_TIME},
+    {"STATE", "state", CHAINCTL_OUTPUT_TEXT},
+    {"ERROR", "error", CHAINCTL_OUTPUT_TEXT},
+    {NULL},
 };
 
 static JsonObject *
@@ -32,7 +36,7 @@ render (const ChainsOp *op)
 gboolean
 chainctl_cmd_log (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   g_autoptr (GPtrArray) ops = NULL;
   JsonArray *rows;
 

@@ -1,5 +1,6 @@
 /*
- * chainctl path: the image to start a disk on; nothing where that is in doubt.
+ * chainctl path: the image to start a disk on, alone on a line, for $(…) in scripts.
+ * In doubt nothing is printed, and the engine's error says why.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/render.h"
@@ -11,8 +12,8 @@ chainctl_cmd_path (ChainctlInvocation *invocation, GError **error)
 {
   gboolean blockdev = FALSE;
   const GOptionEntry entries[] = {
-    { "blockdev", 0, 0, G_OPTION_ARG_NONE, &blockdev, "as the value of a -blockdev option", NULL },
-    { NULL },
+      {"blockdev", 0, 0, G_OPTION_ARG_NONE, &blockdev, "as the value of a -blockdev option", NULL},
+      {NULL},
   };
   g_autoptr (EnginePath) path = NULL;
 

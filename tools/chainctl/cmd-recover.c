@@ -1,5 +1,6 @@
 /*
- * chainctl recover
+ * chainctl recover: what was interrupted, and what became of it. The work is
+ * engine/recover's.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/render.h"
@@ -39,7 +40,7 @@ say (ChainctlOutput *output, const GPtrArray *recovered)
 gboolean
 chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   g_autoptr (GPtrArray) recovered = engine_recover_list_new ();
   const char *vm;
 

@@ -1,5 +1,6 @@
 /*
- * chainctl snapshot
+ * chainctl snapshot: options to a request, the result to a document. The work is
+ * engine/snapshot's.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
@@ -49,7 +50,7 @@ parse_reuse (char **pairs, GError **error)
                    pairs[i]);
       return NULL;
     }
-    g_hash_table_replace (table, g_strndup (pairs[i], (gsize) (equals - pairs[i])), g_strdup (equals + 1));
+    g_hash_table_replace (table, g_strndup (pairs[i], (gsize)(equals - pairs[i])), g_strdup (equals + 1));
   }
   return g_steal_pointer (&table);
 }
@@ -84,16 +85,15 @@ static gboolean
 fill_request (EngineSnapshotRequest *request, ChainctlInvocation *invocation, const Options *options,
               ChainsQuiesce *quiesce, GError **error)
 {
-  if (!chainctl_command_quiesce (options->quiesce, quiesce, error) ||
-      !chainctl_command_hooks (options->hooks, error) ||
+  if (!chainctl_command_quiesce (options->quiesce, quiesce, error) || !chainctl_command_hooks (options->hooks, error) ||
       !chainctl_command_freeze_timeout (options->freeze_timeout, &request->freeze_timeout_us, error))
     return FALSE;
   request->vm = invocation->vm;
   request->name = invocation->arguments[0];
   request->description = options->description;
-  request->disks = (const char *const *) options->disks;
-  request->excludes = (const char *const *) options->excludes;
-  request->tags = (const char *const *) options->tags;
+  request->disks = (const char *const *)options->disks;
+  request->excludes = (const char *const *)options->excludes;
+  request->tags = (const char *const *)options->tags;
   request->protected = options->protected;
   request->quiesce = options->quiesce != NULL ? quiesce : NULL;
   return TRUE;
@@ -102,7 +102,7 @@ fill_request (EngineSnapshotRequest *request, ChainctlInvocation *invocation, co
 static gboolean
 take (ChainctlInvocation *invocation, const Options *options, GError **error)
 {
-  EngineSnapshotRequest request = { 0 };
+  EngineSnapshotRequest request = {0};
   ChainsQuiesce quiesce;
   g_autoptr (GHashTable) reuse = parse_reuse (options->reuse, error);
   g_autofree char *directory = options->directory != NULL ? g_canonicalize_filename (options->directory, NULL) : NULL;
@@ -122,19 +122,20 @@ take (ChainctlInvocation *invocation, const Options *options, GError **error)
 gboolean
 chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (Options) options = { .freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT };
+  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
   const GOptionEntry entries[] = {
-    { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK" },
-    { "exclude", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.excludes, "all but this disk (may be repeated)", "DISK" },
-    { "description", 0, 0, G_OPTION_ARG_STRING, &options.description, "what it is for", "TEXT" },
-    { "tag", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.tags, "a word to find it by (may be repeated)", "TAG" },
-    { "protect", 0, 0, G_OPTION_ARG_NONE, &options.protected, "not to be merged, deleted or pruned", NULL },
-    { "dir", 0, 0, G_OPTION_ARG_FILENAME, &options.directory, "where the overlays go", "DIR" },
-    { "reuse", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.reuse, "an overlay that you made (may be repeated)", "DISK=PATH" },
-    { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off" },
-    { "freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S" },
-    { "hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off" },
-    { NULL },
+      {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
+      {"exclude", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.excludes, "all but this disk (may be repeated)", "DISK"},
+      {"description", 0, 0, G_OPTION_ARG_STRING, &options.description, "what it is for", "TEXT"},
+      {"tag", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.tags, "a word to find it by (may be repeated)", "TAG"},
+      {"protect", 0, 0, G_OPTION_ARG_NONE, &options.protected, "not to be merged, deleted or pruned", NULL},
+      {"dir", 0, 0, G_OPTION_ARG_FILENAME, &options.directory, "where the overlays go", "DIR"},
+      {"reuse", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.reuse, "an overlay that you made (may be repeated)",
+       "DISK=PATH"},
+      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
+      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
+      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      {NULL},
   };
 
   return chainctl_command_parse (invocation, entries, error) && take (invocation, &options, error);

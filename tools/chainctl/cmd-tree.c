@@ -1,5 +1,6 @@
 /*
- * chainctl tree
+ * chainctl tree: every disk's images. The picture is drawn by treeview; the document
+ * holds the same in the same order.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/render.h"
@@ -10,7 +11,7 @@
 gboolean
 chainctl_cmd_tree (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   g_autoptr (GPtrArray) trees = NULL;
   JsonArray *disks;
 

@@ -1,22 +1,23 @@
 /*
- * chainctl vm add | list | show | remove
+ * chainctl vm add | list | show | remove: the registry. One form of a VM for all
+ * four, from render.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/render.h"
 
 static const ChainctlOutputColumn disk_columns[] = {
-  { "DISK", "disk", CHAINCTL_OUTPUT_TEXT },
-  { "SIZE", "virtual_size", CHAINCTL_OUTPUT_SIZE },
-  { "FORMAT", "format", CHAINCTL_OUTPUT_TEXT },
-  { "ACTIVE IMAGE", "path", CHAINCTL_OUTPUT_TEXT },
-  { NULL },
+    {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
+    {"SIZE", "virtual_size", CHAINCTL_OUTPUT_SIZE},
+    {"FORMAT", "format", CHAINCTL_OUTPUT_TEXT},
+    {"ACTIVE IMAGE", "path", CHAINCTL_OUTPUT_TEXT},
+    {NULL},
 };
 
 static const ChainctlOutputColumn vm_columns[] = {
-  { "NAME", "name", CHAINCTL_OUTPUT_TEXT },       { "STATE", "state", CHAINCTL_OUTPUT_TEXT },
-  { "QUIESCE", "quiesce", CHAINCTL_OUTPUT_TEXT }, { "AGENT", "agent", CHAINCTL_OUTPUT_TEXT },
-  { "QMP", "qmp", CHAINCTL_OUTPUT_TEXT },         { NULL },
+    {"NAME", "name", CHAINCTL_OUTPUT_TEXT},       {"STATE", "state", CHAINCTL_OUTPUT_TEXT},
+    {"QUIESCE", "quiesce", CHAINCTL_OUTPUT_TEXT}, {"AGENT", "agent", CHAINCTL_OUTPUT_TEXT},
+    {"QMP", "qmp", CHAINCTL_OUTPUT_TEXT},         {NULL},
 };
 
 static void
@@ -24,10 +25,11 @@ say_channel (ChainctlOutput *output, const EngineVmView *view)
 {
   if (view->record->agent != NULL)
     return;
-  chainctl_output_note (output, "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
-                                "channel, install qemu-guest-agent in the guest, and add the VM with --agent:\n"
-                                "  -device virtio-serial -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
-                                "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+  chainctl_output_note (output,
+                        "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
+                        "channel, install qemu-guest-agent in the guest, and add the VM with --agent:\n"
+                        "  -device virtio-serial -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
+                        "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
                         view->record->name);
 }
 
@@ -74,18 +76,18 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AddOptions, add_options_clear)
 gboolean
 chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (AddOptions) options = { 0 };
+  g_auto (AddOptions) options = {0};
   const GOptionEntry entries[] = {
-    { "qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp, "its QMP monitor: unix:PATH or PATH", "SOCKET" },
-    { "agent", 0, 0, G_OPTION_ARG_FILENAME, &options.agent, "its agent's channel: unix:PATH or vsock:CID:PORT",
-      "ADDR" },
-    { "guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR" },
-    { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest (auto)",
-      "auto|require|off" },
-    { "ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where named (may be repeated)", "DISK" },
-    { NULL },
+      {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp, "its QMP monitor: unix:PATH or PATH", "SOCKET"},
+      {"agent", 0, 0, G_OPTION_ARG_FILENAME, &options.agent, "its agent: unix:PATH, vsock:CID:PORT", "ADDR"},
+      {"guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR"},
+      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest (auto)",
+       "auto|require|off"},
+      {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where named (may be repeated)",
+       "DISK"},
+      {NULL},
   };
-  EngineRegistrationRequest request = { .quiesce = CHAINS_QUIESCE_AUTO };
+  EngineRegistrationRequest request = {.quiesce = CHAINS_QUIESCE_AUTO};
   g_autoptr (EngineVmView) view = NULL;
 
   if (!chainctl_command_parse (invocation, entries, error))
@@ -100,7 +102,7 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
   request.qmp = options.qmp;
   request.agent = options.agent;
   request.guest = options.guest;
-  request.ignore = (const char *const *) options.ignore;
+  request.ignore = (const char *const *)options.ignore;
   view = engine_registration_add (invocation->context, &request, error);
   if (view == NULL)
     return FALSE;
@@ -112,7 +114,7 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
 gboolean
 chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   JsonArray *vms;
   g_autoptr (GPtrArray) views = NULL;
 
@@ -135,7 +137,7 @@ chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error)
 gboolean
 chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   g_autoptr (EngineVmView) view = NULL;
 
   if (!chainctl_command_parse (invocation, entries, error))
@@ -150,7 +152,7 @@ chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error)
 gboolean
 chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error)
 {
-  const GOptionEntry entries[] = { { NULL } };
+  const GOptionEntry entries[] = {{NULL}};
   g_autoptr (EngineVmView) view = NULL;
   JsonObject *vm;
 
@@ -162,8 +164,8 @@ chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error)
   vm = chainctl_render_vm (view, TRUE);
   json_object_set_object_member (invocation->output->document, "vm", vm);
   json_object_set_array_member (invocation->output->document, "changes", json_array_new ());
-  chainctl_output_line (invocation->output, "%s is forgotten, and so are its snapshots. Its images stay as they are:",
-                        view->record->name);
+  chainctl_output_line (invocation->output,
+                        "%s is forgotten, and so are its snapshots. Its images stay as they are:", view->record->name);
   chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), disk_columns);
   return TRUE;
 }

@@ -36,14 +36,14 @@ seconds_to_us (const char *text, gint64 *us, GError **error)
 
   if (end == text || *end != '\0' || !(seconds >= 0) || seconds > 1e9)
     return chainctl_exit_set_usage (error, "--wait=%s: not a number of seconds", text);
-  *us = (gint64) (seconds * G_USEC_PER_SEC);
+  *us = (gint64)(seconds * G_USEC_PER_SEC);
   return TRUE;
 }
 
 static gboolean
 check_progress (const char *word, GError **error)
 {
-  static const char *const words[] = { "auto", "bar", "json", "none", NULL };
+  static const char *const words[] = {"auto", "bar", "json", "none", NULL};
 
   if (word == NULL || g_strv_contains (words, word))
     return TRUE;
@@ -65,7 +65,7 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
   context->dry_run = options->dry_run;
   if (!(options->timeout > 0) || options->timeout > 1e6)
     return chainctl_exit_set_usage (error, "--timeout: a number of seconds above 0");
-  context->timeout_us = (gint64) (options->timeout * G_USEC_PER_SEC);
+  context->timeout_us = (gint64)(options->timeout * G_USEC_PER_SEC);
   context->lock_wait_us = options->waits ? -1 : 0;
   if (options->wait != NULL && !seconds_to_us (options->wait, &context->lock_wait_us, error))
     return FALSE;
@@ -114,8 +114,8 @@ recover_apart (ChainctlInvocation *invocation, GError **error)
   EngineContext *context = invocation->context;
   g_autoptr (EngineContext) writer = engine_context_new_like (context);
 
-  return engine_context_open (writer, CHAINS_DB_UPDATE, error) && engine_recover_first (writer, invocation->vm, error) &&
-         engine_context_take_warnings (context, writer);
+  return engine_context_open (writer, CHAINS_DB_UPDATE, error) &&
+         engine_recover_first (writer, invocation->vm, error) && engine_context_take_warnings (context, writer);
 }
 
 static gboolean
@@ -138,7 +138,7 @@ recover_first (ChainctlInvocation *invocation, GError **error)
 gboolean
 chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
 {
-  g_auto (ChainctlOptions) options = { 0 };
+  g_auto (ChainctlOptions) options = {0};
   g_autofree char *help = NULL;
 
   if (!chainctl_options_parse (&options, invocation->command, entries, &invocation->words, &help, error))
@@ -167,7 +167,7 @@ chainctl_command_quiesce (const char *word, ChainsQuiesce *out, GError **error)
 gboolean
 chainctl_command_hooks (const char *word, GError **error)
 {
-  static const char *const words[] = { "auto", "require", "off", NULL };
+  static const char *const words[] = {"auto", "require", "off", NULL};
 
   if (word != NULL && !g_strv_contains (words, word))
     return chainctl_exit_set_usage (error, "--hooks %s: one of auto, require, off", word);
@@ -183,6 +183,6 @@ chainctl_command_freeze_timeout (double seconds, gint64 *out_us, GError **error)
 {
   if (!(seconds > 0) || seconds > 3600)
     return chainctl_exit_set_usage (error, "--freeze-timeout: a number of seconds between 0 and 3600");
-  *out_us = (gint64) (seconds * G_USEC_PER_SEC);
+  *out_us = (gint64)(seconds * G_USEC_PER_SEC);
   return TRUE;
 }

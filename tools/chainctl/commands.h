@@ -5,6 +5,7 @@
 
 #include "tools/chainctl/command.h"
 
+/* Each parses its own options, calls the engine once, and fills the output. Errors: whatever the engine raises. */
 gboolean chainctl_cmd_check (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);

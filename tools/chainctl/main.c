@@ -1,5 +1,6 @@
 /*
- * chainctl: finds the command that was typed, runs it, prints what it says.
+ * chainctl: finds the command that was typed, runs it, prints what it says. SIGINT
+ * and SIGTERM cancel; the engine decides what may be cut short.
  */
 #include "engine/watchdog.h"
 #include "tools/chainctl/exit.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 
 /* The global options that take a value in a word of its own, for finding the command behind them. */
-static const char *const valued_options[] = { "--state", "--config", "--progress", "--timeout", NULL };
+static const char *const valued_options[] = {"--state", "--config", "--progress", "--timeout", NULL};
 
 static gboolean
 cancel (gpointer cancellable)
@@ -100,7 +101,7 @@ without_command (char **words, gsize at, guint count)
     if (i < at || i >= at + count)
       g_ptr_array_add (rest, g_strdup (words[i]));
   g_ptr_array_add (rest, NULL);
-  return (char **) g_ptr_array_steal (rest, NULL);
+  return (char **)g_ptr_array_steal (rest, NULL);
 }
 
 static gboolean
@@ -129,7 +130,7 @@ main (int argc, char **argv)
 {
   g_auto (GStrv) words = NULL;
   g_autoptr (GError) error = NULL;
-  ChainctlInvocation invocation = { 0 };
+  ChainctlInvocation invocation = {0};
   int status;
 
   if (argc == 3 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))

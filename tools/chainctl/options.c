@@ -34,8 +34,7 @@ static gboolean
 check_word (const char *word, const GOptionEntry *entries, GError **error)
 {
   const char *equals = strchr (word, '=');
-  const GOptionEntry *entry =
-      equals != NULL ? find_entry (entries, word + 2, (gsize) (equals - word) - 2) : NULL;
+  const GOptionEntry *entry = equals != NULL ? find_entry (entries, word + 2, (gsize)(equals - word) - 2) : NULL;
 
   if (entry == NULL)
     return TRUE;
@@ -46,14 +45,27 @@ check_word (const char *word, const GOptionEntry *entries, GError **error)
   return TRUE;
 }
 
-/* Checks the words up to `--`, and gives a bare --wait its equals sign: GOption would take the next word for its value. */
+/* "--state ''" is an unset variable too. */
+static gboolean
+check_pair (const char *word, const char *next, const GOptionEntry *entries, GError **error)
+{
+  const GOptionEntry *entry = find_entry (entries, word + 2, strlen (word + 2));
+
+  if (entry == NULL || next == NULL || *next != '\0' || entry->arg == G_OPTION_ARG_NONE ||
+      entry->arg == G_OPTION_ARG_CALLBACK || g_str_equal (entry->long_name, "description"))
+    return TRUE;
+  return chainctl_exit_set_usage (error, "--%s '' is empty", entry->long_name);
+}
+
+/* Checks the words up to `--`, and gives a bare --wait its equals sign: GOption would take the next word for its value.
+ */
 static gboolean
 normalise (char **words, const GOptionEntry *entries, GError **error)
 {
   for (gsize i = 0; words[i] != NULL && !g_str_equal (words[i], "--"); i++) {
     if (!g_str_has_prefix (words[i], "--"))
       continue;
-    if (!check_word (words[i], entries, error))
+    if (!check_word (words[i], entries, error) || !check_pair (words[i], words[i + 1], entries, error))
       return FALSE;
     if (g_str_equal (words[i], "--wait")) {
       g_free (words[i]);
@@ -62,7 +74,6 @@ normalise (char **words, const GOptionEntry *entries, GError **error)
   }
   return TRUE;
 }
-
 
 /* --wait, or --wait=SECONDS: as normalise() has it, always with the equals sign */
 static gboolean
@@ -76,25 +87,22 @@ parse_wait (const char *name, const char *value, gpointer data, GError **error)
   return TRUE;
 }
 
-
 /* They are the parser's main group only because GLib's help text has that one last. */
 static gboolean
 add_global_options (GOptionContext *parser, ChainctlOptions *options, char **words, GError **error)
 {
   const GOptionEntry entries[] = {
-    { "state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "where the database lives", "DIR" },
-    { "json", 0, 0, G_OPTION_ARG_NONE, &options->json, "one JSON document on stdout", NULL },
-    { "progress", 0, 0, G_OPTION_ARG_STRING, &options->progress, "progress of jobs, on stderr", "auto|bar|json|none" },
-    { "dry-run", 0, 0, G_OPTION_ARG_NONE, &options->dry_run, "check all, say what would be done",
-      NULL },
-    { "timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->timeout, "how long to wait for a silent peer (10)", "SECONDS" },
-    { "wait", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer) parse_wait, "wait for another operation on this VM",
-      "SECONDS" },
-    { "yes", 0, 0, G_OPTION_ARG_NONE, &options->yes, "ask nothing", NULL },
-    { "quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet, "say only what was asked for", NULL },
-    { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options->verbose, "say more", NULL },
-    { "help", 'h', 0, G_OPTION_ARG_NONE, &options->help, "show this", NULL },
-    { NULL },
+      {"state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "where the database lives", "DIR"},
+      {"json", 0, 0, G_OPTION_ARG_NONE, &options->json, "one JSON document on stdout", NULL},
+      {"progress", 0, 0, G_OPTION_ARG_STRING, &options->progress, "progress of jobs, on stderr", "auto|bar|json|none"},
+      {"dry-run", 0, 0, G_OPTION_ARG_NONE, &options->dry_run, "check all, say what would be done", NULL},
+      {"timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->timeout, "how long to wait for a silent peer (10)", "SECONDS"},
+      {"wait", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer)parse_wait, "wait for another operation on this VM", "SECONDS"},
+      {"yes", 0, 0, G_OPTION_ARG_NONE, &options->yes, "ask nothing", NULL},
+      {"quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet, "say only what was asked for", NULL},
+      {"verbose", 'v', 0, G_OPTION_ARG_NONE, &options->verbose, "say more", NULL},
+      {"help", 'h', 0, G_OPTION_ARG_NONE, &options->help, "show this", NULL},
+      {NULL},
   };
   GOptionGroup *group = g_option_group_new (NULL, NULL, NULL, options, NULL);
 
@@ -102,7 +110,6 @@ add_global_options (GOptionContext *parser, ChainctlOptions *options, char **wor
   g_option_context_set_main_group (parser, group);
   return normalise (words, entries, error);
 }
-
 
 static GOptionContext *
 new_parser (const ChainctlCommand *command, const GOptionEntry *entries)
@@ -125,6 +132,7 @@ help_text (GOptionContext *parser)
   GString *text = g_string_new (help);
 
   g_string_replace (text, "Application Options:", "Global options:", 1);
+  g_string_replace (text, "--wait=SECONDS  ", "--wait[=SECONDS]", 1);
   return g_string_free (text, FALSE);
 }
 
@@ -139,7 +147,7 @@ with_program (const ChainctlCommand *command, char **words)
   for (gsize i = 0; words[i] != NULL; i++)
     g_ptr_array_add (all, g_strdup (words[i]));
   g_ptr_array_add (all, NULL);
-  return (char **) g_ptr_array_steal (all, NULL);
+  return (char **)g_ptr_array_steal (all, NULL);
 }
 
 gboolean

@@ -1,5 +1,6 @@
 /*
- * Prints documents, tables and errors. Knows how things look, not what they mean.
+ * Prints documents, tables and errors, once, at the end. Knows how things look, not
+ * what they mean; escapes what a terminal would obey.
  */
 #include "tools/chainctl/output.h"
 
@@ -43,8 +44,8 @@ chainctl_output_free (ChainctlOutput *output)
 char *
 chainctl_output_size (gint64 bytes)
 {
-  static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-  double value = (double) bytes;
+  static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  double value = (double)bytes;
   char digits[G_ASCII_DTOSTR_BUF_SIZE];
   gsize unit = 0;
 
@@ -64,7 +65,7 @@ chainctl_output_duration (gint64 us)
   char digits[G_ASCII_DTOSTR_BUF_SIZE];
   gboolean seconds = us >= G_USEC_PER_SEC;
 
-  g_ascii_formatd (digits, sizeof digits, "%.1f", (double) us / (seconds ? G_USEC_PER_SEC : 1000));
+  g_ascii_formatd (digits, sizeof digits, "%.1f", (double)us / (seconds ? G_USEC_PER_SEC : 1000));
   return g_strdup_printf ("%s %s", digits, seconds ? "s" : "ms");
 }
 
@@ -79,10 +80,9 @@ chainctl_output_local_time (const char *rfc3339)
     return g_strdup (rfc3339);
   return g_strdup_printf ("%04d-%02d-%02d %02d:%02d:%02d %+03d%02d", g_date_time_get_year (local),
                           g_date_time_get_month (local), g_date_time_get_day_of_month (local),
-                          g_date_time_get_hour (local), g_date_time_get_minute (local),
-                          g_date_time_get_second (local),
-                          (int) (g_date_time_get_utc_offset (local) / G_TIME_SPAN_HOUR),
-                          ABS ((int) (g_date_time_get_utc_offset (local) / G_TIME_SPAN_MINUTE)) % 60);
+                          g_date_time_get_hour (local), g_date_time_get_minute (local), g_date_time_get_second (local),
+                          (int)(g_date_time_get_utc_offset (local) / G_TIME_SPAN_HOUR),
+                          ABS ((int)(g_date_time_get_utc_offset (local) / G_TIME_SPAN_MINUTE)) % 60);
 }
 
 char *
@@ -93,9 +93,8 @@ chainctl_output_printable (const char *text)
   for (const char *at = text; *at != '\0';) {
     gunichar c = g_utf8_get_char_validated (at, -1);
 
-    if (c == (gunichar) -1 || c == (gunichar) -2 || g_unichar_iscntrl (c) ||
-        g_unichar_type (c) == G_UNICODE_FORMAT) {
-      g_string_append_printf (safe, "\\x%02x", (guchar) *at);
+    if (c == (gunichar)-1 || c == (gunichar)-2 || g_unichar_iscntrl (c) || g_unichar_type (c) == G_UNICODE_FORMAT) {
+      g_string_append_printf (safe, "\\x%02x", (guchar)*at);
       at++;
     } else {
       g_string_append_unichar (safe, c);
@@ -143,7 +142,7 @@ cell (JsonObject *row, const ChainctlOutputColumn *column)
 static void
 append_padded (GString *line, const char *text, glong width, gboolean right)
 {
-  int padding = (int) (width - g_utf8_strlen (text, -1));
+  int padding = (int)(width - g_utf8_strlen (text, -1));
 
   g_string_append_printf (line, "%*s%s%*s", right ? padding : 0, "", text, right ? 0 : padding, "");
 }
@@ -335,7 +334,7 @@ print_messages (ChainctlOutput *output, const EngineContext *context, const GErr
   const char *hint = engine_error_get_hint (error);
 
   for (guint i = 0; !output->quiet && context != NULL && i < context->warnings->len; i++)
-    complain (output, "warning", ((const EngineWarning *) g_ptr_array_index (context->warnings, i))->message);
+    complain (output, "warning", ((const EngineWarning *)g_ptr_array_index (context->warnings, i))->message);
   if (error != NULL)
     complain (output, "error", error->message);
   if (hint != NULL)

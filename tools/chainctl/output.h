@@ -41,6 +41,7 @@ typedef struct {
   ChainctlOutputFormat format;
 } ChainctlOutputColumn;
 
+/** Nothing is printed before chainctl_output_finish(). Returns: (transfer full) */
 ChainctlOutput *chainctl_output_new (gboolean json);
 void chainctl_output_free (ChainctlOutput *output);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainctlOutput, chainctl_output_free)

@@ -1,5 +1,6 @@
 /*
- * Models to JSON. The contract's keys are written here and nowhere else.
+ * Models to JSON: the keys that scripts rely on, written once. Values are the
+ * engine's; text for people is made from the same documents.
  */
 #include "tools/chainctl/render.h"
 
@@ -26,7 +27,7 @@ chainctl_render_path (JsonObject *object, const char *key, const char *path)
 {
   chainctl_render_string (object, key, path);
   if (path != NULL && !g_utf8_validate (path, -1, NULL)) {
-    g_autofree char *bytes = g_base64_encode ((const guchar *) path, strlen (path));
+    g_autofree char *bytes = g_base64_encode ((const guchar *)path, strlen (path));
     g_autofree char *bytes_key = g_strconcat (key, "_b64", NULL);
 
     json_object_set_string_member (object, bytes_key, bytes);
@@ -47,7 +48,7 @@ chainctl_render_time (JsonObject *object, const char *key, gint64 time_us)
   text = g_strdup_printf ("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", g_date_time_get_year (second),
                           g_date_time_get_month (second), g_date_time_get_day_of_month (second),
                           g_date_time_get_hour (second), g_date_time_get_minute (second),
-                          g_date_time_get_second (second), (int) (time_us % G_USEC_PER_SEC));
+                          g_date_time_get_second (second), (int)(time_us % G_USEC_PER_SEC));
   json_object_set_string_member (object, key, text);
 }
 

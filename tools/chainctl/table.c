@@ -1,41 +1,50 @@
 /*
- * The table of commands, and how one is found by what was typed.
+ * The table of commands, and how one is found by what was typed: one word or two,
+ * with the nearest name for a typing mistake.
  */
 #include "tools/chainctl/table.h"
 
-#include "chains/nearest.h"
+#include "base/nearest.h"
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
 
 #include <string.h>
 
 const ChainctlCommand chainctl_table[] = {
-  { "vm add", "NAME --qmp SOCKET", "register a VM",
-    "Connects to the VM's monitor, shows its disks, and remembers them. Each disk's\n"
-    "active image becomes its base; images below it are foreign: read, never\n"
-    "written, moved or removed.",
-    CHAINS_DB_WRITE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_add },
-  { "vm list", "", "the VMs that are registered", NULL, CHAINS_DB_READ, FALSE, CHAINCTL_RECOVERY_NONE, 0, 0, chainctl_cmd_vm_list },
-  { "vm show", "[VM]", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0, chainctl_cmd_vm_show },
-  { "vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_remove },
-  { "snapshot", "[VM [NAME]]", "one atomic point in time over all disks",
-    "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
-    "frozen where its agent allows it. All of the disks are switched, or none.",
-    CHAINS_DB_UPDATE, TRUE, CHAINCTL_RECOVERY_NEEDED, 0, 1, chainctl_cmd_snapshot },
-  { "list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0, chainctl_cmd_list },
-  { "show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 1, 1, chainctl_cmd_show },
-  { "tree", "[VM]", "the images of a VM as a tree", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0, chainctl_cmd_tree },
-  { "path", "VM DISK", "the active image of a disk", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_NEEDED, 1, 1, chainctl_cmd_path },
-  { "log", "[VM]", "the operations on a VM", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0, chainctl_cmd_log },
-  { "check", "[VM]", "compare database, live graph, headers and files", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
-    chainctl_cmd_check },
-  { "recover", "[VM]", "finish or undo what was interrupted",
-    "Without VM: of every VM. The same is done by itself before any other command on\n"
-    "a VM that has an interrupted operation.",
-    CHAINS_DB_UPDATE, FALSE, CHAINCTL_RECOVERY_NONE, 0, 1, chainctl_cmd_recover },
-  { "guest", "VM ping|info|status|thaw", "the guest's agent by hand", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 1, 1,
-    chainctl_cmd_guest },
-  { NULL },
+    {"vm add", "NAME --qmp SOCKET", "register a VM",
+     "Connects to the VM's monitor, shows its disks, and remembers them. Each disk's\n"
+     "active image becomes its base; images below it are foreign: read, never\n"
+     "written, moved or removed.",
+     CHAINS_DB_WRITE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_add},
+    {"vm list", "", "the VMs that are registered", NULL, CHAINS_DB_READ, FALSE, CHAINCTL_RECOVERY_NONE, 0, 0,
+     chainctl_cmd_vm_list},
+    {"vm show", "[VM]", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
+     chainctl_cmd_vm_show},
+    {"vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1,
+     chainctl_cmd_vm_remove},
+    {"snapshot", "[VM [NAME]]", "one point in time of all disks",
+     "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
+     "frozen where its agent allows it. All of the disks are switched, or none.",
+     CHAINS_DB_UPDATE, TRUE, CHAINCTL_RECOVERY_NEEDED, 0, 1, chainctl_cmd_snapshot},
+    {"list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
+     chainctl_cmd_list},
+    {"show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 1, 1,
+     chainctl_cmd_show},
+    {"tree", "[VM]", "the images of a VM as a tree", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
+     chainctl_cmd_tree},
+    {"path", "VM DISK", "the active image of a disk", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_NEEDED, 1, 1,
+     chainctl_cmd_path},
+    {"log", "[VM]", "the operations on a VM", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
+     chainctl_cmd_log},
+    {"check", "[VM]", "look for what is wrong", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
+     chainctl_cmd_check},
+    {"recover", "[VM]", "finish or undo what was interrupted",
+     "Without VM: of every VM. The same is done by itself before any other command on\n"
+     "a VM that has an interrupted operation.",
+     CHAINS_DB_UPDATE, FALSE, CHAINCTL_RECOVERY_NONE, 0, 1, chainctl_cmd_recover},
+    {"guest", "VM ping|info|status|thaw", "the agent by hand", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 1,
+     1, chainctl_cmd_guest},
+    {NULL},
 };
 
 static const ChainctlCommand *
@@ -75,12 +84,12 @@ set_unknown (const char *typed, GError **error)
   const char *nearest;
 
   for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
-    g_ptr_array_add (names, (gpointer) command->name);
+    g_ptr_array_add (names, (gpointer)command->name);
   g_ptr_array_add (names, NULL);
-  nearest = chains_nearest_find (typed, (const char *const *) names->pdata);
+  nearest = base_nearest_find (typed, (const char *const *)names->pdata);
   if (nearest != NULL)
-    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
-                 "there is no command '%s'; did you mean '%s'?", typed, nearest);
+    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "there is no command '%s'; did you mean '%s'?",
+                 typed, nearest);
   else
     g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
                  "there is no command '%s'; see `chainctl --help`", typed);

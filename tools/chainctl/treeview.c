@@ -26,9 +26,8 @@ typedef struct {
 } Look;
 
 static const Look looks[] = {
-  [ENGINE_TREE_ACTIVE] = { "◉", "1;32" },  [ENGINE_TREE_BACKING] = { "●", "36" },
-  [ENGINE_TREE_BRANCH] = { "●", "33" },    [ENGINE_TREE_FOREIGN] = { "○", "2" },
-  [ENGINE_TREE_MISSING] = { "✗", "1;31" },
+    [ENGINE_TREE_ACTIVE] = {"◉", "1;32"}, [ENGINE_TREE_BACKING] = {"●", "36"},   [ENGINE_TREE_BRANCH] = {"●", "33"},
+    [ENGINE_TREE_FOREIGN] = {"○", "2"},   [ENGINE_TREE_MISSING] = {"✗", "1;31"},
 };
 
 typedef struct {
@@ -93,7 +92,7 @@ append_coloured (const Drawing *drawing, GString *line, const char *colour, cons
 static void
 append_spaces (GString *line, glong count)
 {
-  g_string_append_printf (line, "%*s", (int) MAX (count, 0), "");
+  g_string_append_printf (line, "%*s", (int)MAX (count, 0), "");
 }
 
 /* The snapshots' names behind the line as far as they fit, else below it. */
@@ -105,7 +104,7 @@ append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *
   for (guint i = 0; i < image->snapshots->len; i++) {
     const char *name = g_ptr_array_index (image->snapshots, i);
     gboolean last = i + 1 == image->snapshots->len;
-    glong width = (glong) strlen (name) + (last ? 0 : 1);
+    glong width = (glong)strlen (name) + (last ? 0 : 1);
 
     if (column + width > WIDTH) {
       g_string_append_printf (line, "\n%s    ", below);
@@ -132,8 +131,8 @@ draw_image (const Drawing *drawing, const EngineTreeImage *image, const char *pr
   g_string_append_printf (line, " %s", name);
   append_spaces (line, drawing->name_width - lead - g_utf8_strlen (name, -1) + 2);
   append_coloured (drawing, line, look->colour, state);
-  append_spaces (line, STATE_WIDTH - (glong) strlen (state) + 2);
-  append_spaces (line, SIZE_WIDTH - (glong) strlen (size));
+  append_spaces (line, STATE_WIDTH - (glong)strlen (state) + 2);
+  append_spaces (line, SIZE_WIDTH - (glong)strlen (size));
   g_string_append_printf (line, "%s  ", size);
   append_snapshots (drawing, line, image, drawing->name_width + STATE_WIDTH + SIZE_WIDTH + GAPS, below);
   chainctl_output_line (drawing->output, "%s", g_strchomp (line->str));
@@ -181,7 +180,7 @@ void
 chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
 {
   const EngineTreeImage *active = engine_tree_active (tree);
-  Drawing drawing = { .output = output };
+  Drawing drawing = {.output = output};
   g_autofree char *folder = NULL;
   g_autofree char *whole = NULL;
   g_autofree char *shown = NULL;
@@ -194,7 +193,7 @@ chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
   drawing.name_width = widest (&drawing, tree);
   whole = chainctl_output_printable (folder);
   size = chainctl_output_size (active->image->virtual_size);
-  shown = fit (whole, WIDTH - (glong) (strlen (tree->disk->name) + strlen (size) + strlen ("    in ")));
+  shown = fit (whole, WIDTH - (glong)(strlen (tree->disk->name) + strlen (size) + strlen ("    in ")));
   chainctl_output_line (output, "%s  %s  in %s", tree->disk->name, size, shown);
   for (guint i = 0; i < tree->images->len; i++) {
     const EngineTreeImage *image = g_ptr_array_index (tree->images, i);

@@ -2,7 +2,7 @@
  * The guess at what a mistyped name meant: a few edits away, or a beginning.
  * Promises an answer that does not depend on the order of the names.
  */
-#include "chains/nearest.h"
+#include "base/nearest.h"
 
 #include <string.h>
 
@@ -57,7 +57,7 @@ get_distance (const char *name, const char *candidate)
 }
 
 const char *
-chains_nearest_find (const char *name, const char *const *names)
+base_nearest_find (const char *name, const char *const *names)
 {
   const char *nearest = NULL;
   guint least = G_MAXUINT;
