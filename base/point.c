@@ -1,7 +1,7 @@
 /*
- * The points of a test build. Keeps one counter, the only mutable state of the
- * project that is not passed along: a point stands anywhere, and the process
- * that counts is the unit that dies.
+ * The points of a test build. Keeps a counter and what has begun and not ended,
+ * the only mutable state of the project that is not passed along: a point
+ * stands anywhere, and the process that counts is the unit that dies.
  */
 #include "base/point.h"
 
@@ -15,7 +15,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static gint64 points_passed; /* lint: the one counter */
+static gint64 points_passed;
+static GQueue points_begun = G_QUEUE_INIT; /* of Begun, the oldest first */
+
+typedef struct {
+  gint64 number;
+  char *what;
+} Begun;
 
 static void
 note (const char *kind, const char *name)
@@ -29,16 +35,16 @@ note (const char *kind, const char *name)
   close (fd);
 }
 
-/* The action chosen for this point at this @moment, or %NULL. */
+/* The action chosen for point @number at this @moment, or %NULL. */
 static const char *
-chosen_action (const char *moment)
+chosen_action (gint64 number, const char *moment)
 {
   const char *choice = g_getenv ("CHAINCTL_POINT");
   g_auto (GStrv) words = choice != NULL ? g_strsplit (choice, ":", 3) : NULL;
   static const char *const actions[] = {"die", "fail", "stop", NULL};
 
   if (words == NULL || g_strv_length (words) != 3 || !g_str_equal (words[1], moment) ||
-      g_ascii_strtoll (words[0], NULL, 10) != points_passed)
+      g_ascii_strtoll (words[0], NULL, 10) != number)
     return NULL;
   for (gsize i = 0; actions[i] != NULL; i++)
     if (g_str_equal (actions[i], words[2]))
@@ -55,6 +61,36 @@ end_or_stop (const char *action)
     kill (getpid (), SIGSTOP);
 }
 
+static void
+begin (const char *kind, const char *name)
+{
+  Begun *begun = g_new0 (Begun, 1);
+
+  begun->number = points_passed;
+  begun->what = g_strdup_printf ("%s:%s", kind, name);
+  g_queue_push_tail (&points_begun, begun);
+}
+
+/* The number of the oldest that has begun under this name, 0 where none has. Calls may be under way together. */
+static gint64
+end (const char *kind, const char *name)
+{
+  g_autofree char *what = g_strdup_printf ("%s:%s", kind, name);
+
+  for (GList *link = points_begun.head; link != NULL; link = link->next) {
+    Begun *begun = link->data;
+    gint64 number = begun->number;
+
+    if (!g_str_equal (begun->what, what))
+      continue;
+    g_queue_delete_link (&points_begun, link);
+    g_free (begun->what);
+    g_free (begun);
+    return number;
+  }
+  return 0;
+}
+
 gboolean
 base_point_before (const char *kind, const char *name, GError **error)
 {
@@ -62,7 +98,8 @@ base_point_before (const char *kind, const char *name, GError **error)
 
   points_passed++;
   note (kind, name);
-  action = chosen_action ("before");
+  begin (kind, name);
+  action = chosen_action (points_passed, "before");
   end_or_stop (action);
   if (g_strcmp0 (action, "fail") != 0)
     return TRUE;
@@ -74,7 +111,7 @@ base_point_before (const char *kind, const char *name, GError **error)
 void
 base_point_after (const char *kind, const char *name)
 {
-  end_or_stop (chosen_action ("after"));
+  end_or_stop (chosen_action (end (kind, name), "after"));
 }
 
 gboolean
