@@ -278,14 +278,19 @@ begin (Run *run, GError **error)
 
 /* Nothing was switched: takes back what was prepared, and says so in the journal. Ctrl-C does not cut it short. */
 static void
-undo (Run *run, const GError *why)
+undo (Run *run, GError *why, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
   run->vm->cancellable = NULL;
-  if (!engine_intent_undo (run->vm, run->op->id, run->intent, why->message, &failure))
-    engine_context_warn (run->context, "not-undone",
-                         "not all of it could be taken back now: %s; `chainctl recover` will", failure->message);
+  if (engine_intent_undo (run->vm, run->op->id, run->intent, why->message, &failure)) {
+    g_propagate_error (error, why);
+    return;
+  }
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover` once QEMU answers, or is gone",
+                    "%s; what had been begun could not all be taken back (%s); it is journalled as operation %s",
+                    why->message, failure->message, run->op->id);
+  g_error_free (why);
 }
 
 /* ---- switch ---- */
@@ -474,9 +479,10 @@ act (Run *run, GError **error)
   if (!begin (run, error))
     return FALSE;
   if (!engine_overlay_prepare (run->vm, run->overlays, &failure) || !switch_over (run, &failure)) {
-    if (!run->outcome_unknown)
-      undo (run, failure);
-    g_propagate_error (error, failure);
+    if (run->outcome_unknown)
+      g_propagate_error (error, failure);
+    else
+      undo (run, failure, error);
     return FALSE;
   }
   return record (run, error);

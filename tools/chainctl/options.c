@@ -4,6 +4,7 @@
  */
 #include "tools/chainctl/options.h"
 
+#include "base/nearest.h"
 #include "tools/chainctl/exit.h"
 
 #include <string.h>
@@ -57,6 +58,37 @@ check_pair (const char *word, const char *next, const GOptionEntry *entries, GEr
   return chainctl_exit_set_usage (error, "--%s '' is empty", entry->long_name);
 }
 
+static void
+add_names (GPtrArray *names, const GOptionEntry *entries)
+{
+  for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
+    g_ptr_array_add (names, (gpointer)entry->long_name);
+}
+
+/* An option that is neither the command's nor global, with what was probably meant. */
+static gboolean
+check_known (char **words, const GOptionEntry *entries, const GOptionEntry *globals, GError **error)
+{
+  g_autoptr (GPtrArray) names = g_ptr_array_new ();
+
+  add_names (names, entries);
+  add_names (names, globals);
+  g_ptr_array_add (names, NULL);
+  for (gsize i = 0; words[i] != NULL && !g_str_equal (words[i], "--"); i++) {
+    gsize length = g_str_has_prefix (words[i], "--") ? strcspn (words[i] + 2, "=") : 0;
+    g_autofree char *typed = g_strndup (words[i] + 2 * (length > 0), length);
+    const char *nearest;
+
+    if (length == 0 || g_strv_contains ((const char *const *)names->pdata, typed))
+      continue;
+    nearest = base_nearest_find (typed, (const char *const *)names->pdata);
+    return chainctl_exit_set_usage (error, "there is no option --%s%s%s%s", typed,
+                                    nearest != NULL ? "; did you mean --" : "", nearest != NULL ? nearest : "",
+                                    nearest != NULL ? "?" : "");
+  }
+  return TRUE;
+}
+
 /* Checks the words up to `--`, and gives a bare --wait its equals sign: GOption would take the next word for its value.
  */
 static gboolean
@@ -89,7 +121,8 @@ parse_wait (const char *name, const char *value, gpointer data, GError **error)
 
 /* They are the parser's main group only because GLib's help text has that one last. */
 static gboolean
-add_global_options (GOptionContext *parser, ChainctlOptions *options, char **words, GError **error)
+add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOptionEntry *own, char **words,
+                    GError **error)
 {
   const GOptionEntry entries[] = {
       {"state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "where the database lives", "DIR"},
@@ -108,7 +141,7 @@ add_global_options (GOptionContext *parser, ChainctlOptions *options, char **wor
 
   g_option_group_add_entries (group, entries);
   g_option_context_set_main_group (parser, group);
-  return normalise (words, entries, error);
+  return normalise (words, entries, error) && check_known (words + 1, own, entries, error);
 }
 
 static GOptionContext *
@@ -158,7 +191,7 @@ chainctl_options_parse (ChainctlOptions *options, const ChainctlCommand *command
   g_auto (GStrv) all = with_program (command, *words);
 
   options->timeout = DEFAULT_TIMEOUT;
-  if (!normalise (all, entries, error) || !add_global_options (parser, options, all, error) ||
+  if (!normalise (all, entries, error) || !add_global_options (parser, options, entries, all, error) ||
       !g_option_context_parse_strv (parser, &all, error))
     return FALSE;
   *help = options->help ? help_text (parser) : NULL;
