@@ -1,13 +1,15 @@
 /*
  * Looks for everything about a VM that is not as it should be, and says what
- * to do about each: operations, the live graph, left-over nodes, every image.
+ * to do about each: operations, the live graph, every image, files left over.
  */
 #include "engine/check.h"
 
+#include "chains/images.h"
 #include "chains/journal.h"
 #include "engine/drift.h"
+#include "engine/imagefile.h"
 #include "engine/inspect.h"
-#include "engine/op.h"
+#include "engine/intent.h"
 
 static gboolean
 check_images (EngineVm *vm, GPtrArray *problems, GError **error)
@@ -39,36 +41,6 @@ check_operations (EngineVm *vm, GPtrArray *problems, GError **error)
 }
 
 static gboolean
-is_in_a_chain (const EngineGraph *graph, const char *node)
-{
-  for (guint i = 0; i < graph->disks->len; i++) {
-    const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
-
-    for (guint j = 0; j < disk->layers->len; j++) {
-      const EngineLayer *layer = g_ptr_array_index (disk->layers, j);
-
-      if (g_str_equal (layer->node->name, node) || (layer->file != NULL && g_str_equal (layer->file->name, node)))
-        return TRUE;
-    }
-  }
-  return FALSE;
-}
-
-static void
-check_left_over_nodes (const EngineGraph *graph, GPtrArray *problems)
-{
-  const GPtrArray *nodes = qmp_nodes_get_all (graph->nodes);
-
-  for (guint i = 0; i < nodes->len; i++) {
-    const QmpNode *node = g_ptr_array_index (nodes, i);
-
-    if (engine_op_is_ours (node->name) && !is_in_a_chain (graph, node->name))
-      engine_problem_add (problems, "node-left-over", TRUE, NULL, node->filename, "`chainctl recover`",
-                          "QEMU has the node '%s' open, which no disk uses", node->name);
-  }
-}
-
-static gboolean
 check_live (EngineVm *vm, GPtrArray *problems, GError **error)
 {
   g_autoptr (EngineGraph) graph = NULL;
@@ -78,10 +50,42 @@ check_live (EngineVm *vm, GPtrArray *problems, GError **error)
   if (vm->monitor == NULL)
     return TRUE;
   graph = engine_graph_read (vm, error);
-  if (graph == NULL || !engine_drift_find (vm, graph, problems, error))
-    return FALSE;
-  check_left_over_nodes (graph, problems);
-  return TRUE;
+  return graph != NULL && engine_drift_find (vm, graph, problems, error);
+}
+
+/* A file that an operation made, that is still there, and that no image needs. */
+static gboolean
+check_left_over_file (EngineVm *vm, const ChainsOp *op, const EngineIntentOverlay *overlay, GPtrArray *problems,
+                      GError **error)
+{
+  EngineImagefile file;
+  g_autoptr (GPtrArray) users = NULL;
+
+  if (overlay->inode == 0 || !engine_imagefile_stat (overlay->path, &file, NULL) || file.inode != overlay->inode ||
+      file.device != overlay->device || file.born_ns != overlay->born_ns)
+    return TRUE;
+  users = chains_images_find (vm->context->db, overlay->path, error);
+  if (users != NULL && users->len == 0)
+    engine_problem_add (problems, "file-left-over", FALSE, overlay->disk, overlay->path,
+                        "remove it, once you are sure that nothing uses it",
+                        "operation %s made '%s', and nothing uses it", op->id, overlay->path);
+  return users != NULL;
+}
+
+static gboolean
+check_left_over_files (EngineVm *vm, GPtrArray *problems, GError **error)
+{
+  g_autoptr (GPtrArray) ops = chains_journal_list (vm->context->db, vm->record->name, error);
+
+  for (guint i = 0; ops != NULL && i < ops->len; i++) {
+    const ChainsOp *op = g_ptr_array_index (ops, i);
+    g_autoptr (EngineIntent) intent = op->state == CHAINS_OP_UNDONE ? engine_intent_from_json (op->intent, NULL) : NULL;
+
+    for (guint j = 0; intent != NULL && j < intent->overlays->len; j++)
+      if (!check_left_over_file (vm, op, g_ptr_array_index (intent->overlays, j), problems, error))
+        return FALSE;
+  }
+  return ops != NULL;
 }
 
 GPtrArray *
@@ -91,7 +95,7 @@ engine_check_run (EngineContext *context, const char *name, GError **error)
   g_autoptr (GPtrArray) problems = engine_problem_list_new ();
 
   if (vm == NULL || !check_live (vm, problems, error) || !check_operations (vm, problems, error) ||
-      !check_images (vm, problems, error))
+      !check_images (vm, problems, error) || !check_left_over_files (vm, problems, error))
     return NULL;
   return g_steal_pointer (&problems);
 }

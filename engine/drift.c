@@ -5,7 +5,10 @@
 #include "engine/drift.h"
 
 #include "chains/images.h"
+#include "chains/snapshots.h"
 #include "engine/error.h"
+#include "engine/op.h"
+#include "engine/tree.h"
 
 #include <string.h>
 
@@ -28,6 +31,65 @@ compare_uuid (const EngineVm *vm, GPtrArray *problems)
                         vm->record->name, vm->record->uuid);
 }
 
+static EngineTreeImage *
+find_image (const EngineTree *tree, const EngineLayer *layer)
+{
+  for (guint i = 0; i < tree->images->len; i++) {
+    EngineTreeImage *image = g_ptr_array_index (tree->images, i);
+
+    if (same_image (layer, image->image))
+      return image;
+  }
+  return NULL;
+}
+
+static gboolean
+is_above (const EngineTreeImage *image, const EngineTreeImage *below)
+{
+  while (image != NULL && image != below)
+    image = image->parent;
+  return image != NULL;
+}
+
+/* The snapshots whose data changes when @written is written to: its own, and those of every image above it. */
+static char *
+spoiled_by (const EngineTree *tree, const EngineTreeImage *written)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+
+  for (guint i = 0; i < tree->images->len; i++) {
+    const EngineTreeImage *image = g_ptr_array_index (tree->images, i);
+
+    for (guint j = 0; is_above (image, written) && j < image->snapshots->len; j++)
+      g_string_append_printf (names, "%s'%s'", names->len > 0 ? ", " : "",
+                              (const char *)g_ptr_array_index (image->snapshots, j));
+  }
+  return names->len > 0 ? g_string_free (g_steal_pointer (&names), FALSE) : NULL;
+}
+
+/* QEMU runs on another image than the active one. The trap of the trade is that it is an older one of the same disk. */
+static gboolean
+add_wrong_active (EngineVm *vm, const ChainsDisk *record, const EngineLayer *layer, const ChainsImage *active,
+                  GPtrArray *problems, GError **error)
+{
+  g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
+  g_autoptr (EngineTree) tree =
+      snapshots != NULL ? engine_tree_read_disk (vm->context, chains_disk_copy (record), snapshots, error) : NULL;
+  const EngineTreeImage *written;
+  g_autofree char *spoiled = NULL;
+
+  if (tree == NULL)
+    return FALSE;
+  written = find_image (tree, layer);
+  spoiled = written != NULL ? spoiled_by (tree, written) : NULL;
+  engine_problem_add (
+      problems, "wrong-active-image", TRUE, record->name, layer->path, START_RIGHT,
+      "disk '%s' runs on '%s', and its active image is '%s'%s%s", record->name, layer->path, active->path,
+      spoiled != NULL ? ": QEMU was started again on an old image, and what the guest writes there spoils " : "",
+      spoiled != NULL ? spoiled : "");
+  return TRUE;
+}
+
 /* Walks both chains downwards side by side: live layers and remembered images. */
 static gboolean
 compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, GPtrArray *problems, GError **error)
@@ -41,11 +103,10 @@ compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *di
     if (image == NULL)
       return FALSE;
     if (!same_image (layer, image)) {
-      engine_problem_add (problems, i == 0 ? "wrong-active-image" : "wrong-chain", TRUE, record->name, layer->path,
-                          START_RIGHT,
-                          i == 0 ? "disk '%s' runs on '%s', and its active image is '%s'"
-                                 : "disk '%s' has '%s' in its chain where '%s' belongs",
-                          record->name, layer->path, image->path);
+      if (i == 0)
+        return add_wrong_active (vm, record, layer, image, problems, error);
+      engine_problem_add (problems, "wrong-chain", TRUE, record->name, layer->path, START_RIGHT,
+                          "disk '%s' has '%s' in its chain where '%s' belongs", record->name, layer->path, image->path);
       return TRUE;
     }
     if (i == 0 && layer->node->virtual_size != image->virtual_size)
@@ -81,6 +142,38 @@ find_added (const EngineVm *vm, const EngineGraph *graph, GPtrArray *problems)
   }
 }
 
+static gboolean
+is_in_a_chain (const EngineGraph *graph, const char *node)
+{
+  for (guint i = 0; i < graph->disks->len; i++) {
+    const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
+
+    for (guint j = 0; j < disk->layers->len; j++) {
+      const EngineLayer *layer = g_ptr_array_index (disk->layers, j);
+
+      if (g_str_equal (layer->node->name, node) || (layer->file != NULL && g_str_equal (layer->file->name, node)))
+        return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* A node with a name of ours that no disk uses: recovery has been here, so another database knows it, or none does. */
+static void
+find_strays (const EngineGraph *graph, GPtrArray *problems)
+{
+  const GPtrArray *nodes = qmp_nodes_get_all (graph->nodes);
+
+  for (guint i = 0; i < nodes->len; i++) {
+    const QmpNode *node = g_ptr_array_index (nodes, i);
+
+    if (engine_op_is_ours (node->name) && !is_in_a_chain (graph, node->name))
+      engine_problem_add (problems, "node-left-over", TRUE, NULL, node->filename,
+                          "is another chainctl at work on this VM, with another --state? else stop and start QEMU",
+                          "QEMU has the node '%s' open, which no disk uses", node->name);
+  }
+}
+
 gboolean
 engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, GError **error)
 {
@@ -98,6 +191,7 @@ engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, 
       return FALSE;
   }
   find_added (vm, graph, problems);
+  find_strays (graph, problems);
   return TRUE;
 }
 

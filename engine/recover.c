@@ -114,7 +114,7 @@ finish_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, GPtrArr
 static gboolean
 undo_snapshot (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPtrArray *recovered, GError **error)
 {
-  if (!engine_intent_undo (vm, op->id, intent, "interrupted before the switch", error))
+  if (!vm->context->dry_run && !engine_intent_undo (vm, op->id, intent, "interrupted before the switch", error))
     return FALSE;
   note (recovered, op, FALSE, "snapshot '%s' had not been taken, and what it had begun is taken back",
         intent->snapshot->name);
@@ -140,7 +140,7 @@ recover_snapshot (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError
   if (intent == NULL || !has_begun (vm, op, "switch", &switch_begun, error) ||
       !chains_snapshots_has (vm->context->db, vm->record->id, intent->snapshot->name, &recorded, error))
     return FALSE;
-  if (switch_begun && intent->freezes)
+  if (switch_begun && intent->freezes && !vm->context->dry_run)
     bring_back (vm);
   if (recorded)
     return end_recorded (vm, op, intent, recovered, error);
