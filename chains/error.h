@@ -20,6 +20,7 @@
  * @CHAINS_ERROR_FOREIGN: a sound SQLite database that is not ours
  * @CHAINS_ERROR_NEWER: made by a newer version
  * @CHAINS_ERROR_FULL: no space left
+ * @CHAINS_ERROR_CONFIG: the configuration file cannot be read, or says what is not understood
  * @CHAINS_ERROR_IO: any other failure of SQLite or the file system
  */
 typedef enum {
@@ -33,6 +34,7 @@ typedef enum {
   CHAINS_ERROR_FOREIGN,
   CHAINS_ERROR_NEWER,
   CHAINS_ERROR_FULL,
+  CHAINS_ERROR_CONFIG,
   CHAINS_ERROR_IO,
 } ChainsError;
 

@@ -285,13 +285,13 @@ GPtrArray *
 chains_journal_list_unfinished (ChainsDb *db, gint64 vm, GError **error)
 {
   g_autoptr (ChainsQuery) query = chains_query_new (db, "list unfinished operations",
-                                                    "SELECT " OP_COLUMNS " FROM operation WHERE vm = ? AND "
+                                                    "SELECT " OP_COLUMNS " FROM operation WHERE vm = coalesce(?, vm) AND "
                                                     "state IN ('open', 'detached') ORDER BY sequence",
                                                     error);
 
   if (query == NULL)
     return NULL;
-  chains_query_bind_int (query, vm);
+  chains_query_bind_id (query, vm);
   return collect_ops (query, error);
 }
 

@@ -33,7 +33,8 @@ gboolean chains_journal_end (ChainsDb *db, const char *op, ChainsOpState state, 
 ChainsOp *chains_journal_get (ChainsDb *db, const char *op, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsOp) oldest first; @vm_name %NULL: of all VMs */
 GPtrArray *chains_journal_list (ChainsDb *db, const char *vm_name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** Returns: (transfer full) (element-type ChainsOp): those of @vm that are open or detached */
+/** Returns: (transfer full) (element-type ChainsOp): those of @vm (0: of all VMs) that are open or
+ * detached */
 GPtrArray *chains_journal_list_unfinished (ChainsDb *db, gint64 vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsStep) in order */
 GPtrArray *chains_journal_list_steps (ChainsDb *db, const char *op, GError **error) G_GNUC_WARN_UNUSED_RESULT;

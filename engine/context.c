@@ -23,6 +23,7 @@ engine_context_new (const char *state)
   EngineContext *context = g_new0 (EngineContext, 1);
 
   context->state = g_strdup (state);
+  context->config = chains_config_new ();
   context->timeout_us = DEFAULT_TIMEOUT_US;
   context->cancellable = g_cancellable_new ();
   context->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify)warning_free);
@@ -35,6 +36,8 @@ engine_context_new_like (const EngineContext *context)
 {
   EngineContext *other = engine_context_new (context->state);
 
+  chains_config_unref (other->config);
+  other->config = chains_config_ref (context->config);
   other->timeout_us = context->timeout_us;
   other->lock_wait_us = context->lock_wait_us;
   other->dry_run = context->dry_run;
@@ -56,11 +59,24 @@ engine_context_free (EngineContext *context)
   if (context == NULL)
     return;
   g_clear_pointer (&context->db, chains_db_free);
+  g_clear_pointer (&context->config, chains_config_unref);
   g_clear_object (&context->cancellable);
   g_ptr_array_unref (context->warnings);
   json_array_unref (context->plan);
   g_free (context->state);
   g_free (context);
+}
+
+gboolean
+engine_context_configure (EngineContext *context, const char *path, GError **error)
+{
+  ChainsConfig *config = chains_config_load (path, error);
+
+  if (config == NULL)
+    return FALSE;
+  chains_config_unref (context->config);
+  context->config = config;
+  return TRUE;
 }
 
 gboolean

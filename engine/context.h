@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "chains/config.h"
 #include "chains/db.h"
 
 #include <json-glib/json-glib.h>
@@ -21,6 +22,7 @@ typedef struct {
 /**
  * EngineContext:
  * @state: folder of the database and of the locks
+ * @config: what the administrator has set; all defaults until engine_context_configure()
  * @timeout_us: how long to wait for a silent peer
  * @lock_wait_us: how long to wait for another operation on the VM; 0: not at all, -1: for ever
  * @dry_run: every check is done, nothing is changed
@@ -31,6 +33,7 @@ typedef struct {
 typedef struct {
   char *state;
   ChainsDb *db;
+  ChainsConfig *config;
   gint64 timeout_us;
   gint64 lock_wait_us;
   gboolean dry_run;
@@ -49,6 +52,9 @@ gboolean engine_context_take_warnings (EngineContext *context, EngineContext *fr
 
 void engine_context_free (EngineContext *context);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineContext, engine_context_free)
+
+/** Reads the key file at @path. Raises %CHAINS_ERROR_CONFIG. */
+gboolean engine_context_configure (EngineContext *context, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_context_open:

@@ -120,6 +120,7 @@ layer_new (const EngineVm *vm, const QmpNodesLayer *from)
 
   layer->node = from->node;
   layer->file = from->file;
+  layer->between = from->between;
   layer->path = path != NULL ? absolute_path (vm, path) : g_strdup (from->node->filename);
   layer->format = format_of (from->node);
   layer->local = path != NULL && g_path_is_absolute (layer->path);
@@ -211,6 +212,8 @@ engine_graph_why_nameless (const EngineLayer *layer)
 {
   if (layer->node->data_file)
     return "its data lies in an external data file";
+  if (layer->between != NULL)
+    return "between its format and its file is another node (a filter, or another format)";
   /* QEMU spells out a raw node's name in JSON where offset or size make it a part of its file. */
   if (g_str_equal (layer->format, "raw") && g_str_has_prefix (layer->node->filename, "json:"))
     return "QEMU uses only a part of the file (offset, size)";

@@ -11,6 +11,7 @@
 /**
  * EngineLayer: one image of a live chain
  * @node: its format node; @file: (nullable): the node that holds its bytes. Borrowed from the graph.
+ * @between: (nullable): the uppermost node between those two: a filter, or another format
  * @path: absolute path, or QEMU's own words where it is no local file
  * @format: as a header names it; "raw" also where the device sits on the bytes themselves
  * @local: a file or block device on this host
@@ -19,6 +20,7 @@
 typedef struct {
   const QmpNode *node;
   const QmpNode *file;
+  const QmpNode *between;
   char *path;
   const char *format;
   gboolean local;

@@ -108,6 +108,7 @@ engine_intent_to_json (const EngineIntent *intent)
   json_object_set_object_member (object, "snapshot", snapshot_to_json (intent->snapshot));
   json_object_set_array_member (object, "overlays", overlays);
   json_object_set_boolean_member (object, "freezes", intent->freezes);
+  json_object_set_int_member (object, "qemu", intent->qemu);
   return object;
 }
 
@@ -177,6 +178,7 @@ parse (EngineIntent *intent, JsonObject *object, GError **error)
   JsonArray *overlays;
 
   intent->freezes = qmp_message_peek_boolean (object, "freezes", FALSE);
+  intent->qemu = qmp_message_peek_int (object, "qemu", 0);
   if (!qmp_message_get_object (object, "snapshot", &snapshot, error) ||
       !snapshot_from_json (intent->snapshot, snapshot, error) ||
       !qmp_message_get_array (object, "overlays", &overlays, error))
@@ -381,12 +383,13 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
 }
 
 gboolean
-engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, GError **error)
+engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
+                    GError **error)
 {
   if (vm->monitor != NULL && !close_nodes (vm, intent, error))
     return FALSE;
   for (guint i = 0; i < intent->overlays->len; i++)
     if (!remove_file (vm, g_ptr_array_index (intent->overlays, i), error))
       return FALSE;
-  return chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);
+  return !end || chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);
 }

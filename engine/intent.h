@@ -40,11 +40,13 @@ EngineIntentOverlay *engine_intent_overlay_new (void);
  * @snapshot: id, name, description, tags, protected, automatic
  * @overlays: (element-type EngineIntentOverlay)
  * @freezes: the guest is to be frozen for the switch
+ * @qemu: QEMU's process, 0 where unknown: another one later has another guest in it
  */
 typedef struct {
   ChainsSnapshot *snapshot;
   GPtrArray *overlays;
   gboolean freezes;
+  gint64 qemu;
 } EngineIntent;
 
 EngineIntent *engine_intent_new (void);
@@ -69,9 +71,11 @@ gboolean engine_intent_record (EngineVm *vm, const char *op, EngineIntent *inten
 /**
  * engine_intent_undo:
  * @why: (nullable): what undid it, for the log
+ * @end: as for engine_intent_record()
  * The overlays never became active: closes their nodes where QEMU runs, removes the files that we made, and ends the
  * operation. May be run again after a death in the middle. A file that cannot be shown to be ours stays, with a
  * warning.
  */
-gboolean engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, GError **error)
+gboolean engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
+                             GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

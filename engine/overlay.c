@@ -17,6 +17,8 @@
 /* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
 #define MAX_BACKING_NAME 1023
 #define MAX_NAME_TRIES 1000
+#define EXTENDED_L2_SINCE 10
+#define MIN_EXTENDED_CLUSTER 16384
 
 /* ---- names ---- */
 
@@ -146,6 +148,18 @@ intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const Engine
   return intent;
 }
 
+/* QEMU before 10.0 aborts where it streams onto an overlay with subclusters, and needs clusters of 16K for them. */
+static gboolean
+wants_extended_l2 (const EngineVm *vm)
+{
+  const ChainsConfig *config = vm->context->config;
+
+  if (config->extended_l2 != CHAINS_CONFIG_AUTO)
+    return config->extended_l2 == CHAINS_CONFIG_ON;
+  return vm->major_version >= EXTENDED_L2_SINCE &&
+         (config->cluster_size == 0 || config->cluster_size >= MIN_EXTENDED_CLUSTER);
+}
+
 EngineOverlay *
 engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *disk, EngineNodeOptions *options,
                      const char *directory, const char *base_path, const char *reuse, GError **error)
@@ -156,6 +170,8 @@ engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *
 
   overlay->disk = disk;
   overlay->options = options;
+  overlay->cluster_size = op->vm->context->config->cluster_size;
+  overlay->extended_l2 = wants_extended_l2 (op->vm);
   overlay->fd = -1;
   overlay->intent = part;
   part->reused = reuse != NULL;
@@ -223,6 +239,10 @@ create_json (const EngineOverlay *overlay)
   json_object_set_int_member (object, "size", head->node->virtual_size);
   json_object_set_string_member (object, "backing-file", head->path);
   json_object_set_string_member (object, "backing-fmt", head->format);
+  if (overlay->cluster_size != 0)
+    json_object_set_int_member (object, "cluster-size", overlay->cluster_size);
+  if (overlay->extended_l2)
+    json_object_set_boolean_member (object, "extended-l2", TRUE);
   return object;
 }
 
@@ -254,7 +274,7 @@ take_owner (EngineVm *vm, const EngineOverlay *overlay, GError **error)
 
   if (!engine_imagefile_stat (head->path, &active, error) || !engine_imagefile_stat_fd (overlay->fd, &made, error))
     return FALSE;
-  if (!active.regular)
+  if (!active.regular && !active.block)
     return TRUE;
   if ((active.uid != made.uid || active.gid != made.gid) && fchown (overlay->fd, active.uid, active.gid) != 0)
     engine_context_warn (vm->context, "owner-differs", "disk '%s': '%s' could not be given the owner of '%s': %s",

@@ -14,12 +14,16 @@
  * @disk: the live disk. Borrowed.
  * @intent: its part of the operation's intent: path, names, identity. Borrowed.
  * @options: taken over from the active image's nodes
+ * @cluster_size: of the new qcow2, 0: QEMU's own
+ * @extended_l2: whether it gets subclusters
  * @fd: of the file until it is synced, else -1
  */
 typedef struct {
   const EngineGraphDisk *disk;
   EngineIntentOverlay *intent;
   EngineNodeOptions *options;
+  gint64 cluster_size;
+  gboolean extended_l2;
   int fd;
 } EngineOverlay;
 

@@ -11,6 +11,7 @@
 #include "chains/snapshots.h"
 #include "engine/error.h"
 #include "engine/outcome.h"
+#include "qmp/error.h"
 
 #define VERB "recover"
 #define REASON "its operation was interrupted; whether the guest was frozen throughout is not known"
@@ -63,26 +64,41 @@ thaw (EngineVm *vm, GError **error)
     return FALSE;
   if (state == QMP_QGA_THAWED || base_point_is_mutant ("recover-does-not-thaw"))
     return TRUE;
-  return qmp_qga_fsfreeze_thaw (vm->agent, wait.deadline_us, wait.cancellable, &count, error);
+  if (!qmp_qga_fsfreeze_thaw (vm->agent, wait.deadline_us, wait.cancellable, &count, error) ||
+      !qmp_qga_fsfreeze_status (vm->agent, wait.deadline_us, wait.cancellable, &state, error))
+    return FALSE;
+  if (state == QMP_QGA_THAWED)
+    return TRUE;
+  g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "it says that it is frozen after the thaw");
+  return FALSE;
 }
 
-/* The operation may have frozen the guest, and nobody may have thawed it since. */
-static void
-bring_back (EngineVm *vm)
+/* Whether the guest that the operation may have frozen can still be there, and frozen. */
+static gboolean
+may_be_frozen (const EngineVm *vm, const EngineIntent *intent, gboolean switch_begun)
+{
+  gboolean another = intent->qemu != 0 && vm->qemu != 0 && vm->qemu != intent->qemu;
+
+  return switch_begun && intent->freezes && vm->monitor != NULL && vm->record->agent != NULL && !another;
+}
+
+/* The operation may have frozen the guest, and nobody may have thawed it since. %FALSE where that cannot be seen. */
+static gboolean
+bring_back (EngineVm *vm, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
-    return;
+  if (vm->context->dry_run)
+    return TRUE;
   engine_vm_start_agent (vm);
   if (!engine_vm_finish_agent (vm))
     failure = g_error_copy (vm->agent_failure);
   else if (thaw (vm, &failure))
-    return;
-  engine_context_warn (
-      vm->context, "thaw-unknown",
-      "VM '%s': whether its file systems are thawed could not be seen (%s); see `chainctl guest %s status`",
-      vm->record->name, failure->message, vm->record->name);
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_AGENT, "see `chainctl guest VM status`; the next command on the VM tries again",
+                    "VM '%s': the guest may still be frozen, and its agent does not say (%s)", vm->record->name,
+                    failure->message);
+  return FALSE;
 }
 
 /* ---- snapshot ---- */
@@ -99,22 +115,24 @@ has_begun (EngineVm *vm, const ChainsOp *op, const char *step, gboolean *begun, 
 }
 
 static gboolean
-finish_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, GPtrArray *recovered, GError **error)
+finish_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean end, GPtrArray *recovered,
+                 GError **error)
 {
   intent->snapshot->created_us = op->started_us;
   intent->snapshot->frozen_us = -1;
   intent->snapshot->consistency = CHAINS_CONSISTENCY_CRASH;
   intent->snapshot->reason = g_strdup (REASON);
-  if (!engine_intent_record (vm, op->id, intent, TRUE, error))
+  if (!engine_intent_record (vm, op->id, intent, end, error))
     return FALSE;
   note (recovered, op, TRUE, "snapshot '%s' had been taken, and is recorded now", intent->snapshot->name);
   return TRUE;
 }
 
 static gboolean
-undo_snapshot (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPtrArray *recovered, GError **error)
+undo_snapshot (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GPtrArray *recovered,
+               GError **error)
 {
-  if (!vm->context->dry_run && !engine_intent_undo (vm, op->id, intent, "interrupted before the switch", error))
+  if (!vm->context->dry_run && !engine_intent_undo (vm, op->id, intent, "interrupted before the switch", end, error))
     return FALSE;
   note (recovered, op, FALSE, "snapshot '%s' had not been taken, and what it had begun is taken back",
         intent->snapshot->name);
@@ -123,33 +141,50 @@ undo_snapshot (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPt
 
 /* It was recorded, and only its guest was not seen to thaw. */
 static gboolean
-end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, GPtrArray *recovered, GError **error)
+end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GPtrArray *recovered,
+              GError **error)
 {
+  if (!end)
+    return TRUE;
   if (!chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error))
     return FALSE;
   note (recovered, op, TRUE, "snapshot '%s' was recorded already; its guest was looked after", intent->snapshot->name);
   return TRUE;
 }
 
+/* What is recorded is settled in any case; the operation ends only once its guest is known to be thawed. */
+static gboolean
+settle_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean switch_begun, gboolean end,
+                 GPtrArray *recovered, GError **error)
+{
+  gboolean recorded, happened;
+
+  if (!chains_snapshots_has (vm->context->db, vm->record->id, intent->snapshot->name, &recorded, error))
+    return FALSE;
+  if (recorded)
+    return end_recorded (vm, op, intent, end, recovered, error);
+  if (!engine_outcome_find (vm, intent, switch_begun, &happened, error))
+    return FALSE;
+  if (happened && !base_point_is_mutant ("recover-always-undoes"))
+    return finish_snapshot (vm, op, intent, end, recovered, error);
+  return undo_snapshot (vm, op, intent, end, recovered, error);
+}
+
 static gboolean
 recover_snapshot (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
 {
   g_autoptr (EngineIntent) intent = engine_intent_from_json (op->intent, error);
-  gboolean switch_begun, happened, recorded;
+  g_autoptr (GError) frozen = NULL;
+  gboolean switch_begun, thawed;
 
-  if (intent == NULL || !has_begun (vm, op, "switch", &switch_begun, error) ||
-      !chains_snapshots_has (vm->context->db, vm->record->id, intent->snapshot->name, &recorded, error))
+  if (intent == NULL || !has_begun (vm, op, "switch", &switch_begun, error))
     return FALSE;
-  if (switch_begun && intent->freezes && !vm->context->dry_run)
-    bring_back (vm);
-  if (recorded)
-    return end_recorded (vm, op, intent, recovered, error);
-  if (!engine_outcome_find (vm, intent, switch_begun, &happened, error))
+  thawed = !may_be_frozen (vm, intent, switch_begun) || bring_back (vm, &frozen);
+  if (!settle_snapshot (vm, op, intent, switch_begun, thawed, recovered, error))
     return FALSE;
-  if (base_point_is_mutant ("recover-always-undoes"))
-    happened = FALSE;
-  return happened ? finish_snapshot (vm, op, intent, recovered, error)
-                  : undo_snapshot (vm, op, intent, recovered, error);
+  if (!thawed)
+    g_propagate_error (error, g_steal_pointer (&frozen));
+  return thawed;
 }
 
 /* ---- all verbs ---- */

@@ -272,6 +272,7 @@ begin (Run *run, GError **error)
   if (!engine_overlay_reserve (run->vm, run->overlays, error))
     return FALSE;
   run->intent->freezes = run->guard->wanted;
+  run->intent->qemu = run->vm->qemu;
   intent = engine_intent_to_json (run->intent);
   return engine_op_begin (run->op, VERB, intent, error);
 }
@@ -283,7 +284,9 @@ undo (Run *run, GError *why, GError **error)
   g_autoptr (GError) failure = NULL;
 
   run->vm->cancellable = NULL;
-  if (engine_intent_undo (run->vm, run->op->id, run->intent, why->message, &failure)) {
+  if ((run->vm->monitor == NULL || qmp_client_get_error (run->vm->monitor) == NULL ||
+       engine_vm_reconnect (run->vm, &failure)) &&
+      engine_intent_undo (run->vm, run->op->id, run->intent, why->message, !run->guard->still_frozen, &failure)) {
     g_propagate_error (error, why);
     return;
   }
@@ -336,12 +339,8 @@ static gboolean
 ask_whether_switched (Run *run, gboolean *switched, GError **error)
 {
   run->vm->cancellable = NULL;
-  if (qmp_client_get_error (run->vm->monitor) != NULL) {
-    engine_vm_disconnect (run->vm);
-    if (!engine_vm_connect (run->vm, error))
-      return FALSE;
-  }
-  return engine_outcome_find (run->vm, run->intent, TRUE, switched, error);
+  return (qmp_client_get_error (run->vm->monitor) == NULL || engine_vm_reconnect (run->vm, error)) &&
+         engine_outcome_find (run->vm, run->intent, TRUE, switched, error);
 }
 
 static gboolean

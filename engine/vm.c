@@ -9,9 +9,14 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "qmp/error.h"
+#include "qmp/features.h"
 #include "qmp/transport.h"
 
 #include <string.h>
+
+/* How long a QEMU that has closed its monitor may take to let go of its images. */
+#define VANISHING_US (3 * G_USEC_PER_SEC)
+#define VANISHING_STEP_US (20 * 1000)
 
 const char *
 engine_vm_state_to_string (EngineVmState state)
@@ -198,18 +203,45 @@ engine_vm_connect (EngineVm *vm, GError **error)
     g_propagate_error (error, failure);
     return FALSE;
   }
+  vm->major_version = qmp_features_major_version (greeting);
   if (vm->lock == NULL && !read_again (vm, error))
     return FALSE;
   return learn_state (vm, error);
 }
 
-void
-engine_vm_disconnect (EngineVm *vm)
+static void
+disconnect (EngineVm *vm)
 {
   g_clear_pointer (&vm->agent_sync, qmp_call_abandon);
   g_clear_pointer (&vm->agent, qmp_qga_free);
   g_clear_pointer (&vm->monitor, qmp_client_free);
   vm->state = ENGINE_VM_UNREACHABLE;
+}
+
+static gboolean
+is_vanishing (const GError *failure)
+{
+  return g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_UNREACHABLE) ||
+         g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED);
+}
+
+gboolean
+engine_vm_reconnect (EngineVm *vm, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + MIN (vm->context->timeout_us, VANISHING_US);
+
+  for (;;) {
+    g_autoptr (GError) failure = NULL;
+
+    disconnect (vm);
+    if (engine_vm_connect (vm, &failure))
+      return TRUE;
+    if (!is_vanishing (failure) || g_get_monotonic_time () > until_us) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    g_usleep (VANISHING_STEP_US);
+  }
 }
 
 static void

@@ -27,6 +27,7 @@ const char *engine_vm_state_to_string (EngineVmState state);
  * @disks: (element-type ChainsDisk): as registered
  * @lock: (nullable): held by verbs that change something
  * @monitor: (nullable): %NULL before engine_vm_connect() and where the VM does not run
+ * @major_version: QEMU's, for known bugs only; 0 where unknown
  * @status: (nullable): RunState as query-status has it
  * @uuid: (nullable): as query-uuid has it
  * @qemu: QEMU's process, 0 where unknown
@@ -41,6 +42,7 @@ typedef struct {
   EngineLock *lock;
   EngineVmState state;
   QmpClient *monitor;
+  gint64 major_version;
   char *status;
   char *uuid;
   pid_t qemu;
@@ -90,8 +92,12 @@ gboolean engine_vm_finish_agent (EngineVm *vm);
  */
 gboolean engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us, gboolean *gone) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Closes the sessions, to connect anew: after QEMU vanished. */
-void engine_vm_disconnect (EngineVm *vm);
+/**
+ * engine_vm_reconnect:
+ * After the monitor was lost: closes the sessions and connects anew. A QEMU that is about to vanish closes its monitor
+ * before its images: it is given a moment to be gone, so that `shut-off` can be told from `unreachable`.
+ */
+gboolean engine_vm_reconnect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** How a command to this VM's peers waits now. */
 QmpWait engine_vm_wait (const EngineVm *vm);

@@ -88,12 +88,17 @@ qmp_commands_query_version (QmpClient *client, QmpWait wait, GError **error)
   return g_strdup_printf ("%s (%s)", number, package);
 }
 
-char *
-qmp_commands_query_migrate (QmpClient *client, QmpWait wait, GError **error)
+QmpCall *
+qmp_commands_start_query_migrate (QmpClient *client, gint64 deadline_us)
 {
-  const char *command = "query-migrate";
-  g_autoptr (JsonNode) reply = execute (client, wait, command, NULL, error);
-  JsonObject *info = reply != NULL ? qmp_message_as_object (reply, command, error) : NULL;
+  return qmp_client_start (client, "query-migrate", NULL, deadline_us);
+}
+
+char *
+qmp_commands_finish_query_migrate (QmpCall *call, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (JsonNode) reply = qmp_call_finish (call, cancellable, error);
+  JsonObject *info = reply != NULL ? qmp_message_as_object (reply, "query-migrate", error) : NULL;
   if (info == NULL)
     return NULL;
   const char *status = qmp_message_peek_string (info, "status");
@@ -159,10 +164,16 @@ parse_job (JsonNode *node, GError **error)
   return job;
 }
 
-GPtrArray *
-qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error)
+QmpCall *
+qmp_commands_start_query_jobs (QmpClient *client, gint64 deadline_us)
 {
-  g_autoptr (JsonNode) reply = execute (client, wait, "query-jobs", NULL, error);
+  return qmp_client_start (client, "query-jobs", NULL, deadline_us);
+}
+
+GPtrArray *
+qmp_commands_finish_query_jobs (QmpCall *call, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (JsonNode) reply = qmp_call_finish (call, cancellable, error);
   JsonArray *entries = reply != NULL ? qmp_message_as_array (reply, "query-jobs", error) : NULL;
   if (entries == NULL)
     return NULL;
@@ -174,6 +185,13 @@ qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error)
     g_ptr_array_add (jobs, job);
   }
   return g_steal_pointer (&jobs);
+}
+
+GPtrArray *
+qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error)
+{
+  QmpCall *call = qmp_commands_start_query_jobs (client, wait.deadline_us);
+  return qmp_commands_finish_query_jobs (call, wait.cancellable, error);
 }
 
 gboolean

@@ -22,8 +22,11 @@ gboolean qmp_commands_query_status (QmpClient *client, QmpWait wait, char **stat
 char *qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** query-version: "7.2.22 (Debian 1:7.2+dfsg-7)". (transfer full) */
 char *qmp_commands_query_version (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** query-migrate: its status, "none" where there never was one. (transfer full) */
-char *qmp_commands_query_migrate (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** query-migrate. */
+QmpCall *qmp_commands_start_query_migrate (QmpClient *client, gint64 deadline_us);
+/** @call: (transfer full). Returns: (transfer full): its status, "none" where there never was one */
+char *qmp_commands_finish_query_migrate (QmpCall *call, GCancellable *cancellable, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** qom-get: its call returns the property's value. */
 QmpCall *qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property);
 gboolean qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -40,7 +43,12 @@ typedef struct {
 } QmpJob;
 void qmp_commands_job_free (QmpJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpJob, qmp_commands_job_free)
-/** query-jobs. Returns: (transfer full) (element-type QmpJob) */
+/** query-jobs. */
+QmpCall *qmp_commands_start_query_jobs (QmpClient *client, gint64 deadline_us);
+/** @call: (transfer full). Returns: (transfer full) (element-type QmpJob) */
+GPtrArray *qmp_commands_finish_query_jobs (QmpCall *call, GCancellable *cancellable, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/** Both. Returns: (transfer full) (element-type QmpJob) */
 GPtrArray *qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_job_dismiss (QmpClient *client, QmpWait wait, const char *job, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

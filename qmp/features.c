@@ -160,6 +160,15 @@ open_types (const QmpFeatures *features, GPtrArray *types)
   return opened;
 }
 
+gint64
+qmp_features_major_version (JsonNode *greeting)
+{
+  JsonObject *whole = JSON_NODE_HOLDS_OBJECT (greeting) ? json_node_get_object (greeting) : NULL;
+  JsonObject *version = whole != NULL ? qmp_message_peek_object (whole, "version") : NULL;
+  JsonObject *qemu = version != NULL ? qmp_message_peek_object (version, "qemu") : NULL;
+  return qemu != NULL ? qmp_message_peek_int (qemu, "major", 0) : 0;
+}
+
 gboolean
 qmp_features_has_command (const QmpFeatures *features, const char *command)
 {

@@ -20,6 +20,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpFeatures, qmp_features_free)
 /** Whether QEMU has @command, whatever its arguments. */
 gboolean qmp_features_has_command (const QmpFeatures *features, const char *command);
 
+/** QEMU's major version, from its @greeting (as qmp_client_start_handshake() returns it); 0 where that says none. */
+gint64 qmp_features_major_version (JsonNode *greeting);
+
 /**
  * qmp_features_has_argument:
  * @path: member names from the command's arguments downwards, joined by dots; arrays and alternates are

@@ -163,18 +163,23 @@ node_of_stats (const QmpNodes *nodes, JsonObject *stats, GError **error)
 
 /* Where a format's bytes lie: the lowest node by `parent`, past filters (and luks) under the format. */
 static gboolean
-find_file (const QmpNodes *nodes, const QmpNode *node, JsonObject *stats, const QmpNode **file, GError **error)
+find_file (const QmpNodes *nodes, QmpNodesLayer *layer, JsonObject *stats, GError **error)
 {
   JsonObject *below = qmp_message_peek_object (stats, "parent");
   if (below == NULL)
     return TRUE;
-  JsonObject *next = qmp_nodes_is_filter (node) ? NULL : qmp_message_peek_object (below, "parent");
+  JsonObject *next = qmp_nodes_is_filter (layer->node) ? NULL : qmp_message_peek_object (below, "parent");
+  if (next != NULL) {
+    layer->between = node_of_stats (nodes, below, error);
+    if (layer->between == NULL)
+      return FALSE;
+  }
   for (int depth = 0; next != NULL && depth < MAX_LAYERS; depth++) {
     below = next;
     next = qmp_message_peek_object (below, "parent");
   }
-  *file = node_of_stats (nodes, below, error);
-  return *file != NULL;
+  layer->file = node_of_stats (nodes, below, error);
+  return layer->file != NULL;
 }
 
 /* Follows `backing`, which QEMU gives for a format node's backing image and for a filter's child alike. */
@@ -187,13 +192,13 @@ parse_layers (const QmpNodes *nodes, GPtrArray *layers, JsonObject *stats, GErro
       return FALSE;
     }
     const QmpNode *node = node_of_stats (nodes, stats, error);
-    const QmpNode *file = NULL;
-    if (node == NULL || !find_file (nodes, node, stats, &file, error))
+    if (node == NULL)
       return FALSE;
     QmpNodesLayer *layer = g_new0 (QmpNodesLayer, 1);
     layer->node = node;
-    layer->file = file;
     g_ptr_array_add (layers, layer);
+    if (!find_file (nodes, layer, stats, error))
+      return FALSE;
   }
   return TRUE;
 }

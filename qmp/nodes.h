@@ -44,11 +44,13 @@ typedef struct {
  * @node: borrowed from the graph
  * @file: (nullable): for a format, the node that holds its bytes: the protocol node at the bottom, past any
  *     filter between the two; for a filter, its child; %NULL for a layer that is a protocol node itself
+ * @between: (nullable): for a format, the uppermost of the nodes between it and @file: a filter, or another format
  * Chain order is from the guest downwards: filters, the active image, its backing image …
  */
 typedef struct {
   const QmpNode *node;
   const QmpNode *file;
+  const QmpNode *between;
 } QmpNodesLayer;
 
 /**

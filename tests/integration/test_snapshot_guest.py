@@ -56,7 +56,7 @@ def test_quiesced_snapshots_are_clean_and_one_point_in_time_while_the_guest_writ
         position = ledger.assert_quiesced(*frozen_images(said))
         assert position > last
         last = position
-        assert vm.ledger_position() > position
+        assert vm.wait_ledger_advance() > position
 
 
 def test_frozen_time_is_measured_and_short(vm, ctl):

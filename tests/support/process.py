@@ -64,14 +64,22 @@ def running(argv, **options):
 
 
 def alive_children():
-    """{pid: command line} of our children that are no zombies."""
+    """{pid: command line} of our children that are no zombies. A thread or a child may end while we look."""
     found = {}
     for task in pathlib.Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
-            if is_alive(pid):
-                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                found[pid] = b" ".join(words).decode(errors="replace").strip()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for pid in map(int, (task / "children").read_text().split()):
+                if is_alive(pid):
+                    found[pid] = _command_line(pid)
     return found
+
+
+def _command_line(pid):
+    try:
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return "ended"
+    return b" ".join(words).decode(errors="replace").strip()
 
 
 def reap_orphans():

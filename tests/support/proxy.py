@@ -14,11 +14,13 @@ from support.qmp import connect_unix
 class Proxy:
     """`with Proxy(folder / "qmp", vm.qmp, log) as proxy:` – log gets (name, command) for every command.
 
-    before(command, document), where given, is called before a command is passed on; it runs in another thread.
+    before(command, document), where given, is called before a command is passed on, and after(command) before the
+    answer to one is: where it says False the answer is kept back. Both run in other threads.
     """
 
-    def __init__(self, path, target, log, before=None):
-        self.path, self.target, self.log, self.before = path, target, log, before
+    def __init__(self, path, target, log, before=None, after=None):
+        self.path, self.target, self.log, self.before, self.after = path, target, log, before, after
+        self._asked = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._open, self._threads = [], []
 
@@ -29,13 +31,18 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
+        self.hang_up(self._listener)
         for connection in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self.path.unlink()
         for thread in self._threads:
             thread.join(5)
+
+    def hang_up(self, *more):
+        """Ends the connections that are there, as the side of QEMU would; new ones are welcome."""
+        for connection in (*more, *self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _start(self, work, *args):
         thread = threading.Thread(target=work, args=args, daemon=True)
@@ -50,7 +57,7 @@ class Proxy:
                 server.settimeout(None)
                 self._open += [client, server]
                 self._start(self._pump, client, server, self._tell)
-                self._start(self._pump, server, client, lambda line: None)
+                self._start(self._pump, server, client, self._hear)
 
     def _pump(self, source, sink, tell):
         waiting = b""
@@ -59,13 +66,30 @@ class Proxy:
                 waiting += received
                 *lines, waiting = waiting.split(b"\n")
                 for line in lines:
-                    tell(line)
-                    sink.sendall(line + b"\n")
+                    if tell(line) is not False:
+                        sink.sendall(line + b"\n")
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+        self._die_with_target()
+
+    def _die_with_target(self):
+        """Where nobody listens at the target any more, nobody listens here: what a dead QEMU looks like."""
+        try:
+            connect_unix(self.target, 1).close()
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
 
     def _tell(self, line):
         document = json.loads(line.lstrip(b"\xff"))
         self.log.append((self.path.name, document["execute"]))
+        self._asked[document.get("id")] = document["execute"]
         if self.before:
             self.before(document["execute"], document)
+
+    def _hear(self, line):
+        if self.after is None or not line.startswith(b"{"):
+            return True
+        document = json.loads(line)
+        return "id" not in document or self.after(self._asked.get(document["id"]))

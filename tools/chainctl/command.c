@@ -12,6 +12,8 @@
 
 #include <unistd.h>
 
+#define DEFAULT_CONFIG "/etc/chainctl/chainctl.conf"
+
 /* ---- what the global options mean ---- */
 
 static char *
@@ -26,6 +28,19 @@ state_folder (const ChainctlOptions *options)
   if (geteuid () == 0)
     return g_strdup ("/var/lib/chainctl");
   return g_build_filename (g_get_user_state_dir (), "chainctl", NULL);
+}
+
+/* A file that was named has to be there; the one that is there by default need not. */
+static gboolean
+configure (EngineContext *context, const ChainctlOptions *options, GError **error)
+{
+  const char *variable = g_getenv ("CHAINCTL_CONFIG");
+
+  if (options->config != NULL)
+    return engine_context_configure (context, options->config, error);
+  if (variable != NULL && *variable != '\0')
+    return engine_context_configure (context, variable, error);
+  return !g_file_test (DEFAULT_CONFIG, G_FILE_TEST_EXISTS) || engine_context_configure (context, DEFAULT_CONFIG, error);
 }
 
 static gboolean
@@ -69,7 +84,7 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
   context->lock_wait_us = options->waits ? -1 : 0;
   if (options->wait != NULL && !seconds_to_us (options->wait, &context->lock_wait_us, error))
     return FALSE;
-  return check_progress (options->progress, error);
+  return check_progress (options->progress, error) && configure (context, options, error);
 }
 
 /* ---- which VM is meant ---- */

@@ -79,6 +79,7 @@ static const Row rows[] = {
     {chains_error_quark, CHAINS_ERROR_FOREIGN, CHAINCTL_EXIT_FAILED, "database-foreign"},
     {chains_error_quark, CHAINS_ERROR_NEWER, CHAINCTL_EXIT_FAILED, "database-newer"},
     {chains_error_quark, CHAINS_ERROR_FULL, CHAINCTL_EXIT_FAILED, "no-space"},
+    {chains_error_quark, CHAINS_ERROR_CONFIG, CHAINCTL_EXIT_USAGE, "bad-configuration"},
     {chains_error_quark, ANY, CHAINCTL_EXIT_FAILED, "database-failed"},
 
     {g_io_error_quark, G_IO_ERROR_CANCELLED, CHAINCTL_EXIT_FAILED, "cancelled"},

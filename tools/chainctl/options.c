@@ -15,6 +15,7 @@ void
 chainctl_options_clear (ChainctlOptions *options)
 {
   g_free (options->state);
+  g_free (options->config);
   g_free (options->progress);
   g_free (options->wait);
 }
@@ -126,6 +127,7 @@ add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOpt
 {
   const GOptionEntry entries[] = {
       {"state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "where the database lives", "DIR"},
+      {"config", 0, 0, G_OPTION_ARG_FILENAME, &options->config, "the configuration", "FILE"},
       {"json", 0, 0, G_OPTION_ARG_NONE, &options->json, "one JSON document on stdout", NULL},
       {"progress", 0, 0, G_OPTION_ARG_STRING, &options->progress, "progress of jobs, on stderr", "auto|bar|json|none"},
       {"dry-run", 0, 0, G_OPTION_ARG_NONE, &options->dry_run, "check all, say what would be done", NULL},

@@ -12,6 +12,7 @@
  */
 typedef struct {
   char *state;
+  char *config;
   char *progress;
   double timeout;
   char *wait;

@@ -1,0 +1,193 @@
+/*
+ * Adds up what overlays need on each file system, and compares it with what is
+ * free. What the guest will write later nobody knows: the reserve is for that.
+ */
+#include "engine/space.h"
+
+#include "engine/error.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define DEFAULT_CLUSTER 65536
+#define L2_ENTRY 8
+#define L2_ENTRY_EXTENDED 16
+#define L1_ENTRY 8
+#define REFCOUNT 2
+#define MAX_L1 (32 << 20)
+
+static gint64
+divide_up (gint64 number, gint64 by)
+{
+  return number / by + (number % by != 0);
+}
+
+gint64
+engine_space_qcow2 (gint64 virtual_size, gint64 cluster_size, gboolean extended_l2)
+{
+  gint64 cluster = cluster_size != 0 ? cluster_size : DEFAULT_CLUSTER;
+  gint64 covered = cluster / (extended_l2 ? L2_ENTRY_EXTENDED : L2_ENTRY) * cluster;
+  gint64 l1 = divide_up (virtual_size, covered) * L1_ENTRY;
+  gint64 clusters = 2 + divide_up (l1, cluster);
+  gint64 blocks = divide_up (clusters + divide_up (clusters, cluster / REFCOUNT), cluster / REFCOUNT);
+
+  return l1 > MAX_L1 ? -1 : (clusters + blocks) * cluster;
+}
+
+/* What one file system is asked for. */
+typedef struct {
+  dev_t device;
+  char *folder;
+  gint64 needed;
+  guint files;
+  GString *disks;
+} Demand;
+
+static void
+demand_clear (Demand *demand)
+{
+  g_free (demand->folder);
+  if (demand->disks != NULL)
+    g_string_free (demand->disks, TRUE);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Demand, demand_clear)
+
+/* The file system on which the file at @path is, or will be. */
+static gboolean
+get_device (const char *path, dev_t *device)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  struct stat st;
+
+  if (stat (folder, &st) != 0)
+    return FALSE;
+  *device = st.st_dev;
+  return TRUE;
+}
+
+static void
+add_overlay (Demand *demand, const EngineOverlay *overlay)
+{
+  dev_t device;
+
+  if (!get_device (overlay->intent->path, &device) || device != demand->device)
+    return;
+  g_string_append_printf (demand->disks, "%s'%s'", demand->disks->len > 0 ? ", " : "", overlay->intent->disk);
+  if (overlay->intent->reused)
+    return;
+  demand->needed +=
+      MAX (engine_space_qcow2 (overlay->intent->virtual_size, overlay->cluster_size, overlay->extended_l2), 0);
+  demand->files++;
+}
+
+/* What an operation under way has still to write there: its files may be there in part. */
+static void
+add_promised (Demand *demand, const ChainsConfig *config, const EngineIntentOverlay *overlay)
+{
+  gint64 needed = engine_space_qcow2 (overlay->virtual_size, config->cluster_size, FALSE);
+  struct stat st;
+  dev_t device;
+
+  if (overlay->reused || !get_device (overlay->path, &device) || device != demand->device)
+    return;
+  if (stat (overlay->path, &st) == 0)
+    needed -= (gint64)st.st_blocks * 512;
+  demand->needed += MAX (needed, 0);
+}
+
+static gboolean
+add_operations (Demand *demand, EngineContext *context, GError **error)
+{
+  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (context->db, 0, error);
+
+  for (guint i = 0; ops != NULL && i < ops->len; i++) {
+    const ChainsOp *op = g_ptr_array_index (ops, i);
+    g_autoptr (EngineIntent) intent = engine_intent_from_json (op->intent, NULL);
+
+    for (guint j = 0; intent != NULL && j < intent->overlays->len; j++)
+      add_promised (demand, context->config, g_ptr_array_index (intent->overlays, j));
+  }
+  return ops != NULL;
+}
+
+static gboolean
+refuse_missing (EngineVm *vm, const Demand *demand, gint64 available, GError **error)
+{
+  gint64 reserve = vm->context->config->reserve;
+
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "free some space there, or choose another folder with --dir",
+                    "VM '%s', disks %s: %" G_GINT64_FORMAT " bytes are missing in '%s': new overlays need "
+                    "%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT " are to be left free ([space] reserve), and there are "
+                    "%" G_GINT64_FORMAT,
+                    vm->record->name, demand->disks->str, demand->needed + reserve - available, demand->folder,
+                    demand->needed, reserve, available);
+  return FALSE;
+}
+
+static gboolean
+check_demand (EngineVm *vm, const Demand *demand, GError **error)
+{
+  struct statvfs st;
+  gint64 available;
+
+  if (statvfs (demand->folder, &st) != 0) {
+    engine_error_set (error, ENGINE_ERROR_REFUSED, NULL, "VM '%s', disks %s: how much space there is in '%s' is not known: %s",
+                      vm->record->name, demand->disks->str, demand->folder, g_strerror (errno));
+    return FALSE;
+  }
+  available = (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64);
+  if (available - demand->needed < vm->context->config->reserve)
+    return refuse_missing (vm, demand, available, error);
+  if (st.f_files == 0 || st.f_favail >= demand->files)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "remove some files there, or choose another folder with --dir",
+                    "VM '%s', disks %s: the file system of '%s' has no inodes left for %u new files", vm->record->name,
+                    demand->disks->str, demand->folder, demand->files);
+  return FALSE;
+}
+
+static gboolean
+check_size (EngineVm *vm, const EngineOverlay *overlay, GError **error)
+{
+  if (overlay->intent->reused ||
+      engine_space_qcow2 (overlay->intent->virtual_size, overlay->cluster_size, overlay->extended_l2) >= 0)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "configure a larger [overlay] cluster_size",
+                    "VM '%s', disk '%s': '%s' would have %" G_GINT64_FORMAT " bytes, more than a qcow2 with clusters "
+                    "of %" G_GINT64_FORMAT " bytes can have",
+                    vm->record->name, overlay->intent->disk, overlay->intent->path, overlay->intent->virtual_size,
+                    overlay->cluster_size);
+  return FALSE;
+}
+
+/* All overlays on the file system of overlay @first, unless an earlier one has already spoken for it. */
+static gboolean
+check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, GError **error)
+{
+  g_auto (Demand) demand = {.disks = g_string_new (NULL)};
+  const EngineOverlay *overlay = g_ptr_array_index (overlays, first);
+  dev_t device;
+
+  demand.folder = g_path_get_dirname (overlay->intent->path);
+  if (!get_device (overlay->intent->path, &demand.device))
+    return TRUE;
+  for (guint i = 0; i < first; i++)
+    if (get_device (((const EngineOverlay *)g_ptr_array_index (overlays, i))->intent->path, &device) &&
+        device == demand.device)
+      return TRUE;
+  for (guint i = first; i < overlays->len; i++)
+    add_overlay (&demand, g_ptr_array_index (overlays, i));
+  return add_operations (&demand, vm->context, error) && check_demand (vm, &demand, error);
+}
+
+gboolean
+engine_space_check (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  for (guint i = 0; i < overlays->len; i++)
+    if (!check_size (vm, g_ptr_array_index (overlays, i), error) || !check_file_system (vm, overlays, i, error))
+      return FALSE;
+  return TRUE;
+}

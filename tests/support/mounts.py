@@ -1,0 +1,66 @@
+"""File systems for a test: a small real ext4 on a loop device, a folder that is read-only or that may not be changed.
+
+They need root; where a test has not got what it takes, it is skipped with the reason.
+"""
+import contextlib
+import os
+import subprocess
+
+import pytest
+
+from support.process import program
+
+
+@contextlib.contextmanager
+def ext4(folder, megabytes=8):
+    """A new ext4 of that size, mounted at the folder, which is made; its image lies beside it."""
+    image = folder.with_suffix(".ext4")
+    with open(image, "wb") as file:
+        file.truncate(megabytes << 20)
+    # Nothing is kept back for root: full is full.
+    _run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image)
+    folder.mkdir()
+    with _undone(["mount", "-o", "loop", image, folder], ["umount", "--lazy", folder]):
+        (folder / "lost+found").rmdir()
+        yield folder
+    image.unlink()
+
+
+@contextlib.contextmanager
+def read_only(folder):
+    """The folder, with all that is in it, as on a file system that is mounted read-only."""
+    with _undone(["mount", "--bind", folder, folder], ["umount", "--lazy", folder]):
+        _run("mount", "-o", "remount,ro,bind", folder)
+        yield folder
+
+
+def set_immutable(path, immutable=True):
+    """In a folder that is immutable no file can be made or removed, not even by root."""
+    _run("chattr", "+i" if immutable else "-i", path)
+
+
+def fill(folder):
+    """Leaves not a byte free. Returns the file to remove for some room."""
+    filler = folder / "filler"
+    for size in (1 << 16, 1 << 12, 1):
+        with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as file:
+            while True:
+                file.write(bytes(size))
+    return filler
+
+
+@contextlib.contextmanager
+def _undone(words, back):
+    _run(*words)
+    try:
+        yield
+    finally:
+        subprocess.run([str(word) for word in back], check=True)
+
+
+def _run(name, *words):
+    if os.geteuid():
+        pytest.skip(f"{name} needs root")
+    done = subprocess.run([program(name), *map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{name} does not work here: {done.stderr.strip()}")
