@@ -307,7 +307,7 @@ dismiss_job (EngineVm *vm, const GPtrArray *jobs, const char *id, GError **error
   for (guint i = 0; i < jobs->len; i++) {
     const QmpJob *job = g_ptr_array_index (jobs, i);
 
-    if (!g_str_equal (job->id, id))
+    if (!g_str_equal (job->id, id) || base_point_is_mutant ("undo-leaves-jobs"))
       continue;
     if (qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), ids, &failure) ||
         g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
@@ -348,6 +348,8 @@ is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
 {
   g_autoptr (EngineQcow2) header = NULL;
 
+  if (base_point_is_mutant ("undo-removes-any-file"))
+    return TRUE;
   if (overlay->inode != 0)
     return file->device == overlay->device && file->inode == overlay->inode && file->born_ns == overlay->born_ns;
   /* The file system gave it no identity beforehand: then it is ours if it is what we make, and holds nothing. */
@@ -386,9 +388,9 @@ gboolean
 engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
                     GError **error)
 {
-  if (vm->monitor != NULL && !close_nodes (vm, intent, error))
+  if (vm->monitor != NULL && !base_point_is_mutant ("undo-leaves-nodes") && !close_nodes (vm, intent, error))
     return FALSE;
-  for (guint i = 0; i < intent->overlays->len; i++)
+  for (guint i = 0; i < intent->overlays->len && !base_point_is_mutant ("undo-leaves-files"); i++)
     if (!remove_file (vm, g_ptr_array_index (intent->overlays, i), error))
       return FALSE;
   return !end || chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);

@@ -6,6 +6,7 @@
  */
 #include "engine/outcome.h"
 
+#include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 
@@ -104,7 +105,7 @@ find_in_files (EngineVm *vm, const EngineIntent *intent, gboolean *happened, GEr
 
     if (!holds_data (overlay, &holds, error))
       return FALSE;
-    *happened = *happened || holds;
+    *happened = *happened || (holds && !(i > 0 && base_point_is_mutant ("outcome-first-disk-only")));
     if (!g_file_test (overlay->path, G_FILE_TEST_EXISTS))
       missing = overlay;
   }
@@ -117,7 +118,7 @@ engine_outcome_find (EngineVm *vm, const EngineIntent *intent, gboolean switch_b
 {
   if (vm->monitor != NULL)
     return find_live (vm, intent, switch_begun, happened, error);
-  if (switch_begun)
+  if (switch_begun && !base_point_is_mutant ("outcome-not-from-files"))
     return find_in_files (vm, intent, happened, error);
   *happened = FALSE;
   return TRUE;

@@ -134,8 +134,9 @@ check_demand (EngineVm *vm, const Demand *demand, GError **error)
   gint64 available;
 
   if (statvfs (demand->folder, &st) != 0) {
-    engine_error_set (error, ENGINE_ERROR_REFUSED, NULL, "VM '%s', disks %s: how much space there is in '%s' is not known: %s",
-                      vm->record->name, demand->disks->str, demand->folder, g_strerror (errno));
+    engine_error_set (error, ENGINE_ERROR_REFUSED, NULL,
+                      "VM '%s', disks %s: how much space there is in '%s' is not known: %s", vm->record->name,
+                      demand->disks->str, demand->folder, g_strerror (errno));
     return FALSE;
   }
   available = (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64);

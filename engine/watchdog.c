@@ -228,6 +228,8 @@ thaw (const char *address)
 static void
 bring_back (gboolean resume, const char *agent)
 {
+  if (base_point_is_mutant ("watchdog-does-not-thaw"))
+    return;
   if (resume && is_open (MONITOR_FD))
     run_again ();
   if (is_open (AGENT_FD))
