@@ -281,7 +281,9 @@ get_version_somehow (ChainsDb *db, int *version, GError **error)
 
   if (chains_schema_get_version (db, version, &local))
     return TRUE;
-  if (chains_file_is_in_writable_folder (db->path)) {
+  /* A reader makes files beside the database: it cannot where it may not, nor where there is no space left. */
+  if (chains_file_is_in_writable_folder (db->path) && !g_error_matches (local, CHAINS_ERROR, CHAINS_ERROR_FULL) &&
+      !g_error_matches (local, CHAINS_ERROR, CHAINS_ERROR_IO)) {
     g_propagate_error (error, g_steal_pointer (&local));
     return FALSE;
   }

@@ -284,10 +284,11 @@ chains_journal_list (ChainsDb *db, const char *vm_name, GError **error)
 GPtrArray *
 chains_journal_list_unfinished (ChainsDb *db, gint64 vm, GError **error)
 {
-  g_autoptr (ChainsQuery) query = chains_query_new (db, "list unfinished operations",
-                                                    "SELECT " OP_COLUMNS " FROM operation WHERE vm = coalesce(?, vm) AND "
-                                                    "state IN ('open', 'detached') ORDER BY sequence",
-                                                    error);
+  g_autoptr (ChainsQuery) query =
+      chains_query_new (db, "list unfinished operations",
+                        "SELECT " OP_COLUMNS " FROM operation WHERE vm = coalesce(?, vm) AND "
+                        "state IN ('open', 'detached') ORDER BY sequence",
+                        error);
 
   if (query == NULL)
     return NULL;

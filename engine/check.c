@@ -61,8 +61,8 @@ check_left_over_file (EngineVm *vm, const ChainsOp *op, const EngineIntentOverla
   EngineImagefile file;
   g_autoptr (GPtrArray) users = NULL;
 
-  if (overlay->inode == 0 || !engine_imagefile_stat (overlay->path, &file, NULL) || file.inode != overlay->inode ||
-      file.device != overlay->device || file.born_ns != overlay->born_ns)
+  if (overlay->inode == 0 || !engine_imagefile_stat (overlay->path, &file, NULL) ||
+      !engine_intent_is_ours (overlay, &file))
     return TRUE;
   users = chains_images_find (vm->context->db, overlay->path, error);
   if (users != NULL && users->len == 0)

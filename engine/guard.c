@@ -12,6 +12,8 @@
 /* How long the agent may take to say "frozen" or "thawed" around the switch. */
 #define STATUS_US (G_USEC_PER_SEC)
 #define THAW_US (10 * G_USEC_PER_SEC)
+#define BEAT_MS 1000
+#define THAW_PAUSE_US (50 * 1000)
 
 /* ---- before the freeze ---- */
 
@@ -136,7 +138,7 @@ engine_guard_free (EngineGuard *guard)
 
 /* ---- after the freeze, whatever it did ---- */
 
-/* What a thaw came to. @GONE: nobody listens at the agent's address any more, so QEMU is gone, and its guest. */
+/* What a thaw came to. @GONE: QEMU is gone, and its guest. */
 typedef enum { THAWED, STILL_FROZEN, GONE } Thawed;
 
 /* One thaw and one look. %TRUE once the agent says that it is thawed. @count is what the first thaw had to thaw. */
@@ -153,26 +155,32 @@ thaw_once (QmpQga *agent, gint64 until_us, gint64 *count, GError **error)
   return qmp_qga_fsfreeze_status (agent, until_us, NULL, &state, error) && state == QMP_QGA_THAWED;
 }
 
+/* A channel that closed is opened again: the guest behind it may well be there. */
+static void
+reopen (EngineVm *vm, gint64 until_us)
+{
+  if (!engine_vm_reopen_agent (vm, until_us))
+    g_debug ("agent: %s", vm->agent_failure->message);
+}
+
 static Thawed
 thaw (EngineVm *vm, gint64 *count)
 {
   gint64 until_us = g_get_monotonic_time () + THAW_US;
 
-  while (g_get_monotonic_time () < until_us) {
+  for (;;) {
     g_autoptr (GError) failure = NULL;
-    gboolean gone = FALSE;
 
     if (vm->agent != NULL && thaw_once (vm->agent, until_us, count, &failure))
       return THAWED;
-    /* A channel that closed is opened again: the guest behind it may well be there. */
-    if (vm->agent == NULL || g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED)) {
-      if (!engine_vm_reopen_agent (vm, until_us, &gone))
-        g_debug ("agent: %s", vm->agent_failure->message);
-      if (gone)
-        return GONE;
-    }
+    if (engine_vm_is_gone (vm))
+      return GONE;
+    if (g_get_monotonic_time () > until_us)
+      return STILL_FROZEN;
+    g_usleep (THAW_PAUSE_US);
+    if (vm->agent == NULL || g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED))
+      reopen (vm, until_us);
   }
-  return STILL_FROZEN;
 }
 
 /* Thaws; where that cannot be shown, the watchdog stays armed and goes on when we are gone. */
@@ -194,15 +202,38 @@ bring_back (EngineGuard *guard, gint64 *count)
 
 /* ---- the freeze ---- */
 
+/* While the agent freezes we show the watchdog that we live: should we hang, a guest just frozen is thawed in time. */
+static gboolean
+beat (gpointer data)
+{
+  EngineGuard *guard = data;
+  gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US - BEAT_MS * 1000;
+
+  return engine_watchdog_arm (guard->watchdog, until_us, FALSE, NULL);
+}
+
+static gboolean
+freeze_beating (EngineGuard *guard, gint64 *count, GError **error)
+{
+  gint64 deadline_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us;
+  g_autoptr (GSource) heart = g_timeout_source_new (BEAT_MS);
+  gboolean frozen;
+
+  g_source_set_callback (heart, beat, guard, NULL);
+  g_source_attach (heart, g_main_context_get_thread_default ());
+  frozen = qmp_qga_fsfreeze_freeze (guard->vm->agent, deadline_us, guard->vm->cancellable, count, error);
+  g_source_destroy (heart);
+  return frozen;
+}
+
 static gboolean
 freeze (EngineGuard *guard, gint64 *frozen_at_us, GError **error)
 {
   EngineVm *vm = guard->vm;
-  gint64 deadline_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us;
   QmpQgaFreezeState state;
   gint64 count = 0;
 
-  if (!qmp_qga_fsfreeze_freeze (vm->agent, deadline_us, vm->cancellable, &count, error))
+  if (!freeze_beating (guard, &count, error))
     return FALSE;
   *frozen_at_us = g_get_monotonic_time ();
   if (!engine_watchdog_arm (guard->watchdog, *frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US, FALSE, error) ||
@@ -250,9 +281,10 @@ run_frozen (EngineGuard *guard, EngineGuardBody body, gpointer data, gint64 froz
   guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
   if (guard->still_frozen)
     engine_context_warn (guard->vm->context, "still-frozen",
-                         "VM '%s': its agent does not say that it is thawed; run `chainctl guest %s thaw`",
+                         "VM '%s': its agent does not say that it is thawed; a process of ours goes on trying for two "
+                         "minutes, then see `chainctl guest %s thaw`",
                          guard->vm->record->name, guard->vm->record->name);
-  else if (!undisturbed || !in_time)
+  else if (!switched || !undisturbed || !in_time)
     set_reason (guard, "the guest had to be thawed before the switch was known to be done");
   else if (thawed_count == 0)
     set_reason (guard, "the guest had thawed by itself before it was told to");
@@ -264,11 +296,10 @@ engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GErro
 {
   g_autoptr (GError) failure = NULL;
   gint64 frozen_at_us = 0;
-  gint64 armed_until_us;
+  gint64 armed_until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US;
 
   if (!guard->wanted)
     return run_unfrozen (guard, body, data, error);
-  armed_until_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us + ENGINE_GUARD_MAX_FROZEN_US;
   if (!base_point_is_mutant ("watchdog-armed-late") &&
       !engine_watchdog_arm (guard->watchdog, armed_until_us, FALSE, error))
     return FALSE;

@@ -9,7 +9,6 @@
 #include "chains/images.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
-#include "engine/imagefile.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
 #include "qmp/nodes.h"
@@ -342,9 +341,8 @@ close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
   return nodes != NULL;
 }
 
-/* Whether the file at the overlay's path is the one that the operation made. */
-static gboolean
-is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
+gboolean
+engine_intent_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
 {
   g_autoptr (EngineQcow2) header = NULL;
 
@@ -370,7 +368,7 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
   users = chains_images_find (vm->context->db, overlay->path, error);
   if (users == NULL)
     return FALSE;
-  if (users->len > 0 || !is_ours (overlay, &file)) {
+  if (users->len > 0 || !engine_intent_is_ours (overlay, &file)) {
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
     return TRUE;
   }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "engine/imagefile.h"
 #include "engine/op.h"
 
 /**
@@ -60,6 +61,13 @@ JsonObject *engine_intent_to_json (const EngineIntent *intent);
 EngineIntent *engine_intent_from_json (const char *text, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
+ * engine_intent_is_ours:
+ * Whether @file, which is at the overlay's path now, is the one that the operation made: by its identity, or, where
+ * the file system gave it none beforehand, by being what we make, unused and empty.
+ */
+gboolean engine_intent_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file);
+
+/**
  * engine_intent_record:
  * @snapshot: (transfer none): the intent's, with consistency, reason, frozen_us and created_us filled in
  * @end: end the operation too; else it stays open for something that is still to be done
@@ -77,5 +85,4 @@ gboolean engine_intent_record (EngineVm *vm, const char *op, EngineIntent *inten
  * warning.
  */
 gboolean engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
-                             GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+                             GError **error) G_GNUC_WARN_UNUSED_RESULT;

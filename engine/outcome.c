@@ -22,19 +22,29 @@ is_in_chain (const EngineGraphDisk *disk, const EngineIntentOverlay *overlay)
   return FALSE;
 }
 
-/* Whether the overlay holds data. No file, or one without a header yet, holds none. */
+static gboolean
+is_another_file (const EngineIntentOverlay *overlay, const EngineImagefile *file)
+{
+  return !overlay->reused && overlay->inode != 0 && !engine_intent_is_ours (overlay, file);
+}
+
+/* Whether the overlay holds data. No file, or one without a header yet, holds none; nor does somebody else's. */
 static gboolean
 holds_data (const EngineIntentOverlay *overlay, gboolean *holds, GError **error)
 {
   EngineImagefile file;
   g_autoptr (EngineQcow2) header = NULL;
+  g_autoptr (GError) failure = NULL;
 
   *holds = FALSE;
-  if (!engine_imagefile_stat (overlay->path, &file, NULL) || file.size == 0)
+  if (!engine_imagefile_stat (overlay->path, &file, NULL) || file.size == 0 || is_another_file (overlay, &file))
     return TRUE;
-  header = engine_imagefile_read_qcow2 (overlay->path, error);
-  if (header == NULL)
+  header = engine_imagefile_read_qcow2 (overlay->path, &failure);
+  if (header == NULL) {
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "bring the file back as it was", "disk '%s': %s", overlay->disk,
+                      failure->message);
     return FALSE;
+  }
   *holds = !header->empty;
   return TRUE;
 }
@@ -46,6 +56,17 @@ refuse_mixture (const EngineVm *vm, const EngineIntentOverlay *odd, GError **err
                     "VM '%s': the operation switched some of its disks and not others ('%s' for one); a transaction "
                     "does no such thing, so somebody else changed them",
                     vm->record->name, odd->disk);
+  return FALSE;
+}
+
+/* With QEMU gone, only the file that was made could have told. */
+static gboolean
+refuse_replaced (const EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "bring the file back; or start the VM on the images that you trust",
+                    "VM '%s', disk '%s': '%s' is not the file that the operation made, so whether the guest had "
+                    "written to it cannot be seen",
+                    vm->record->name, overlay->disk, overlay->path);
   return FALSE;
 }
 
@@ -101,13 +122,16 @@ find_in_files (EngineVm *vm, const EngineIntent *intent, gboolean *happened, GEr
   *happened = FALSE;
   for (guint i = 0; i < intent->overlays->len; i++) {
     const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    EngineImagefile file;
     gboolean holds;
 
     if (!holds_data (overlay, &holds, error))
       return FALSE;
     *happened = *happened || (holds && !(i > 0 && base_point_is_mutant ("outcome-first-disk-only")));
-    if (!g_file_test (overlay->path, G_FILE_TEST_EXISTS))
+    if (!engine_imagefile_stat (overlay->path, &file, NULL))
       missing = overlay;
+    else if (is_another_file (overlay, &file))
+      return refuse_replaced (vm, overlay, error);
   }
   return !*happened || missing == NULL || refuse_mixture (vm, missing, error);
 }

@@ -67,10 +67,11 @@ check_paths (const EngineOverlay *overlay, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
 
-  if (strlen (head->path) > MAX_BACKING_NAME) {
-    engine_error_set (error, ENGINE_ERROR_REFUSED, "move the image to a shorter path",
+  if (strlen (head->path) > MAX_BACKING_NAME || strlen (overlay->intent->path) > MAX_BACKING_NAME) {
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "use a shorter path",
                       "disk '%s': the path of '%s' is longer than the %d bytes that a qcow2 header can hold",
-                      overlay->disk->name, head->path, MAX_BACKING_NAME);
+                      overlay->disk->name, strlen (head->path) > MAX_BACKING_NAME ? head->path : overlay->intent->path,
+                      MAX_BACKING_NAME);
     return FALSE;
   }
   if (!g_utf8_validate (overlay->intent->path, -1, NULL) || !g_utf8_validate (head->path, -1, NULL)) {
@@ -426,12 +427,27 @@ add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, GError **
   return first == NULL;
 }
 
+/* QEMU names the job that failed; a person knows the disk and the file. */
+static void
+name_job (const GPtrArray *overlays, GError **failure)
+{
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+
+    if (strstr ((*failure)->message, overlay->intent->job) == NULL)
+      continue;
+    g_prefix_error (failure, "disk '%s': writing the header of '%s': ", overlay->disk->name, overlay->intent->path);
+    return;
+  }
+}
+
 /* blockdev-create in all files at once. */
 static gboolean
 write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
   g_autoptr (GPtrArray) calls = g_ptr_array_new ();
   g_autoptr (GPtrArray) jobs = g_ptr_array_new ();
+  g_autoptr (GError) failed = NULL;
   GError *first = NULL;
 
   for (guint i = 0; i < overlays->len; i++) {
@@ -454,9 +470,10 @@ write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
     keep_first (&first, failure, overlay, "writing the header of");
   }
   g_ptr_array_add (jobs, NULL);
-  if (!qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *)jobs->pdata,
-                                 first == NULL ? &first : NULL))
-    g_debug ("not all headers were written");
+  if (!qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *)jobs->pdata, &failed))
+    name_job (overlays, &failed);
+  if (first == NULL)
+    first = g_steal_pointer (&failed);
   if (first != NULL)
     g_propagate_error (error, first);
   return first == NULL;

@@ -250,16 +250,11 @@ engine_process_may_in (const EngineProcess *process, const char *folder, guint u
 static char *
 find_barrier (const EngineProcess *process, const char *folder)
 {
-  const char *slash = folder;
+  for (gsize i = 0; folder[i] != '\0'; i++) {
+    g_autofree char *part = folder[i] == '/' ? g_strndup (folder, MAX (i, 1)) : NULL;
 
-  while (slash != NULL) {
-    const char *next = slash[1] != '\0' ? strchr (slash + 1, '/') : NULL;
-    gsize length = slash == folder ? 1 : (gsize)(slash - folder);
-    g_autofree char *part = g_strndup (folder, length);
-
-    if (!engine_process_may (process, part, ENGINE_PROCESS_SEARCH))
+    if (part != NULL && !engine_process_may (process, part, ENGINE_PROCESS_SEARCH))
       return g_steal_pointer (&part);
-    slash = next;
   }
   return engine_process_may (process, folder, ENGINE_PROCESS_SEARCH) ? NULL : g_strdup (folder);
 }

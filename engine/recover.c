@@ -91,7 +91,9 @@ bring_back (EngineVm *vm, GError **error)
   if (vm->context->dry_run)
     return TRUE;
   engine_vm_start_agent (vm);
-  if (!engine_vm_finish_agent (vm))
+  if (vm->state == ENGINE_VM_PAUSED)
+    failure = g_error_new (QMP_ERROR, QMP_ERROR_TIMEOUT, "the VM is paused");
+  else if (!engine_vm_finish_agent (vm))
     failure = g_error_copy (vm->agent_failure);
   else if (thaw (vm, &failure))
     return TRUE;

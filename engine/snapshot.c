@@ -14,6 +14,7 @@
 #include "engine/inspect.h"
 #include "engine/outcome.h"
 #include "engine/overlay.h"
+#include "engine/preflight.h"
 #include "qmp/error.h"
 
 #include <string.h>
@@ -102,9 +103,18 @@ check_names (Run *run, const char *const *names, GError **error)
   return TRUE;
 }
 
+/* Where overlays go; %NULL: beside the active images. */
+static const char *
+overlay_folder (const Run *run)
+{
+  return run->request->directory != NULL ? run->request->directory : run->context->config->overlay_dir;
+}
+
 static gboolean
 check_request (Run *run, GError **error)
 {
+  const char *directory = overlay_folder (run);
+
   if (!check_names (run, run->request->disks, error) || !check_names (run, run->request->excludes, error))
     return FALSE;
   if (run->request->reuse != NULL) {
@@ -113,8 +123,9 @@ check_request (Run *run, GError **error)
     if (!check_names (run, names, error))
       return FALSE;
   }
-  if (run->request->directory != NULL && !g_file_test (run->request->directory, G_FILE_TEST_IS_DIR)) {
-    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "--dir '%s' is no folder", run->request->directory);
+  if (directory != NULL && !g_file_test (directory, G_FILE_TEST_IS_DIR)) {
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "%s '%s' is no folder",
+                      run->request->directory != NULL ? "--dir" : "dir in [overlay] of the configuration:", directory);
     return FALSE;
   }
   return choose_name (run, error);
@@ -146,43 +157,18 @@ is_chosen (const Run *run, const ChainsDisk *record, const EngineGraphDisk *disk
   return !record->ignored && !engine_graph_head (disk)->node->read_only;
 }
 
-static const char *
-why_unfit (const EngineLayer *head)
-{
-  if (head->node->read_only)
-    return "it is read-only";
-  if (head->node->encrypted)
-    return "it is encrypted, and the overlay would not be";
-  if (!head->local)
-    return "its image is no local file";
-  return engine_graph_why_nameless (head);
-}
-
-static gboolean
-check_disk (const Run *run, const EngineGraphDisk *disk, GError **error)
-{
-  const EngineLayer *head = engine_graph_head (disk);
-  const char *why = why_unfit (head);
-
-  if (why == NULL)
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "leave it out with --exclude",
-                    "VM '%s': disk '%s' (%s) cannot be snapshotted: %s", run->vm->record->name, disk->name, head->path,
-                    why);
-  return FALSE;
-}
-
 static gboolean
 plan_overlay (Run *run, const ChainsDisk *record, const EngineGraphDisk *disk, char **arguments, GError **error)
 {
   ChainsDb *db = run->context->db;
+  const char *directory = overlay_folder (run);
   const char *reuse = run->request->reuse != NULL ? g_hash_table_lookup (run->request->reuse, record->name) : NULL;
   g_autoptr (ChainsImage) base = chains_images_get (db, record->base, error);
   g_autoptr (ChainsImage) active = base != NULL ? chains_images_get (db, record->active, error) : NULL;
   EngineNodeOptions *options;
   EngineOverlay *overlay;
 
-  if (active == NULL || !check_disk (run, disk, error) ||
+  if (active == NULL || !engine_preflight_check_disk (run->vm, disk, directory != NULL || reuse != NULL, error) ||
       !engine_inspect_chain (run->vm, record, ENGINE_INSPECT_FILES, error))
     return FALSE;
   options = engine_nodeoptions_find (disk, arguments, active->options);
@@ -190,8 +176,7 @@ plan_overlay (Run *run, const ChainsDisk *record, const EngineGraphDisk *disk, c
     engine_context_warn (run->context, "options-unknown",
                          "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
                          disk->name, active->path, options->aio, options->discard);
-  overlay =
-      engine_overlay_plan (run->op, run->intent, disk, options, run->request->directory, base->path, reuse, error);
+  overlay = engine_overlay_plan (run->op, run->intent, disk, options, directory, base->path, reuse, error);
   if (overlay != NULL)
     g_ptr_array_add (run->overlays, overlay);
   return overlay != NULL;
@@ -216,22 +201,6 @@ plan_overlays (Run *run, GError **error)
   return FALSE;
 }
 
-/* A job on a chain that is about to grow would follow the wrong head. */
-static gboolean
-check_jobs (Run *run, GError **error)
-{
-  g_autoptr (GPtrArray) jobs = qmp_commands_query_jobs (run->vm->monitor, engine_vm_wait (run->vm), error);
-
-  for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
-    const QmpJob *job = g_ptr_array_index (jobs, i);
-
-    engine_error_set (error, ENGINE_ERROR_REFUSED, "wait for it, or cancel it",
-                      "VM '%s': the %s job '%s' is at work on its disks", run->vm->record->name, job->type, job->id);
-    return FALSE;
-  }
-  return jobs != NULL;
-}
-
 static gboolean
 check_live (Run *run, GError **error)
 {
@@ -240,7 +209,7 @@ check_live (Run *run, GError **error)
   if (!engine_vm_connect (vm, error) || !check_running (run, error))
     return FALSE;
   engine_vm_start_agent (vm);
-  if (!check_jobs (run, error))
+  if (!engine_preflight_check_vm (vm, error))
     return FALSE;
   run->graph = engine_graph_read (vm, error);
   return run->graph != NULL && engine_drift_refuse (vm, run->graph, error);
@@ -256,7 +225,7 @@ check (Run *run, GError **error)
   if (run->vm == NULL || !check_request (run, error) || !check_live (run, error))
     return FALSE;
   run->op = engine_op_new (run->vm);
-  if (!plan_overlays (run, error))
+  if (!plan_overlays (run, error) || !engine_preflight_check_overlays (run->vm, run->overlays, error))
     return FALSE;
   policy.quiesce = request->quiesce != NULL ? *request->quiesce : run->vm->record->quiesce;
   run->guard = engine_guard_new (run->vm, &policy, error);
@@ -319,10 +288,11 @@ static void
 switch_first_alone (Run *run, GPtrArray *actions, gint64 deadline_us)
 {
   g_autoptr (GPtrArray) one = g_ptr_array_new_with_free_func (g_free);
-  g_autoptr (JsonNode) reply = NULL;
+  JsonNode *reply;
 
   g_ptr_array_add (one, g_ptr_array_steal_index (actions, 0));
   reply = qmp_call_finish (qmp_commands_start_snapshot (run->vm->monitor, deadline_us, one), NULL, NULL);
+  g_clear_pointer (&reply, json_node_unref);
 }
 
 /* The body of the guard: nothing in here but the one transaction. */

@@ -122,7 +122,7 @@ refuse_missing (EngineVm *vm, const Demand *demand, gint64 available, GError **e
                     "VM '%s', disks %s: %" G_GINT64_FORMAT " bytes are missing in '%s': new overlays need "
                     "%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT " are to be left free ([space] reserve), and there are "
                     "%" G_GINT64_FORMAT,
-                    vm->record->name, demand->disks->str, demand->needed + reserve - available, demand->folder,
+                    vm->record->name, demand->disks->str, reserve - (available - demand->needed), demand->folder,
                     demand->needed, reserve, available);
   return FALSE;
 }

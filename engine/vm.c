@@ -265,12 +265,20 @@ engine_vm_start_agent (EngineVm *vm)
 }
 
 gboolean
-engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us, gboolean *gone)
+engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us)
 {
   g_clear_pointer (&vm->agent, qmp_qga_free);
   start_agent (vm, deadline_us);
-  *gone = vm->agent == NULL && g_error_matches (vm->agent_failure, QMP_ERROR, QMP_ERROR_CONNECT);
   return engine_vm_finish_agent (vm);
+}
+
+gboolean
+engine_vm_is_gone (EngineVm *vm)
+{
+  /* The end of the connection is learnt by reading. */
+  while (g_main_context_iteration (g_main_context_get_thread_default (), FALSE))
+    continue;
+  return vm->monitor == NULL || qmp_client_get_error (vm->monitor) != NULL;
 }
 
 gboolean

@@ -85,12 +85,11 @@ void engine_vm_start_agent (EngineVm *vm);
 /** Whether an agent answers now; if not, @vm->agent_failure says why. */
 gboolean engine_vm_finish_agent (EngineVm *vm);
 
-/**
- * engine_vm_reopen_agent:
- * A new connection to the agent in place of one that was lost.
- * @gone: (out): nobody listens there any more: QEMU is gone, and its guest
- */
-gboolean engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us, gboolean *gone) G_GNUC_WARN_UNUSED_RESULT;
+/** A new connection to the agent in place of one that was lost; if there is none, @vm->agent_failure says why. */
+gboolean engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether QEMU has hung up at the monitor: it is gone, and its guest. An agent that is gone says nothing of that. */
+gboolean engine_vm_is_gone (EngineVm *vm);
 
 /**
  * engine_vm_reconnect:

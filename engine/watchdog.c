@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 /* Where the process finds what it inherits. */
@@ -24,6 +25,7 @@ enum { CONTROL_FD = 3, LOCK_FD = 4, MONITOR_FD = 5, AGENT_FD = 6 };
 
 #define ANSWER_TIMEOUT_MS 5000
 #define RESCUE_US (120 * G_USEC_PER_SEC)
+#define PAUSE_US (100 * 1000)
 #define ATTEMPT_US (20 * G_USEC_PER_SEC)
 
 typedef enum { ORDER_ARM = 'a', ORDER_DISARM = 'd', ORDER_QUIT = 'q' } OrderKind;
@@ -36,6 +38,9 @@ typedef struct {
 } Order;
 
 enum { ANSWER_READY = 'r', ANSWER_DONE = 'k', ANSWER_ACTED = 'x' };
+
+/* It may outlive us: it must keep no pipe of our caller's open. What it has to say goes to the system's log. */
+#define WATCHDOG_SPAWN_FLAGS (G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL)
 
 struct _EngineWatchdog {
   GPid pid;
@@ -65,9 +70,8 @@ spawn (const EngineVm *vm, int control, GPid *pid, GError **error)
     used_sources[used] = sources[i];
     used_targets[used++] = targets[i];
   }
-  return g_spawn_async_with_pipes_and_fds (NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
-                                           NULL, NULL, -1, -1, -1, used_sources, used_targets, used, pid, NULL, NULL,
-                                           NULL, error);
+  return g_spawn_async_with_pipes_and_fds (NULL, argv, NULL, WATCHDOG_SPAWN_FLAGS, NULL, NULL, -1, -1, -1, used_sources,
+                                           used_targets, used, pid, NULL, NULL, NULL, error);
 }
 
 EngineWatchdog *
@@ -174,7 +178,7 @@ run_again (void)
   g_autoptr (GError) failure = NULL;
 
   if (!qmp_commands_cont (monitor, wait, &failure))
-    g_printerr ("chainctl: watchdog: the VM could not be resumed: %s\n", failure->message);
+    syslog (LOG_ERR, "the VM could not be resumed: %s", failure->message);
 }
 
 /* One look and, where it is frozen, one thaw. %TRUE once the agent says that it is thawed. */
@@ -204,24 +208,32 @@ open_agent (const char *address, gboolean inherited)
   return io != NULL ? qmp_qga_new (io) : NULL;
 }
 
-/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. */
+/* QEMU has closed the monitor: it is gone, and its guest. */
+static gboolean
+qemu_is_gone (void)
+{
+  struct pollfd monitor = {.fd = MONITOR_FD, .events = POLLRDHUP};
+
+  return is_open (MONITOR_FD) && poll (&monitor, 1, 0) > 0 && (monitor.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. The agent may come back meanwhile. */
 static void
 thaw (const char *address)
 {
   gint64 until_us = g_get_monotonic_time () + RESCUE_US;
   g_autoptr (QmpQga) agent = open_agent (address, TRUE);
 
-  while (agent != NULL && g_get_monotonic_time () < until_us) {
+  while (!qemu_is_gone () && g_get_monotonic_time () < until_us) {
     g_autoptr (GError) failure = NULL;
 
-    if (thaw_once (agent, &failure))
+    if (agent != NULL && thaw_once (agent, &failure))
       return;
-    if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED)) {
-      g_clear_pointer (&agent, qmp_qga_free);
-      agent = open_agent (address, FALSE);
-    } else {
-      g_usleep (G_USEC_PER_SEC / 10);
-    }
+    g_usleep (PAUSE_US);
+    if (agent != NULL && !g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED))
+      continue;
+    g_clear_pointer (&agent, qmp_qga_free);
+    agent = open_agent (address, FALSE);
   }
 }
 
@@ -230,6 +242,7 @@ bring_back (gboolean resume, const char *agent)
 {
   if (base_point_is_mutant ("watchdog-does-not-thaw"))
     return;
+  syslog (LOG_WARNING, "the process that froze the guest at %s is gone, or late: bringing the guest back", agent);
   if (resume && is_open (MONITOR_FD))
     run_again ();
   if (is_open (AGENT_FD))
@@ -266,6 +279,7 @@ engine_watchdog_main (const char *agent)
   signal (SIGHUP, SIG_IGN);
   signal (SIGPIPE, SIG_IGN);
   prctl (PR_SET_NAME, "chainctl-watch");
+  openlog ("chainctl", LOG_PID, LOG_DAEMON);
   base_point_enter_watchdog ();
   answer (ANSWER_READY);
   for (;;) {

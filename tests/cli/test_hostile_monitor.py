@@ -90,7 +90,7 @@ LIES = {
     "a string": "lie", "a huge number": 1e300, "null": None, "an empty object": {}, "an array of null": [None],
     "an array of empty objects": [{}], "nested arrays": [[[]]], "a huge string": "x" * 300_000,
 }  # fmt: skip
-ASKED = ["query-block", "query-named-block-nodes", "query-status", "query-jobs", "qom-get", "query-blockstats", "query-uuid",
+ASKED = ["query-block", "query-named-block-nodes", "query-status", "query-jobs", "query-migrate", "qom-get", "query-blockstats", "query-uuid",
          "query-qmp-schema"]  # fmt: skip
 
 

@@ -31,18 +31,19 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
-        self.hang_up(self._listener)
         for connection in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self.path.unlink()
         for thread in self._threads:
             thread.join(5)
 
-    def hang_up(self, *more):
-        """Ends the connections that are there, as the side of QEMU would; new ones are welcome."""
-        for connection in (*more, *self._open):
+    def hang_up(self):
+        """Ends the connections that are there, as a QEMU that lives on would; new ones are welcome."""
+        for client in self._open[::2]:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                client.shutdown(socket.SHUT_RDWR)
 
     def _start(self, work, *args):
         thread = threading.Thread(target=work, args=args, daemon=True)
@@ -56,10 +57,11 @@ class Proxy:
                 server = connect_unix(self.target, 20)
                 server.settimeout(None)
                 self._open += [client, server]
-                self._start(self._pump, client, server, self._tell)
-                self._start(self._pump, server, client, self._hear)
+                left = threading.Event()
+                self._start(self._pump, client, server, self._tell, left.set)
+                self._start(self._pump, server, client, self._hear, lambda left=left: left.is_set() or self._die())
 
-    def _pump(self, source, sink, tell):
+    def _pump(self, source, sink, tell, at_end):
         waiting = b""
         with contextlib.suppress(OSError):
             while received := source.recv(65536):
@@ -68,18 +70,15 @@ class Proxy:
                 for line in lines:
                     if tell(line) is not False:
                         sink.sendall(line + b"\n")
+        at_end()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
-        self._die_with_target()
 
-    def _die_with_target(self):
-        """Where nobody listens at the target any more, nobody listens here: what a dead QEMU looks like."""
-        try:
-            connect_unix(self.target, 1).close()
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+    def _die(self):
+        """The target hung up before its client did: nobody listens here any more either, as with a dead QEMU."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def _tell(self, line):
         document = json.loads(line.lstrip(b"\xff"))

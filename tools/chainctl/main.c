@@ -1,6 +1,6 @@
 /*
- * chainctl: finds the command that was typed, runs it, prints what it says. SIGINT
- * and SIGTERM cancel; the engine decides what may be cut short.
+ * chainctl: finds the command that was typed, runs it, prints what it says. SIGINT,
+ * SIGTERM and SIGHUP cancel; the engine decides what may be cut short.
  */
 #include "engine/watchdog.h"
 #include "tools/chainctl/exit.h"
@@ -143,6 +143,7 @@ main (int argc, char **argv)
   invocation.context = engine_context_new ("/");
   g_unix_signal_add (SIGINT, cancel, invocation.context->cancellable);
   g_unix_signal_add (SIGTERM, cancel, invocation.context->cancellable);
+  g_unix_signal_add (SIGHUP, cancel, invocation.context->cancellable);
   run_command (&invocation, words, &error);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
   engine_context_free (invocation.context);

@@ -1,0 +1,294 @@
+/*
+ * Refuses what could not end well. Each check stands alone and names the VM,
+ * the disk, the path, what is missing, and what to do; none changes anything.
+ */
+#include "engine/preflight.h"
+
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "engine/process.h"
+#include "engine/space.h"
+#include "qmp/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* ---- the VM ---- */
+
+/* RunState (QAPI) in which another host has the disks, or QEMU itself is at work on them. */
+static gboolean
+check_status (const EngineVm *vm, GError **error)
+{
+  static const char *const busy[] = {"inmigrate", "postmigrate", "finish-migrate", "save-vm", "restore-vm",
+                                     "colo",      NULL};
+
+  if (!g_strv_contains (busy, vm->status))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "wait until it runs or is paused", "VM '%s' is in state '%s'",
+                    vm->record->name, vm->status);
+  return FALSE;
+}
+
+/* MigrationStatus (QAPI). %TRUE in @call's answer where no migration is under way, or this QEMU knows none. */
+static gboolean
+check_migration (const EngineVm *vm, QmpCall *call, GError **error)
+{
+  static const char *const over[] = {"none", "completed", "cancelled", "failed", NULL};
+  GError *failure = NULL;
+  g_autofree char *status = qmp_commands_finish_query_migrate (call, vm->cancellable, &failure);
+
+  if (status == NULL && g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND)) {
+    g_error_free (failure);
+    return TRUE;
+  }
+  if (status == NULL) {
+    g_propagate_prefixed_error (error, failure, "VM '%s': ", vm->record->name);
+    return FALSE;
+  }
+  if (g_strv_contains (over, status))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "wait for its end, or cancel it",
+                    "VM '%s' is being migrated (status '%s')", vm->record->name, status);
+  return FALSE;
+}
+
+/* A job on a chain that is about to grow would follow the wrong head; one that saves the VM's state, the same. */
+static gboolean
+refuse_job (const EngineVm *vm, const QmpJob *job, GError **error)
+{
+  const char *name = vm->record->name;
+
+  if (!engine_op_is_ours (job->id))
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "wait for it, or cancel it",
+                      "VM '%s': the %s job '%s' is at work on its disks", name, job->type, job->id);
+  else if (g_str_equal (job->status, "concluded"))
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "run `chainctl recover`, with the state folder that it belongs to",
+                      "VM '%s': the %s job '%s' of another operation was left behind", name, job->type, job->id);
+  else
+    engine_error_set (error, ENGINE_ERROR_HELD, "wait for it", "VM '%s' is held by another operation: its %s job '%s'",
+                      name, job->type, job->id);
+  return FALSE;
+}
+
+gboolean
+engine_preflight_check_vm (EngineVm *vm, GError **error)
+{
+  gint64 deadline_us = engine_context_deadline (vm->context);
+  g_autoptr (QmpCall) migration = qmp_commands_start_query_migrate (vm->monitor, deadline_us);
+  g_autoptr (QmpCall) listing = qmp_commands_start_query_jobs (vm->monitor, deadline_us);
+  g_autoptr (GPtrArray) jobs = NULL;
+
+  if (!check_status (vm, error) || !check_migration (vm, g_steal_pointer (&migration), error))
+    return FALSE;
+  jobs = qmp_commands_finish_query_jobs (g_steal_pointer (&listing), vm->cancellable, error);
+  if (jobs == NULL)
+    return FALSE;
+  return jobs->len == 0 || refuse_job (vm, g_ptr_array_index (jobs, 0), error);
+}
+
+/* ---- a disk ---- */
+
+static const char *
+why_unfit (const EngineLayer *head)
+{
+  if (head->node->read_only)
+    return "it is read-only";
+  if (head->node->encrypted)
+    return "it is encrypted, and the overlay would not be";
+  if (!head->local)
+    return "its image is no local file";
+  return engine_graph_why_nameless (head);
+}
+
+gboolean
+engine_preflight_check_disk (EngineVm *vm, const EngineGraphDisk *disk, gboolean placed, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (disk);
+  const char *why = why_unfit (head);
+  const char *hint = "leave it out with --exclude";
+  EngineImagefile file;
+
+  if (why == NULL && !placed && engine_imagefile_stat (head->path, &file, NULL) && !file.regular) {
+    why = "its image is no regular file, beside which an overlay could lie";
+    hint = "say with --dir, or with dir in [overlay] of the configuration, where its overlay is to go";
+  }
+  if (why == NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, hint, "VM '%s': disk '%s' (%s) cannot be snapshotted: %s",
+                    vm->record->name, disk->name, head->path, why);
+  return FALSE;
+}
+
+/* ---- where an overlay would go ---- */
+
+/* One planned overlay. @qemu: (nullable): where it may be looked at */
+typedef struct {
+  const EngineVm *vm;
+  const EngineProcess *qemu;
+  const EngineOverlay *overlay;
+  const char *disk;
+  const char *active;
+  const char *path;
+  const char *folder;
+} Place;
+
+static gboolean
+check_same_file (const Place *place, GError **error)
+{
+  if (place->qemu == NULL || engine_process_has_open (place->qemu, place->active) != ENGINE_PROCESS_NO)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED,
+                    "was the file moved or replaced, or does QEMU run in a mount namespace or container of its own?",
+                    "VM '%s', disk '%s': QEMU (process %ld) sees another file at '%s' than we do",
+                    place->vm->record->name, place->disk, (long)place->qemu->pid, place->active);
+  return FALSE;
+}
+
+static gboolean
+check_same_folder (const Place *place, GError **error)
+{
+  if (place->qemu == NULL || engine_process_sees (place->qemu, place->folder) != ENGINE_PROCESS_NO)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "choose a folder with --dir that QEMU sees under the same name",
+                    "VM '%s', disk '%s': QEMU (process %ld) has another mount namespace or root, and does not see the "
+                    "folder '%s' as we do",
+                    place->vm->record->name, place->disk, (long)place->qemu->pid, place->folder);
+  return FALSE;
+}
+
+/* devtmpfs shows itself as one of these. */
+static gboolean
+is_volatile (const char *path, gint64 *type)
+{
+  struct statfs st;
+
+  if (statfs (path, &st) != 0)
+    return FALSE;
+  *type = (gint64)st.f_type;
+  return *type == TMPFS_MAGIC || *type == RAMFS_MAGIC;
+}
+
+/* What is lost at a power cut anyway may have its overlay there too. A device node in /dev is not its own data. */
+static gboolean
+check_durable (const Place *place, GError **error)
+{
+  EngineImagefile file;
+  gint64 type, active_type = 0;
+
+  if (!is_volatile (place->folder, &type) || (is_volatile (place->active, &active_type) && active_type == type &&
+                                              engine_imagefile_stat (place->active, &file, NULL) && file.regular))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "choose a folder on a disk with --dir",
+                    "VM '%s', disk '%s': '%s' would lie in memory (%s), and be lost when this host stops",
+                    place->vm->record->name, place->disk, place->path, type == RAMFS_MAGIC ? "ramfs" : "tmpfs");
+  return FALSE;
+}
+
+static gboolean
+check_our_right (const Place *place, GError **error)
+{
+  if (place->overlay->intent->reused || faccessat (AT_FDCWD, place->folder, W_OK | X_OK, AT_EACCESS) == 0)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "run chainctl as a user who may, or choose another folder with --dir",
+                    "VM '%s', disk '%s': '%s' cannot be made: no right to make files in the folder '%s': %s",
+                    place->vm->record->name, place->disk, place->path, place->folder, g_strerror (errno));
+  return FALSE;
+}
+
+static gboolean
+is_our_group (guint gid)
+{
+  int count = getgroups (0, NULL);
+  g_autofree gid_t *groups = g_new0 (gid_t, (gsize)MAX (count, 0) + 1);
+
+  count = getgroups (count, groups);
+  for (int i = 0; i < count; i++)
+    if (groups[i] == gid)
+      return TRUE;
+  return gid == getegid ();
+}
+
+/* The overlay is given the active image's owner and mode, as far as we may give files away; see engine/overlay. */
+static gboolean
+may_open_new (const Place *place)
+{
+  EngineImagefile active, folder;
+  gboolean gives_away;
+
+  if (!engine_imagefile_stat (place->active, &active, NULL) || !engine_imagefile_stat (place->folder, &folder, NULL))
+    return TRUE;
+  gives_away = geteuid () == 0 || (active.uid == geteuid () && is_our_group (active.gid));
+  if (!gives_away) {
+    active.uid = geteuid ();
+    active.gid = (folder.mode & S_ISGID) != 0 ? folder.gid : getegid ();
+  }
+  return engine_process_may_in (place->qemu, place->folder, active.uid, active.gid, active.mode,
+                                ENGINE_PROCESS_READ | ENGINE_PROCESS_WRITE);
+}
+
+static gboolean
+check_qemu_open (const Place *place, GError **error)
+{
+  gboolean reused = place->overlay->intent->reused;
+
+  if (reused ? engine_process_may (place->qemu, place->path, ENGINE_PROCESS_READ | ENGINE_PROCESS_WRITE)
+             : may_open_new (place))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED,
+                    reused ? "give it an owner and a mode that let QEMU's user write to it"
+                           : "give the active image an owner and a mode that let QEMU's user write to it",
+                    "VM '%s', disk '%s': QEMU runs as user %u and may not read and write '%s'%s",
+                    place->vm->record->name, place->disk, place->qemu->uid, place->path,
+                    reused ? "" : ", which gets the owner and mode of the active image where we may give them");
+  return FALSE;
+}
+
+static gboolean
+check_qemu_right (const Place *place, GError **error)
+{
+  g_autofree char *barrier = place->qemu != NULL ? engine_process_find_barrier (place->qemu, place->folder) : NULL;
+
+  if (place->qemu == NULL)
+    return TRUE;
+  if (barrier == NULL)
+    return check_qemu_open (place, error);
+  engine_error_set (error, ENGINE_ERROR_REFUSED,
+                    "let that user search the folder (chmod, setfacl), or choose another with --dir",
+                    "VM '%s', disk '%s': QEMU runs as user %u and cannot reach '%s': it may not search the folder '%s'",
+                    place->vm->record->name, place->disk, place->qemu->uid, place->path, barrier);
+  return FALSE;
+}
+
+static gboolean
+check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overlay, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (overlay->intent->path);
+  Place place = {
+      .vm = vm,
+      .qemu = qemu,
+      .overlay = overlay,
+      .disk = overlay->intent->disk,
+      .active = engine_graph_head (overlay->disk)->path,
+      .path = overlay->intent->path,
+      .folder = folder,
+  };
+
+  return check_same_file (&place, error) && check_same_folder (&place, error) && check_durable (&place, error) &&
+         check_our_right (&place, error) && check_qemu_right (&place, error);
+}
+
+gboolean
+engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  g_autoptr (EngineProcess) qemu = engine_process_read (vm->qemu);
+
+  for (guint i = 0; i < overlays->len; i++)
+    if (!check_place (vm, qemu, g_ptr_array_index (overlays, i), error))
+      return FALSE;
+  return engine_space_check (vm, overlays, error);
+}
