@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 static gint64 points_passed;
-static GQueue points_begun = G_QUEUE_INIT; /* of Begun, the oldest first */
+static GQueue points_begun; /* of Begun, the oldest first */
 
 typedef struct {
   gint64 number;

@@ -7,6 +7,7 @@
 #include "chains/db.h"
 
 #include <glib/gstdio.h>
+#include <string.h>
 
 #include "base/point.h"
 #include "chains/error.h"
@@ -14,6 +15,7 @@
 #include "chains/schema.h"
 
 #define COMMIT "COMMIT"
+#define LONGEST_PATH 500
 
 struct _ChainsDb {
   sqlite3 *handle;
@@ -308,6 +310,17 @@ open_for_reading (ChainsDb *db, const ChainsSchema *schema, GError **error)
   return forbid_writing (db, error);
 }
 
+/* SQLite opens no longer path, and its log beside it is a little longer; told before any folder is made. */
+static gboolean
+check_length (const char *path, GError **error)
+{
+  if (strlen (path) <= LONGEST_PATH)
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_INVALID,
+               "the path of the database is longer than the %d bytes that SQLite takes: '%s'", LONGEST_PATH, path);
+  return FALSE;
+}
+
 static gboolean
 open_as (ChainsDb *db, ChainsDbMode mode, gboolean exists, const ChainsSchema *schema, GError **error)
 {
@@ -329,6 +342,8 @@ chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy_ms, const
   g_autoptr (ChainsDb) db = db_new (path, busy_ms);
   gboolean exists = FALSE;
 
+  if (!check_length (path, error))
+    return NULL;
   if (mode == CHAINS_DB_WRITE && !chains_file_prepare_folder (folder, error))
     return NULL;
   if (!chains_file_exists (path, &exists, error))

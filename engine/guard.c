@@ -136,6 +136,36 @@ engine_guard_free (EngineGuard *guard)
   g_free (guard);
 }
 
+/* ---- the heart ---- */
+
+static gboolean
+beat (gpointer data)
+{
+  EngineGuard *guard = data;
+  gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US - BEAT_MS * 1000;
+
+  return engine_watchdog_arm (guard->watchdog, until_us, FALSE, NULL);
+}
+
+/* While the agent freezes or thaws we show the watchdog that we live: only one of us may talk to the agent, and should
+ * we hang, it has to be the watchdog, in time. */
+static GSource *
+start_heart (EngineGuard *guard)
+{
+  GSource *heart = g_timeout_source_new (BEAT_MS);
+
+  g_source_set_callback (heart, beat, guard, NULL);
+  g_source_attach (heart, g_main_context_get_thread_default ());
+  return heart;
+}
+
+static void
+stop_heart (GSource *heart)
+{
+  g_source_destroy (heart);
+  g_source_unref (heart);
+}
+
 /* ---- after the freeze, whatever it did ---- */
 
 /* What a thaw came to. @GONE: QEMU is gone, and its guest. */
@@ -188,13 +218,16 @@ static gboolean
 bring_back (EngineGuard *guard, gint64 *count)
 {
   GCancellable *cancellable = guard->vm->cancellable;
+  GSource *heart;
   Thawed thawed;
 
   *count = 0;
   if (base_point_is_mutant ("thaw-skipped"))
     return engine_watchdog_disarm (guard->watchdog);
   guard->vm->cancellable = NULL;
+  heart = start_heart (guard);
   thawed = thaw (guard->vm, count);
+  stop_heart (heart);
   guard->vm->cancellable = cancellable;
   guard->still_frozen = thawed == STILL_FROZEN;
   return !guard->still_frozen && engine_watchdog_disarm (guard->watchdog) && thawed == THAWED;
@@ -202,38 +235,18 @@ bring_back (EngineGuard *guard, gint64 *count)
 
 /* ---- the freeze ---- */
 
-/* While the agent freezes we show the watchdog that we live: should we hang, a guest just frozen is thawed in time. */
-static gboolean
-beat (gpointer data)
-{
-  EngineGuard *guard = data;
-  gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US - BEAT_MS * 1000;
-
-  return engine_watchdog_arm (guard->watchdog, until_us, FALSE, NULL);
-}
-
-static gboolean
-freeze_beating (EngineGuard *guard, gint64 *count, GError **error)
-{
-  gint64 deadline_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us;
-  g_autoptr (GSource) heart = g_timeout_source_new (BEAT_MS);
-  gboolean frozen;
-
-  g_source_set_callback (heart, beat, guard, NULL);
-  g_source_attach (heart, g_main_context_get_thread_default ());
-  frozen = qmp_qga_fsfreeze_freeze (guard->vm->agent, deadline_us, guard->vm->cancellable, count, error);
-  g_source_destroy (heart);
-  return frozen;
-}
-
 static gboolean
 freeze (EngineGuard *guard, gint64 *frozen_at_us, GError **error)
 {
   EngineVm *vm = guard->vm;
+  gint64 deadline_us = g_get_monotonic_time () + guard->policy.freeze_timeout_us;
+  GSource *heart = start_heart (guard);
   QmpQgaFreezeState state;
   gint64 count = 0;
+  gboolean frozen = qmp_qga_fsfreeze_freeze (vm->agent, deadline_us, vm->cancellable, &count, error);
 
-  if (!freeze_beating (guard, &count, error))
+  stop_heart (heart);
+  if (!frozen)
     return FALSE;
   *frozen_at_us = g_get_monotonic_time ();
   if (!engine_watchdog_arm (guard->watchdog, *frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US, FALSE, error) ||
