@@ -1,7 +1,8 @@
 """A guest agent for a machine that has no guest: it syncs, freezes and thaws, and knows when it did.
 
-Like the real one behind its virtio port it serves one client at a time, and what one client froze stays frozen for the
-next. `die()` is the end of its QEMU: connections close, the socket refuses, and nothing is frozen any more.
+Like the real one behind its virtio port it serves one client at a time, and what one client froze stays frozen for
+the next. `die()` is the end of its QEMU: connections close, the socket refuses, and nothing is frozen any more. Where
+it is `silent`, as in a machine that is paused, what is sent to it is lost.
 """
 import contextlib
 import json
@@ -16,7 +17,7 @@ class ScriptedAgent:
 
     def __init__(self, path):
         self.path = path
-        self.frozen, self.asked = False, []
+        self.frozen, self.silent, self.asked = False, False, []
         self._thawed = threading.Event()
         self._thawed.set()
         self._listener = self._client = self._thread = None
@@ -70,6 +71,8 @@ class ScriptedAgent:
             *lines, waiting = (waiting + received).split(b"\n")
             for line in lines:
                 request = json.loads(line.rpartition(b"\xff")[2])
+                if self.silent:
+                    continue
                 client.sendall(self._answer(request["execute"], request.get("arguments", {})) + b"\n")
 
     def _answer(self, command, arguments):

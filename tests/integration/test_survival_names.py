@@ -104,7 +104,7 @@ def test_state_directory_whose_path_is_long_works_or_is_refused(vm, chainctl, tm
     ctl = chainctl(state)
     result = ctl.run("vm", "add", "vm", "--qmp", vm.qmp, "--quiesce", "off")
     if length > 512:
-        assert result.status == 1 and str(state) in result.json["error"]["message"], result
+        assert result.status == 2 and str(state) in result.json["error"]["message"], result
         assert not (state / "chainctl.db").exists()
     else:
         ctl.ok("snapshot", "vm", "one")

@@ -1,0 +1,87 @@
+"""The points of a build with -Dpoints=true: which ones a run passes, and how to stop it exactly at one of them.
+
+A point is a side effect: a command to QEMU or to the agent, a file, a process, a commit. Those that only ask have
+numbers too, but how many there are may differ from run to run, so that a side effect is named by its place among the
+side effects, and its number is learnt from a run before.
+"""
+import os
+import pathlib
+import re
+import signal
+from dataclasses import dataclass
+
+from crash_machine import watchdogs_of
+from support.chainctl import Chainctl, finish
+
+QUESTION = re.compile(
+    r"qmp:(query-.*|qom-(get|list).*|qmp_capabilities)"
+    r"|qga:guest-(sync-delimited|ping|info|fsfreeze-status)"
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    number: int
+    name: str
+
+
+class Missed(Exception):
+    """The run passed another point at that number."""
+
+
+def passed(log):
+    """All points that a log tells of."""
+    lines = pathlib.Path(log).read_text().splitlines() if pathlib.Path(log).exists() else []
+    return [Point(int(number), name) for number, name in (line.split(" ", 1) for line in lines)]
+
+
+def side_effects(points):
+    return [point for point in points if not QUESTION.fullmatch(point.name)]
+
+
+class Pointed(Chainctl):
+    """A chainctl that writes down its points and, where told so, comes to one of them and ends, fails or stops."""
+
+    def __init__(self, ctl, folder, choice=None, mutant=None, watchdog=None):
+        self.log = pathlib.Path(folder) / "points"
+        self.log.unlink(missing_ok=True)
+        variables = {"POINT_LOG": self.log, "POINT": choice, "MUTANT": mutant, "WATCHDOG_POINT": watchdog}
+        chosen = {f"CHAINCTL_{name}": str(value) for name, value in variables.items() if value}
+        inherited = {name: value for name, value in ctl.env.items() if name == "CHAINCTL_MUTANT"}
+        super().__init__(ctl.state_dir, binary=ctl.binary, env={**inherited, **chosen})
+
+    def effects(self):
+        """The side effects that were passed, in order."""
+        return side_effects(passed(self.log))
+
+    def names(self):
+        return [point.name for point in self.effects()]
+
+
+class Stopped:
+    """A chainctl that stands still at a point, with its watchdog beside it: kill any of them, or let it go on."""
+
+    def __init__(self, ctl, words, point, moment, folder, mutant=None):
+        self.name = words[-1]
+        pointed = Pointed(ctl, folder, f"{point.number}:{moment}:stop", mutant)
+        self.process = pointed.start(*words)
+        happened = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        here = {one.number: one.name for one in passed(pointed.log)}.get(point.number)
+        if happened.si_code != os.CLD_STOPPED or here != point.name:
+            self.process.kill()
+            raise Missed(f"{here} at {point.number}, not {point.name}: {finish(self.process)}")
+        self.watchdogs = watchdogs_of(self.process.pid)
+
+    def kill(self):
+        """SIGKILL for chainctl alone."""
+        self.process.kill()
+        finish(self.process)
+
+    def kill_watchdogs(self):
+        for pid in self.watchdogs:
+            os.kill(pid, signal.SIGKILL)
+
+    def go_on(self, timeout=60):
+        """Lets it run to its end. Returns the Result."""
+        self.process.send_signal(signal.SIGCONT)
+        return finish(self.process, timeout)

@@ -1,0 +1,64 @@
+"""The verb `snapshot` for the sweep: its side effects per scenario, and what is true after it has run or has not."""
+import crash_oracle as oracle
+from crash_cases import Scenario, Verb
+from support import images
+
+NAME = "crash"
+HELPER, FREEZE, THAW = "process:watchdog", "qga:guest-fsfreeze-freeze", "qga:guest-fsfreeze-thaw"
+COMMIT, SWITCH = "db:commit", "qmp:transaction"
+CREATE, SYNC, REMOVE = "file:create", "file:sync", "file:remove"
+ADD, HEADER, DISMISS, CLOSE = "qmp:blockdev-add", "qmp:blockdev-create", "qmp:job-dismiss", "qmp:blockdev-del"
+
+
+class Snapshot(Verb):
+    name, words, switch = "snapshot", ("snapshot", "vm", NAME), SWITCH
+
+    def assert_settled(self, machine, happened):
+        oracle.assert_settled(machine, [NAME] * happened)
+
+    def assert_data(self, machine, happened, before):
+        """What was frozen holds what the guest had written before the switch, and nothing later."""
+        for name, base in machine.bases.items() if happened else ():
+            oracle.assert_image_reads(base, before[name])
+
+    def assert_goes_on(self, machine, happened):
+        oracle.assert_goes_on(machine, [NAME] * happened)
+
+
+class RefusedSnapshot(Snapshot):
+    """QEMU itself refuses the switch of the last disk: somebody has put an image of theirs on its node."""
+
+    name, switch = "refused", ""
+
+    def prepare(self, machine):
+        disk, monitor = machine.names[-1], machine.vm.monitor()
+        theirs = images.create(machine.folder / "theirs.qcow2", None, backing=machine.bases[disk])
+        monitor.execute("blockdev-add", driver="file", node_name="theirs-file", filename=str(theirs))
+        on_disk = {"node_name": "theirs", "file": "theirs-file", "backing": f"{disk}-format"}
+        monitor.execute("blockdev-add", driver="qcow2", **on_disk)
+
+    def tidy(self, machine):
+        for node in ("theirs", "theirs-file"):
+            machine.vm.monitor().execute("blockdev-del", node_name=node)
+
+
+def preparation(disks):
+    steps = (CREATE, ADD, HEADER, DISMISS, SYNC, ADD)
+    return (COMMIT, *(step for step in steps for _ in range(disks)), COMMIT)
+
+
+def running(disks):
+    return Scenario(Snapshot(), disks, False, (HELPER, *preparation(disks), FREEZE, SWITCH, THAW, COMMIT))
+
+
+def paused(disks):
+    return Scenario(Snapshot(), disks, True, (*preparation(disks), SWITCH, COMMIT))
+
+
+def refused(disks):
+    undo = (*(CLOSE,) * 2 * disks, *(REMOVE,) * disks, COMMIT)
+    return Scenario(RefusedSnapshot(), disks, False, (HELPER, *preparation(disks), FREEZE, SWITCH, THAW, *undo))
+
+
+SCENARIOS = [running(1), paused(1), running(2), paused(2)]
+REFUSED = refused(2)

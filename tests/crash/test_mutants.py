@@ -1,0 +1,131 @@
+"""The proof that the suite can fail: each bug that the build can be seeded with turns at least one check red.
+
+A row names the bug and the smallest case that catches it. The test runs the check of that case without the bug, and
+wants it to pass, then with the bug seeded, and wants an assertion to fail in it.
+"""
+import os
+import pathlib
+import re
+
+import pytest
+
+import crash_durability as durability
+import crash_oracle as oracle
+from crash_cases import AFTER, ALL, BOTH, CHAINCTL, Case, moment
+from crash_points import Pointed
+from crash_snapshot import ADD, CREATE, FREEZE, HEADER, NAME, SWITCH, running
+from crash_strike import strike
+from support import images
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ONE, TWO = running(1), running(2)
+
+
+class Rig:
+    """What a check is given: machines on which a chainctl does all that is done with the bug in it."""
+
+    def __init__(self, machine, folder, mutant):
+        self.folder, self.mutant = folder, mutant
+        self._machine = machine
+
+    def machine(self, **options):
+        made = self._machine(**options)
+        made.ctl.env["CHAINCTL_MUTANT"] = self.mutant
+        return made
+
+    def reference(self, scenario):
+        """The points in the table's order, with the numbers that they have in a run with the bug."""
+        with self.machine(**scenario.machine_options()) as made:
+            pointed = Pointed(made.ctl, self.folder)
+            pointed.run(*scenario.verb.words)
+        left, found = pointed.effects(), []
+        for name in scenario.points:
+            found.append(next((point for point in left if point.name == name), None))
+            left = [point for point in left if point is not found[-1]]
+        return found
+
+    def strike(self, case):
+        return strike(case, self.reference, self.machine, self.folder, self.mutant)
+
+
+def dies(case):
+    """The sweep's own check of this case."""
+
+    def check(rig):
+        with rig.strike(case) as struck:
+            struck.assert_recovers()
+
+    return check
+
+
+def passes_the_points_of(scenario):
+    def check(rig):
+        with rig.machine(**scenario.machine_options()) as made:
+            pointed = Pointed(made.ctl, rig.folder, mutant=rig.mutant)
+            pointed.run(*scenario.verb.words)
+            assert tuple(pointed.names()) == scenario.points
+
+    return check
+
+
+def leaves_the_guest_thawed(rig):
+    with rig.machine() as made:
+        made.ctl.ok(*ONE.verb.words)
+        assert not made.agent.frozen
+
+
+def leaves_files_of_others(rig):
+    with rig.strike(Case(moment(TWO, AFTER, ADD, 2), CHAINCTL)) as struck:
+        path = oracle.overlay(struck.machine, "vda", NAME)
+        path.unlink()
+        path.write_bytes(os.urandom(1000))
+        struck.machine.ctl.ok("recover", "vm")
+        assert path.exists()
+
+
+def refuses_to_reuse_an_overlay_of_another(rig):
+    with rig.machine() as made:
+        other = images.create(made.folder / "other.qcow2", None, backing=made.templates.golden)
+        made.ctl.fails(9, *ONE.verb.words, "--reuse", f"vda={other}")
+
+
+def syncs(rig):
+    with rig.machine() as made:
+        assert durability.trace(made, ONE.verb.words) == durability.expected(1)
+
+
+MUTANTS = {
+    "backing-not-checked": refuses_to_reuse_an_overlay_of_another,
+    "database-not-synced": syncs,
+    "file-not-synced": syncs,
+    "folder-not-synced": syncs,
+    "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),
+    "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
+    "record-before-switch": passes_the_points_of(ONE),
+    "recover-always-undoes": dies(Case(moment(ONE, AFTER, SWITCH), CHAINCTL)),
+    "recover-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), BOTH)),
+    "switch-disk-by-disk": passes_the_points_of(TWO),
+    "switch-not-journalled": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
+    "thaw-skipped": leaves_the_guest_thawed,
+    "undo-leaves-files": dies(Case(moment(ONE, AFTER, CREATE), CHAINCTL)),
+    "undo-leaves-jobs": dies(Case(moment(ONE, AFTER, HEADER), CHAINCTL)),
+    "undo-leaves-nodes": dies(Case(moment(ONE, AFTER, ADD, 1), CHAINCTL)),
+    "undo-removes-any-file": leaves_files_of_others,
+    "watchdog-armed-late": dies(Case(moment(ONE, AFTER, FREEZE), CHAINCTL)),
+    "watchdog-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), CHAINCTL)),
+}
+NO_BUG = "none"
+
+
+def test_every_bug_that_can_be_seeded_has_its_row():
+    seeded = [re.findall(r'base_point_is_mutant \("([^"]+)"\)', path.read_text())
+              for folder in ("base", "qmp", "chains", "engine", "tools")
+              for path in (ROOT / folder).rglob("*.c")]  # fmt: skip
+    assert {name for names in seeded for name in names} == set(MUTANTS)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_seeded_bug_turns_a_check_red(mutant, machine, tmp_path):
+    MUTANTS[mutant](Rig(machine, tmp_path, NO_BUG))
+    with pytest.raises(AssertionError):
+        MUTANTS[mutant](Rig(machine, tmp_path, mutant))

@@ -1,0 +1,63 @@
+"""Promise 2: whoever dies, and wherever: as if the snapshot had been taken, or as if it had not.
+
+Every side effect of `snapshot` x before and after it x who is killed there, on machines of one disk and of two, that
+run or are paused; on the way back from a switch that QEMU refused, too; and every side effect that fails.
+"""
+import pytest
+
+import crash_oracle as oracle
+from crash_cases import BEFORE, moments, sweep
+from crash_points import Pointed
+from crash_snapshot import COMMIT, FREEZE, REFUSED, SCENARIOS, SWITCH, THAW, running
+from crash_strike import strike
+
+DEATHS = [case for scenario in SCENARIOS for case in sweep(scenario)]
+DEATHS_WHILE_UNDOING = sweep(REFUSED, start=REFUSED.points.index(SWITCH) + 1)
+
+
+@pytest.mark.parametrize("scenario", [*SCENARIOS, REFUSED], ids=str)
+def test_the_side_effects_are_those_that_are_swept(scenario, reference):
+    assert [point.name for point in reference(scenario)] == list(scenario.points)
+
+
+@pytest.mark.parametrize("case", DEATHS, ids=str)
+def test_death_is_recovered_from(case, reference, machine, tmp_path):
+    with strike(case, reference, machine, tmp_path) as struck:
+        struck.assert_recovers()
+
+
+@pytest.mark.parametrize("case", DEATHS_WHILE_UNDOING, ids=str)
+def test_death_while_a_refused_switch_is_undone_is_recovered_from(case, reference, machine, tmp_path):
+    with strike(case, reference, machine, tmp_path) as struck:
+        struck.assert_recovers()
+
+
+@pytest.mark.parametrize("at", [at for scenario in SCENARIOS for at in moments(scenario, [BEFORE])],
+                         ids=lambda at: f"{at.scenario}-{at}")  # fmt: skip
+def test_failure_is_undone_or_got_over(at, reference, machine, tmp_path):
+    point = reference(at.scenario)[at.place]
+    is_record = at.place == len(at.scenario.points) - 1
+    status = 8 if is_record else 0 if at.name in (FREEZE, THAW) else 1
+    with machine(**at.scenario.machine_options()) as made:
+        result = Pointed(made.ctl, tmp_path, f"{point.number}:before:fail").run(*at.scenario.verb.words)
+        assert result.status == status, result
+        if status == 0:
+            consistency = result.json["snapshot"]["consistency"]
+            assert consistency == ("filesystem" if at.name == THAW else "crash")
+        else:
+            assert "was made to fail" in result.json["error"]["message"]
+        assert not made.agent.frozen
+        assert oracle.recovered(made) == (["finished"] if is_record else [])
+        at.scenario.verb.assert_settled(made, status in (0, 8))
+        at.scenario.verb.assert_goes_on(made, status in (0, 8))
+
+
+def test_failed_freeze_that_was_required_is_undone(reference, machine, tmp_path):
+    scenario = running(2)
+    [point] = [point for point in reference(scenario) if point.name == FREEZE]
+    with machine(**scenario.machine_options()) as made:
+        failing = Pointed(made.ctl, tmp_path, f"{point.number}:before:fail")
+        failing.fails(5, *scenario.verb.words, "--quiesce", "require")
+        assert failing.names()[-1] == COMMIT
+        scenario.verb.assert_settled(made, False)
+        scenario.verb.assert_goes_on(made, False)
