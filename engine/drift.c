@@ -1,6 +1,7 @@
 /*
  * Finds where a running QEMU and the database differ. Compares images by what
- * they are (device and inode), not by how their paths are written.
+ * they are (inode and device), not by how their paths are written; a device
+ * number that a reboot changed is forgiven where the path is the same.
  */
 #include "engine/drift.h"
 
@@ -18,7 +19,7 @@ static gboolean
 same_image (const EngineLayer *layer, const ChainsImage *image)
 {
   if (layer->inode != 0 && image->inode != 0)
-    return layer->device == image->device && layer->inode == image->inode;
+    return layer->inode == image->inode && (layer->device == image->device || g_str_equal (layer->path, image->path));
   return g_str_equal (layer->path, image->path);
 }
 

@@ -68,6 +68,11 @@ do_without_agent (EngineGuard *guard, const GError *failure, const char *doing, 
   g_autofree char *reason = explain (failure, doing);
   gboolean silent = is_silence (failure);
 
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    g_propagate_error (error, g_error_copy (failure));
+    return FALSE;
+  }
+
   return do_without (guard, silent ? "agent-silent" : "agent-failed", reason, silent, error);
 }
 
@@ -229,7 +234,13 @@ bring_back (EngineGuard *guard, gint64 *count)
   thawed = thaw (guard->vm, count);
   stop_heart (heart);
   guard->vm->cancellable = cancellable;
+  guard->thawed_at_us = g_get_monotonic_time ();
   guard->still_frozen = thawed == STILL_FROZEN;
+  if (guard->still_frozen)
+    engine_context_warn (guard->vm->context, "still-frozen",
+                         "VM '%s': its agent does not say that it is thawed; a process of ours goes on trying for two "
+                         "minutes, then see `chainctl guest %s thaw`",
+                         guard->vm->record->name, guard->vm->record->name);
   return !guard->still_frozen && engine_watchdog_disarm (guard->watchdog) && thawed == THAWED;
 }
 
@@ -274,10 +285,6 @@ freeze_failed (EngineGuard *guard, const GError *failure, GError **error)
 
   /* A freeze that failed or was not answered may have frozen all the same. */
   bring_back (guard, &count);
-  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
-    g_propagate_error (error, g_error_copy (failure));
-    return FALSE;
-  }
   return do_without_agent (guard, failure, "guest-fsfreeze-freeze", error);
 }
 
@@ -290,14 +297,11 @@ run_frozen (EngineGuard *guard, EngineGuardBody body, gpointer data, gint64 froz
   gint64 thawed_count = 0;
   gboolean undisturbed = bring_back (guard, &thawed_count);
 
-  guard->frozen_us = g_get_monotonic_time () - frozen_at_us;
+  guard->frozen_us = guard->thawed_at_us - frozen_at_us;
   guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
   if (guard->still_frozen)
-    engine_context_warn (guard->vm->context, "still-frozen",
-                         "VM '%s': its agent does not say that it is thawed; a process of ours goes on trying for two "
-                         "minutes, then see `chainctl guest %s thaw`",
-                         guard->vm->record->name, guard->vm->record->name);
-  else if (!switched || !undisturbed || !in_time)
+    return switched;
+  if (!switched || !undisturbed || !in_time)
     set_reason (guard, "the guest had to be thawed before the switch was known to be done");
   else if (thawed_count == 0)
     set_reason (guard, "the guest had thawed by itself before it was told to");

@@ -26,7 +26,8 @@ typedef struct {
 /**
  * EngineGuard:
  * @consistency, @reason: what the moment was worth, and (nullable) why it was not worth more
- * @frozen_us: from the agent's freeze reply to its thaw reply, -1 where there was no freeze
+ * @frozen_us: from the agent's freeze reply until it says that the guest is thawed, -1 where there was no freeze
+ * @thawed_at_us: that moment, on g_get_monotonic_time()'s clock
  * @still_frozen: the guest could not be shown to be thawed; the watchdog goes on trying
  */
 typedef struct {
@@ -37,6 +38,7 @@ typedef struct {
   ChainsConsistency consistency;
   char *reason;
   gint64 frozen_us;
+  gint64 thawed_at_us;
   gboolean still_frozen;
 } EngineGuard;
 

@@ -85,8 +85,8 @@ engine_imagefile_is_locked (const char *path)
   gboolean locked;
 
   if (fd < 0)
-    return FALSE;
-  locked = fcntl (fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    return errno != ENOENT;
+  locked = fcntl (fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
   close (fd);
   return locked;
 }

@@ -36,7 +36,8 @@ gboolean engine_imagefile_stat_fd (int fd, EngineImagefile *out, GError **error)
 /**
  * engine_imagefile_is_locked:
  * Whether a process (QEMU, or one of its tools) has the image at @path open: it
- * then holds byte-range locks from offset 100 on. A missing file is not locked.
+ * then holds byte-range locks from offset 100 on. A missing file is not locked; one that cannot be looked at may
+ * be, and so is called locked.
  * Source: QEMU block/file-posix.c, RAW_LOCK_PERM_BASE.
  */
 gboolean engine_imagefile_is_locked (const char *path);

@@ -224,6 +224,7 @@ record_frozen (EngineVm *vm, gint64 row, const EngineIntentOverlay *overlay, GEr
   image->virtual_size = overlay->virtual_size;
   if (g_str_equal (image->format, "qcow2"))
     header = engine_imagefile_read_qcow2 (image->path, NULL);
+  g_clear_pointer (&image->frozen_header, g_free);
   if (header != NULL)
     image->frozen_header = g_strdup (header->digest);
   return chains_images_update (vm->context->db, image, error);
@@ -344,17 +345,11 @@ close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
 gboolean
 engine_intent_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
 {
-  g_autoptr (EngineQcow2) header = NULL;
-
   if (base_point_is_mutant ("undo-removes-any-file"))
     return TRUE;
-  if (overlay->inode != 0)
-    return file->device == overlay->device && file->inode == overlay->inode && file->born_ns == overlay->born_ns;
-  /* The file system gave it no identity beforehand: then it is ours if it is what we make, and holds nothing. */
-  if (!file->regular || engine_imagefile_is_locked (overlay->path))
-    return FALSE;
-  header = engine_imagefile_read_qcow2 (overlay->path, NULL);
-  return header != NULL && header->empty && g_strcmp0 (header->backing, overlay->backing) == 0;
+  /* Inode and birth tell a file; the device number may be another one after a reboot. */
+  return overlay->inode != 0 && file->inode == overlay->inode && file->born_ns == overlay->born_ns &&
+         (file->born_ns != 0 || file->device == overlay->device);
 }
 
 static gboolean

@@ -62,8 +62,8 @@ EngineIntent *engine_intent_from_json (const char *text, GError **error) G_GNUC_
 
 /**
  * engine_intent_is_ours:
- * Whether @file, which is at the overlay's path now, is the one that the operation made: by its identity, or, where
- * the file system gave it none beforehand, by being what we make, unused and empty.
+ * Whether @file, which is at the overlay's path now, is the one that the operation made, by inode and birth. Never so
+ * where the file system gave it no identity beforehand.
  */
 gboolean engine_intent_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file);
 

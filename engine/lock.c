@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define RETRY_MS 20
-#define ORPHAN_WAIT_US (60 * G_USEC_PER_SEC)
+/* Longer than a watchdog goes on: engine/watchdog's RESCUE_US and one attempt more. */
+#define ORPHAN_WAIT_US (150 * G_USEC_PER_SEC)
 
 struct _EngineLock {
   char *path;
@@ -79,7 +80,7 @@ still_there (int fd, const char *path)
          held.st_dev == named.st_dev;
 }
 
-/* -1 with errno EWOULDBLOCK where somebody holds it. */
+/* -1 with errno EWOULDBLOCK where somebody holds it. A lock that was retired while we took it is taken anew. */
 static int
 try_lock (const char *path, gboolean dry_run)
 {
@@ -89,11 +90,11 @@ try_lock (const char *path, gboolean dry_run)
 
     if (fd < 0)
       return -1;
-    if (flock (fd, LOCK_EX | LOCK_NB) == 0 && still_there (fd, path))
+    saved = flock (fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    if (saved == 0 && still_there (fd, path))
       return fd;
-    saved = errno;
     close (fd);
-    if (saved == EWOULDBLOCK) {
+    if (saved != 0 && saved != EINTR) {
       errno = saved;
       return -1;
     }

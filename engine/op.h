@@ -1,6 +1,6 @@
 /*
  * An operation: one run of a verb on a VM, journalled from intent to outcome.
- * Its id is in every node name, job id and file that the verb makes, so that
+ * Its id is in every node name and job id that the verb makes, so that
  * whoever comes after a crash knows whose they are.
  */
 #pragma once

@@ -10,6 +10,9 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
 static gboolean
 is_in_chain (const EngineGraphDisk *disk, const EngineIntentOverlay *overlay)
 {
@@ -28,6 +31,22 @@ is_another_file (const EngineIntentOverlay *overlay, const EngineImagefile *file
   return !overlay->reused && overlay->inode != 0 && !engine_intent_is_ours (overlay, file);
 }
 
+/* That a file cannot be seen says nothing where its file system is not mounted, or may not be looked into. */
+static gboolean
+check_absent (const EngineIntentOverlay *overlay, GError **error)
+{
+  EngineImagefile backing;
+  struct stat st;
+  gboolean absent = lstat (overlay->path, &st) != 0 && errno == ENOENT;
+
+  if (absent && engine_imagefile_stat (overlay->backing, &backing, NULL))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "is its file system mounted, and may you look into the folder?",
+                    "disk '%s': '%s' cannot be looked at%s", overlay->disk, overlay->path,
+                    absent ? ", and the image below it is not there either" : "");
+  return FALSE;
+}
+
 /* Whether the overlay holds data. No file, or one without a header yet, holds none; nor does somebody else's. */
 static gboolean
 holds_data (const EngineIntentOverlay *overlay, gboolean *holds, GError **error)
@@ -37,7 +56,9 @@ holds_data (const EngineIntentOverlay *overlay, gboolean *holds, GError **error)
   g_autoptr (GError) failure = NULL;
 
   *holds = FALSE;
-  if (!engine_imagefile_stat (overlay->path, &file, NULL) || file.size == 0 || is_another_file (overlay, &file))
+  if (!engine_imagefile_stat (overlay->path, &file, NULL))
+    return check_absent (overlay, error);
+  if (file.size == 0 || is_another_file (overlay, &file))
     return TRUE;
   header = engine_imagefile_read_qcow2 (overlay->path, &failure);
   if (header == NULL) {

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -63,6 +64,19 @@ free_path (const char *directory, const char *base_path, const EngineIntent *int
 }
 
 static gboolean
+check_name_length (const EngineOverlay *overlay, GError **error)
+{
+  g_autofree char *name = g_path_get_basename (overlay->intent->path);
+
+  if (strlen (name) <= NAME_MAX)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "choose a shorter name for the snapshot",
+                    "disk '%s': the overlay's file name '%s' is longer than %d bytes", overlay->disk->name, name,
+                    NAME_MAX);
+  return FALSE;
+}
+
+static gboolean
 check_paths (const EngineOverlay *overlay, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
@@ -74,6 +88,8 @@ check_paths (const EngineOverlay *overlay, GError **error)
                       MAX_BACKING_NAME);
     return FALSE;
   }
+  if (!check_name_length (overlay, error))
+    return FALSE;
   if (!g_utf8_validate (overlay->intent->path, -1, NULL) || !g_utf8_validate (head->path, -1, NULL)) {
     g_autofree char *shown = g_filename_display_name (overlay->intent->path);
 
@@ -302,20 +318,27 @@ has_no_unnamed_files (int error_number)
 }
 
 static gboolean
-reserve (EngineVm *vm, EngineOverlay *overlay, GError **error)
+note_identity (EngineOverlay *overlay, GError **error)
 {
-  g_autofree char *folder = g_path_get_dirname (overlay->intent->path);
   EngineImagefile file;
 
-  overlay->fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (overlay->fd < 0)
-    return has_no_unnamed_files (errno) || cannot_make (overlay, error);
-  if (!take_owner (vm, overlay, error) || !engine_imagefile_stat_fd (overlay->fd, &file, error))
+  if (!engine_imagefile_stat_fd (overlay->fd, &file, error))
     return FALSE;
   overlay->intent->device = file.device;
   overlay->intent->inode = file.inode;
   overlay->intent->born_ns = file.born_ns;
   return TRUE;
+}
+
+static gboolean
+reserve (EngineVm *vm, EngineOverlay *overlay, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (overlay->intent->path);
+
+  overlay->fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (overlay->fd < 0)
+    return has_no_unnamed_files (errno) || cannot_make (overlay, error);
+  return take_owner (vm, overlay, error) && note_identity (overlay, error);
 }
 
 gboolean
@@ -342,7 +365,9 @@ name_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
     return linkat (AT_FDCWD, unnamed, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 || cannot_make (overlay, error);
   }
   overlay->fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  return overlay->fd >= 0 ? take_owner (vm, overlay, error) : cannot_make (overlay, error);
+  if (overlay->fd < 0)
+    return cannot_make (overlay, error);
+  return note_identity (overlay, error) && take_owner (vm, overlay, error);
 }
 
 static gboolean
@@ -542,6 +567,7 @@ engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **er
     if (head->virtual_size != node->virtual_size &&
         !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->intent->node, head->virtual_size, error))
       return FALSE;
+    overlay->intent->virtual_size = head->virtual_size;
   }
   return TRUE;
 }

@@ -7,6 +7,7 @@
 #include "engine/recover.h"
 
 #include "base/point.h"
+#include "chains/error.h"
 #include "chains/journal.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
@@ -154,6 +155,20 @@ end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboo
   return TRUE;
 }
 
+static gboolean
+is_recorded (EngineVm *vm, const EngineIntent *intent, gboolean *recorded, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (ChainsSnapshot) snapshot =
+      chains_snapshots_find (vm->context->db, vm->record->id, intent->snapshot->id, &failure);
+
+  *recorded = snapshot != NULL;
+  if (snapshot != NULL || g_error_matches (failure, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND))
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return FALSE;
+}
+
 /* What is recorded is settled in any case; the operation ends only once its guest is known to be thawed. */
 static gboolean
 settle_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean switch_begun, gboolean end,
@@ -161,7 +176,7 @@ settle_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolea
 {
   gboolean recorded, happened;
 
-  if (!chains_snapshots_has (vm->context->db, vm->record->id, intent->snapshot->name, &recorded, error))
+  if (!is_recorded (vm, intent, &recorded, error))
     return FALSE;
   if (recorded)
     return end_recorded (vm, op, intent, end, recovered, error);

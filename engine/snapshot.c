@@ -146,6 +146,13 @@ is_among (const char *const *names, const char *name)
   return names != NULL && g_strv_contains (names, name);
 }
 
+static gboolean
+is_named (const Run *run, const char *name)
+{
+  return is_among (run->request->disks, name) ||
+         (run->request->reuse != NULL && g_hash_table_contains (run->request->reuse, name));
+}
+
 /* %TRUE where @record is to be part of the snapshot. */
 static gboolean
 is_chosen (const Run *run, const ChainsDisk *record, const EngineGraphDisk *disk)
@@ -191,6 +198,11 @@ plan_overlays (Run *run, GError **error)
     const ChainsDisk *record = g_ptr_array_index (run->vm->disks, i);
     const EngineGraphDisk *disk = engine_graph_find (run->graph, record->name);
 
+    if (is_named (run, record->name) && (disk == NULL || disk->skipped != NULL)) {
+      engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, NULL, "VM '%s': disk '%s' has no medium now, or is gone",
+                        run->vm->record->name, record->name);
+      return FALSE;
+    }
     if (is_chosen (run, record, disk) && !plan_overlay (run, record, disk, arguments, error))
       return FALSE;
   }
