@@ -266,8 +266,7 @@ undo (Run *run, GError *why, GError **error)
   g_autoptr (GError) failure = NULL;
 
   run->vm->cancellable = NULL;
-  if ((run->vm->monitor == NULL || qmp_client_get_error (run->vm->monitor) == NULL ||
-       engine_vm_reconnect (run->vm, &failure)) &&
+  if (engine_vm_reconnect (run->vm, &failure) &&
       engine_intent_undo (run->vm, run->op->id, run->intent, why->message, !run->guard->still_frozen, &failure)) {
     g_propagate_error (error, why);
     return;
@@ -335,8 +334,7 @@ static gboolean
 ask_whether_switched (Run *run, gboolean *switched, GError **error)
 {
   run->vm->cancellable = NULL;
-  return (qmp_client_get_error (run->vm->monitor) == NULL || engine_vm_reconnect (run->vm, error)) &&
-         engine_outcome_find (run->vm, run->intent, TRUE, switched, error);
+  return engine_vm_reconnect (run->vm, error) && engine_outcome_find (run->vm, run->intent, TRUE, switched, error);
 }
 
 static gboolean

@@ -230,6 +230,8 @@ engine_vm_reconnect (EngineVm *vm, GError **error)
 {
   gint64 until_us = g_get_monotonic_time () + MIN (vm->context->timeout_us, VANISHING_US);
 
+  if (vm->state == ENGINE_VM_SHUT_OFF || (vm->monitor != NULL && qmp_client_get_error (vm->monitor) == NULL))
+    return TRUE;
   for (;;) {
     g_autoptr (GError) failure = NULL;
 

@@ -93,8 +93,9 @@ gboolean engine_vm_is_gone (EngineVm *vm);
 
 /**
  * engine_vm_reconnect:
- * After the monitor was lost: closes the sessions and connects anew. A QEMU that is about to vanish closes its monitor
- * before its images: it is given a moment to be gone, so that `shut-off` can be told from `unreachable`.
+ * Where the monitor was lost: closes the sessions and connects anew; where it was not, does nothing. A QEMU that is
+ * about to vanish closes its monitor before its images: it is given a moment to be gone, so that `shut-off` can be told
+ * from `unreachable`.
  */
 gboolean engine_vm_reconnect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -67,12 +67,6 @@ qmp_call_get_command (QmpCall *call)
   return call->command;
 }
 
-gint64
-qmp_call_get_deadline (QmpCall *call)
-{
-  return call->deadline_us;
-}
-
 gboolean
 qmp_call_is_done (QmpCall *call)
 {

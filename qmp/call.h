@@ -56,7 +56,6 @@ QmpCall *qmp_call_new (const char *command, gint64 deadline_us);
 QmpCall *qmp_call_ref (QmpCall *call);
 void qmp_call_unref (QmpCall *call);
 const char *qmp_call_get_command (QmpCall *call);
-gint64 qmp_call_get_deadline (QmpCall *call);
 gboolean qmp_call_is_abandoned (QmpCall *call);
 
 /**

@@ -65,29 +65,6 @@ qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error)
   return query_string (client, wait, "query-uuid", "UUID", error);
 }
 
-char *
-qmp_commands_query_version (QmpClient *client, QmpWait wait, GError **error)
-{
-  const char *command = "query-version", *package = NULL;
-  JsonObject *qemu = NULL;
-  gint64 major = 0, minor = 0, micro = 0;
-  g_autoptr (JsonNode) reply = execute (client, wait, command, NULL, error);
-  JsonObject *version = reply != NULL ? qmp_message_as_object (reply, command, error) : NULL;
-  if (version == NULL)
-    return NULL;
-  if (!qmp_message_get_object (version, "qemu", &qemu, error) || !qmp_message_get_int (qemu, "major", &major, error) ||
-      !qmp_message_get_int (qemu, "minor", &minor, error) || !qmp_message_get_int (qemu, "micro", &micro, error)) {
-    g_prefix_error (error, "%s: ", command);
-    return NULL;
-  }
-  g_autofree char *number =
-      g_strdup_printf ("%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT, major, minor, micro);
-  package = qmp_message_peek_string (version, "package");
-  if (package == NULL || *package == '\0')
-    return g_steal_pointer (&number);
-  return g_strdup_printf ("%s (%s)", number, package);
-}
-
 QmpCall *
 qmp_commands_start_query_migrate (QmpClient *client, gint64 deadline_us)
 {
@@ -111,12 +88,6 @@ qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *p
   g_autoptr (JsonObject) arguments = one_string ("path", path);
   json_object_set_string_member (arguments, "property", property);
   return qmp_client_start (client, "qom-get", arguments, deadline_us);
-}
-
-gboolean
-qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error)
-{
-  return execute_plain (client, wait, "stop", NULL, error);
 }
 
 gboolean
@@ -205,12 +176,6 @@ QmpCall *
 qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options)
 {
   return qmp_client_start (client, "blockdev-add", options, deadline_us);
-}
-
-gboolean
-qmp_commands_blockdev_add (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
-{
-  return execute_plain (client, wait, "blockdev-add", options, error);
 }
 
 gboolean

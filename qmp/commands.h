@@ -20,8 +20,6 @@ gboolean qmp_commands_query_status (QmpClient *client, QmpWait wait, char **stat
     G_GNUC_WARN_UNUSED_RESULT;
 /** query-uuid: all zeroes where QEMU was given none. (transfer full) */
 char *qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** query-version: "7.2.22 (Debian 1:7.2+dfsg-7)". (transfer full) */
-char *qmp_commands_query_version (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** query-migrate. */
 QmpCall *qmp_commands_start_query_migrate (QmpClient *client, gint64 deadline_us);
 /** @call: (transfer full). Returns: (transfer full): its status, "none" where there never was one */
@@ -29,7 +27,6 @@ char *qmp_commands_finish_query_migrate (QmpCall *call, GCancellable *cancellabl
     G_GNUC_WARN_UNUSED_RESULT;
 /** qom-get: its call returns the property's value. */
 QmpCall *qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property);
-gboolean qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** A block or background job, from query-jobs. @error: (nullable) */
@@ -55,8 +52,6 @@ gboolean qmp_commands_job_dismiss (QmpClient *client, QmpWait wait, const char *
 
 /** blockdev-add. @options: BlockdevOptions (transfer none) */
 QmpCall *qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options);
-gboolean qmp_commands_blockdev_add (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 

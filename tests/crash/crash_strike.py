@@ -3,7 +3,7 @@ import contextlib
 
 import crash_oracle as oracle
 from crash_cases import ALL, BOTH, QEMU
-from crash_points import Missed, Stopped
+from crash_points import Missed, Pointed, Stopped
 
 WATCHDOG_THAWS_WITHIN = 2  # seconds
 INTERRUPTED = 8
@@ -95,6 +95,20 @@ def strike(case, reference, machine, folder, mutant=None):
                 yield Struck(case, made, stopped)
                 return
     raise Missed(f"{case}: {ATTEMPTS} times")
+
+
+@contextlib.contextmanager
+def failing(at, reference, machine, folder):
+    """(machine, result) of a run that was made to fail at that moment's point; redone as in `strike`."""
+    point = reference(at.scenario)[at.place]
+    for made in attempts(machine, at.scenario):
+        with made:
+            run = Pointed(made.ctl, folder, f"{point.number}:before:fail")
+            result = run.run(*at.scenario.verb.words)
+            if [one.number for one in run.effects()[at.place : at.place + 1]] == [point.number]:
+                yield made, result
+                return
+    raise Missed(f"{at}: {ATTEMPTS} times")
 
 
 def attempts(machine, scenario):

@@ -9,7 +9,7 @@ import crash_oracle as oracle
 from crash_cases import BEFORE, moments, sweep
 from crash_points import Pointed
 from crash_snapshot import COMMIT, FREEZE, REFUSED, SCENARIOS, SWITCH, THAW, running
-from crash_strike import strike
+from crash_strike import failing, strike
 
 DEATHS = [case for scenario in SCENARIOS for case in sweep(scenario)]
 DEATHS_WHILE_UNDOING = sweep(REFUSED, start=REFUSED.points.index(SWITCH) + 1)
@@ -35,11 +35,9 @@ def test_death_while_a_refused_switch_is_undone_is_recovered_from(case, referenc
 @pytest.mark.parametrize("at", [at for scenario in SCENARIOS for at in moments(scenario, [BEFORE])],
                          ids=lambda at: f"{at.scenario}-{at}")  # fmt: skip
 def test_failure_is_undone_or_got_over(at, reference, machine, tmp_path):
-    point = reference(at.scenario)[at.place]
     is_record = at.place == len(at.scenario.points) - 1
     status = 8 if is_record else 0 if at.name in (FREEZE, THAW) else 1
-    with machine(**at.scenario.machine_options()) as made:
-        result = Pointed(made.ctl, tmp_path, f"{point.number}:before:fail").run(*at.scenario.verb.words)
+    with failing(at, reference, machine, tmp_path) as (made, result):
         assert result.status == status, result
         if status == 0:
             consistency = result.json["snapshot"]["consistency"]
@@ -56,8 +54,8 @@ def test_failed_freeze_that_was_required_is_undone(reference, machine, tmp_path)
     scenario = running(2)
     [point] = [point for point in reference(scenario) if point.name == FREEZE]
     with machine(**scenario.machine_options()) as made:
-        failing = Pointed(made.ctl, tmp_path, f"{point.number}:before:fail")
-        failing.fails(5, *scenario.verb.words, "--quiesce", "require")
-        assert failing.names()[-1] == COMMIT
+        pointed = Pointed(made.ctl, tmp_path, f"{point.number}:before:fail")
+        pointed.fails(5, *scenario.verb.words, "--quiesce", "require")
+        assert pointed.names()[-1] == COMMIT
         scenario.verb.assert_settled(made, False)
         scenario.verb.assert_goes_on(made, False)

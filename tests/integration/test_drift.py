@@ -10,12 +10,6 @@ UUID = "0b6d6a52-4f5a-4a0e-9d3b-6d1f2a7c8e90"
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
 def vm(qemu, folder):
     return qemu([*disks.two(folder)[0], "-device", "pcie-root-port,id=rp0"], uuid=UUID)
 

@@ -12,12 +12,6 @@ UUID = "6f0d2c4e-9a57-4b41-8f0a-3d8e5a4c1b22"
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
 def vm(qemu, folder):
     """Two disks; vda lies on a golden image."""
     golden = images.create(folder / "golden.qcow2", "8M")

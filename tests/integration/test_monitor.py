@@ -20,12 +20,6 @@ def short():
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
 @pytest.mark.parametrize("spelling", ["-mon", "-qmp-pretty"])
 def test_monitor_that_prints_prettily_is_understood(qemu, chainctl, folder, short, spelling):
     words = {

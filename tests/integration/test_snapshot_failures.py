@@ -18,17 +18,6 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def vm(qemu, folder):
-    return qemu(disks.two(folder)[0])
-
-
-@pytest.fixture
 def ctl(chainctl, vm):
     ctl = chainctl()
     disks.register(ctl, vm, "--quiesce", "off")

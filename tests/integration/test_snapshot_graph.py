@@ -15,12 +15,6 @@ TRICKY = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
 def disk_names(document):
     return [disk["disk"] for disk in document["disks"]]
 

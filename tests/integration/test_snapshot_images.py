@@ -11,19 +11,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Where the images are; the database lies beside it."""
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def vm(qemu, folder):
-    """A QEMU with vda.qcow2 and vdb.qcow2."""
-    return qemu(disks.two(folder)[0])
-
-
-@pytest.fixture
 def ctl(chainctl, vm):
     """A chainctl that knows that QEMU as "vm"."""
     ctl = chainctl()

@@ -12,12 +12,6 @@ SECRET = "secret,id=s,data=abc"
 DEVICE = ["-device", "virtio-blk-pci,id=vda,drive=q"]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
 def refused(vm, ctl, folder):
     """The machine cannot be added, or its disk not snapshotted; exit 9, and nothing has changed. Returns the error."""
     with disks.unchanged(vm, folder):

@@ -12,17 +12,6 @@ from support.proxy import Proxy
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def vm(qemu, folder):
-    return qemu(disks.two(folder)[0])
-
-
-@pytest.fixture
 def chainctl(tmp_path):
     """chainctl(state) keeps no reserve: the file systems of these tests are smaller than the usual one."""
     config = tmp_path / "chainctl.conf"

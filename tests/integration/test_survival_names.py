@@ -17,17 +17,6 @@ AWKWARD = ["with space", "with,comma", 'quo"te', "apos'trophe", "per%cent%s%n", 
 LIKE_OPTIONS = ["json:{}", "nbd:localhost:1", "-rf", "with,comma"]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def vm(qemu, folder):
-    return qemu(disks.two(folder)[0])
-
-
 def deep(folder, length, name):
     """A folder so deep that NAME in it has a path of that many bytes."""
     left = length - len(bytes(folder)) - len(name) - 1
