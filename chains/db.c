@@ -16,11 +16,14 @@
 
 #define COMMIT "COMMIT"
 #define LONGEST_PATH 500
+/* All of the log is read again whenever the database is opened: a megabyte takes half a millisecond. */
+#define LONGEST_LOG (1 << 20)
 
 struct _ChainsDb {
   sqlite3 *handle;
   char *path;
   int busy_ms;
+  gboolean writes; /* accepted, and open for writing */
 };
 
 struct _ChainsTransaction {
@@ -46,11 +49,22 @@ disconnect (ChainsDb *db)
   db->handle = NULL;
 }
 
+/* A log that has become long goes into the file, unless somebody is at work: then the next run does it. */
+static void
+shorten_log (ChainsDb *db)
+{
+  if (db->handle == NULL || !db->writes || chains_file_get_wal_size (db->path) < LONGEST_LOG)
+    return;
+  sqlite3_busy_timeout (db->handle, 0);
+  sqlite3_wal_checkpoint_v2 (db->handle, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
 void
 chains_db_free (ChainsDb *db)
 {
   if (db == NULL)
     return;
+  shorten_log (db);
   disconnect (db);
   g_free (db->path);
   g_free (db);
@@ -143,6 +157,20 @@ harden (sqlite3 *handle, int busy_ms)
   sqlite3_db_config (handle, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
 }
 
+/*
+ * The log and its index stay when the last connection closes, and what is in the log: a run that ends is spared a
+ * checkpoint's two syncs, and who may write to the files but not to the folder finds them there.
+ */
+static void
+keep_log (sqlite3 *handle)
+{
+  int on = 1;
+
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  sqlite3_file_control (handle, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+  sqlite3_wal_autocheckpoint (handle, 0);
+}
+
 static gboolean
 connect_to (ChainsDb *db, const char *name, int flags, GError **error)
 {
@@ -152,6 +180,7 @@ connect_to (ChainsDb *db, const char *name, int flags, GError **error)
     return FALSE;
   }
   harden (db->handle, db->busy_ms);
+  keep_log (db->handle);
   return TRUE;
 }
 
@@ -173,6 +202,25 @@ use_wal (ChainsDb *db, GError **error)
                             error);
 }
 
+/* A draft's log goes into the draft, and away. */
+static void
+drop_log (sqlite3 *handle)
+{
+  int off = 0;
+
+  sqlite3_db_config (handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+  sqlite3_file_control (handle, "main", SQLITE_FCNTL_PERSIST_WAL, &off);
+}
+
+static gboolean
+connect_to_draft (ChainsDb *db, GError **error)
+{
+  if (!connect_to (db, db->path, SQLITE_OPEN_READWRITE, error))
+    return FALSE;
+  drop_log (db->handle);
+  return TRUE;
+}
+
 /* Builds the database in @draft, and closes it, so that all of it is in the one file. Publishing syncs it, once. */
 static gboolean
 build (const char *draft, const ChainsSchema *schema, GError **error)
@@ -180,7 +228,7 @@ build (const char *draft, const ChainsSchema *schema, GError **error)
   g_autoptr (ChainsDb) db = db_new (draft, 0);
   g_autofree char *set_id = g_strdup_printf ("PRAGMA application_id = %d", CHAINS_DB_APPLICATION_ID);
 
-  return connect_to (db, draft, SQLITE_OPEN_READWRITE, error) &&
+  return connect_to_draft (db, error) &&
          chains_db_execute (db, "set up", "PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL", error) &&
          chains_db_execute (db, "mark as ours", set_id, error) && chains_schema_upgrade (db, schema, FALSE, error);
 }
@@ -194,13 +242,6 @@ create (const char *path, const ChainsSchema *schema, GError **error)
   if (draft != NULL)
     g_unlink (draft);
   return created;
-}
-
-/* Until the file is accepted, closing it must not write what a log holds into it. */
-static void
-set_checkpoint_on_close (ChainsDb *db, gboolean enabled)
-{
-  sqlite3_db_config (db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !enabled, NULL);
 }
 
 static gboolean
@@ -220,13 +261,10 @@ open_for_writing (ChainsDb *db, const ChainsSchema *schema, GError **error)
   if (!connect_to (db, db->path, SQLITE_OPEN_READWRITE, error) || !inspect (db, schema, error) ||
       !check_writable (db, error))
     return FALSE;
-  set_checkpoint_on_close (db, !chains_file_has_wal (db->path));
   if (!chains_schema_get_version (db, &version, error) || !chains_schema_check_version (db, schema, version, error))
     return FALSE;
-  if (!use_wal (db, error) || !chains_schema_upgrade (db, schema, TRUE, error))
-    return FALSE;
-  set_checkpoint_on_close (db, TRUE);
-  return TRUE;
+  db->writes = use_wal (db, error) && chains_schema_upgrade (db, schema, TRUE, error);
+  return db->writes;
 }
 
 static gboolean
@@ -266,7 +304,7 @@ connect_immutable (ChainsDb *db, GError **error)
 static gboolean
 check_has_no_log (ChainsDb *db, GError **error)
 {
-  if (!chains_file_has_wal (db->path))
+  if (chains_file_get_wal_size (db->path) == 0)
     return TRUE;
   g_set_error (
       error, CHAINS_ERROR, CHAINS_ERROR_READ_ONLY,
@@ -298,15 +336,13 @@ open_for_reading (ChainsDb *db, const ChainsSchema *schema, GError **error)
 {
   int version = 0;
 
-  /* Not SQLITE_OPEN_READONLY: such a connection leaves its log and index behind. */
+  /* Not SQLITE_OPEN_READONLY: such a connection makes no index, and reads no log without one. */
   if (!connect_to (db, db->path, SQLITE_OPEN_READWRITE, error) || !inspect (db, schema, error))
     return FALSE;
-  set_checkpoint_on_close (db, !chains_file_has_wal (db->path));
   if (!get_version_somehow (db, &version, error) || !chains_schema_check_version (db, schema, version, error))
     return FALSE;
   if (version < schema->n_migrations)
     return move_to_memory (db, schema, error) && forbid_writing (db, error);
-  set_checkpoint_on_close (db, TRUE);
   return forbid_writing (db, error);
 }
 

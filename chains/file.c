@@ -73,13 +73,13 @@ chains_file_exists (const char *path, gboolean *exists, GError **error)
   return TRUE;
 }
 
-gboolean
-chains_file_has_wal (const char *path)
+gint64
+chains_file_get_wal_size (const char *path)
 {
   g_autofree char *wal = g_strconcat (path, "-wal", NULL);
   GStatBuf status;
 
-  return g_stat (wal, &status) == 0 && status.st_size > 0;
+  return g_stat (wal, &status) == 0 ? (gint64)status.st_size : 0;
 }
 
 gboolean
@@ -154,7 +154,7 @@ is_truncated (ChainsDb *db, sqlite3_file *file)
   if (file->pMethods->xLock (file, SQLITE_LOCK_SHARED) != SQLITE_OK)
     return FALSE; /* someone is just closing it, so it was sound enough to work with */
   truncated = read_header (db, file, &header, NULL) && is_shorter_than_it_says (&header) &&
-              !chains_file_has_wal (chains_db_get_path (db));
+              chains_file_get_wal_size (chains_db_get_path (db)) == 0;
   file->pMethods->xUnlock (file, SQLITE_LOCK_NONE);
   return truncated;
 }

@@ -8,8 +8,8 @@
 
 /** Whether there is something at @path. Raises %CHAINS_ERROR_IO where that cannot be known. */
 gboolean chains_file_exists (const char *path, gboolean *exists, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** Whether the database at @path has a write-ahead log with something in it. */
-gboolean chains_file_has_wal (const char *path);
+/** The size in bytes of the write-ahead log of the database at @path, 0 where it has none. */
+gint64 chains_file_get_wal_size (const char *path);
 /** Whether we may make files beside @path, as SQLite must to read a log. */
 gboolean chains_file_is_in_writable_folder (const char *path);
 

@@ -86,6 +86,13 @@ answers (ChainsDb *db, const char *sql, const char *expected)
   return FALSE;
 }
 
+/* All into the one file, whose damage is then found there, and not made good from the log. */
+static void
+move_log_into (ChainsDb *db)
+{
+  g_assert_true (answers (db, "PRAGMA wal_checkpoint (TRUNCATE)", "0"));
+}
+
 static void
 add_some (const char *folder)
 {
@@ -97,6 +104,7 @@ add_some (const char *folder)
     fixture_add_vm (db, name);
   }
   g_assert_true (chains_db_commit (transaction, NULL));
+  move_log_into (db);
 }
 
 /* Whether opening is refused with @code in either mode, and nothing in the folder is other than before. */
@@ -155,8 +163,9 @@ a_connection_is_durable_and_strict (void)
   CU_ASSERT (answers (db, "SELECT count (*) FROM pragma_table_list WHERE NOT strict AND name NOT LIKE 'sqlite%'", "0"));
 }
 
+/* For those who may write to them, and not to the folder. */
 static void
-nothing_but_the_database_is_left_behind (void)
+the_log_and_its_index_stay_beside_the_database (void)
 {
   g_autoptr (FixtureFolder) folder = fixture_make_folder ();
   g_autoptr (GPtrArray) files = NULL;
@@ -165,8 +174,28 @@ nothing_but_the_database_is_left_behind (void)
   add_some (folder);
   chains_db_free (chains_db_open (folder, CHAINS_DB_READ, 0, NULL));
   files = fixture_list_files (folder);
-  CU_ASSERT_FATAL (files->len == 1);
+  CU_ASSERT_FATAL (files->len == 3);
   CU_ASSERT_STRING_EQUAL (files->pdata[0], "chainctl.db");
+  CU_ASSERT_STRING_EQUAL (files->pdata[1], "chainctl.db-shm");
+  CU_ASSERT_STRING_EQUAL (files->pdata[2], "chainctl.db-wal");
+}
+
+static void
+the_log_does_not_grow_for_ever (void)
+{
+  g_autoptr (FixtureFolder) folder = fixture_make_folder ();
+  g_autofree char *wal = path_in (folder, "chainctl.db-wal");
+  GStatBuf status;
+
+  for (guint i = 0; i < 300; i++) {
+    g_autoptr (ChainsDb) db = fixture_open (folder);
+    g_autofree char *name = g_strdup_printf ("vm-%u", i);
+
+    fixture_add_vm (db, name);
+  }
+  CU_ASSERT_FATAL (g_stat (wal, &status) == 0);
+  printf ("# %ld bytes\n", (long)status.st_size);
+  CU_ASSERT (status.st_size > 0 && status.st_size < 2 << 20);
 }
 
 static void
@@ -351,12 +380,15 @@ interrupt_checkpoint (const char *folder)
   g_autofree char *wal = path_in (folder, "chainctl.db-wal");
   g_autofree char *log = NULL;
   gsize log_length = 0;
+  g_autoptr (ChainsDb) db = NULL;
   GStatBuf before;
 
   chains_db_free (fixture_open (folder));
   leave_log_of (folder, ADD_MANY);
   g_assert_true (g_stat (path, &before) == 0 && g_file_get_contents (wal, &log, &log_length, NULL));
-  chains_db_free (fixture_open (folder));
+  db = fixture_open (folder);
+  move_log_into (db);
+  g_clear_pointer (&db, chains_db_free);
   g_assert_cmpint (truncate (path, before.st_size), ==, 0);
   write_file (folder, "chainctl.db-wal", log, log_length);
 }
@@ -873,7 +905,7 @@ migration_fails_unchanged (const char *second)
 
   if (failed != NULL || error == NULL || strstr (error->message, "migrate") == NULL)
     return FALSE;
-  if (files->len != 1 || !g_str_equal (before, after))
+  if (files->len != 3 || !g_str_equal (before, after))
     return FALSE;
   db = fixture_open (folder);
   return answers (db, "PRAGMA user_version", "1") && answers (db, "SELECT count (*) FROM disk", "1");
@@ -959,7 +991,7 @@ looking_at_an_older_database_migrates_only_in_memory (void)
   after = hash_file (folder, "chainctl.db");
   files = fixture_list_files (folder);
   CU_ASSERT_STRING_EQUAL (before, after);
-  CU_ASSERT_EQUAL (files->len, 1);
+  CU_ASSERT_EQUAL (files->len, 3);
 }
 
 static void
@@ -979,7 +1011,8 @@ main (int argc, char **argv)
   static const SupportTest tests[] = {
       SUPPORT_TEST (a_missing_database_is_made_for_its_owner_alone),
       SUPPORT_TEST (a_connection_is_durable_and_strict),
-      SUPPORT_TEST (nothing_but_the_database_is_left_behind),
+      SUPPORT_TEST (the_log_and_its_index_stay_beside_the_database),
+      SUPPORT_TEST (the_log_does_not_grow_for_ever),
       SUPPORT_TEST (looking_at_a_missing_database_makes_nothing),
       SUPPORT_TEST (what_is_opened_to_look_cannot_be_written),
       SUPPORT_TEST (processes_that_create_and_write_at_once_all_succeed),
