@@ -202,6 +202,13 @@ use_wal (ChainsDb *db, GError **error)
                             error);
 }
 
+void
+chains_db_set_synced (ChainsDb *db, gboolean synced)
+{
+  if (!base_point_is_mutant ("database-not-synced"))
+    sqlite3_exec (db->handle, synced ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+}
+
 /* A draft's log goes into the draft, and away. */
 static void
 drop_log (sqlite3 *handle)

@@ -58,6 +58,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsTransaction, chains_db_end)
 
 /* For the files of this folder. */
 
+/**
+ * Whether a commit waits for the disk, as it does unless told otherwise. One that does not outlives every process, and
+ * not the machine's own death. Not inside a transaction.
+ */
+void chains_db_set_synced (ChainsDb *db, gboolean synced);
 /** SQLite's own handle; stays the database's. */
 sqlite3 *chains_db_get_handle (ChainsDb *db);
 /** One consistent view (READ) or one change (WRITE): a savepoint inside the caller's transaction, else one's own. */

@@ -188,6 +188,17 @@ chains_journal_begin_step (ChainsDb *db, const char *op, const char *name, const
   return chains_query_run (query, error) && chains_db_commit (transaction, error);
 }
 
+gboolean
+chains_journal_begin_step_unsynced (ChainsDb *db, const char *op, const char *name, const char *detail, GError **error)
+{
+  gboolean begun;
+
+  chains_db_set_synced (db, FALSE);
+  begun = chains_journal_begin_step (db, op, name, detail, error);
+  chains_db_set_synced (db, TRUE);
+  return begun;
+}
+
 static gboolean
 check_step_ended (ChainsQuery *query, const char *op, const char *name, GError **error)
 {

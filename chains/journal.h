@@ -21,6 +21,9 @@ gboolean chains_journal_take_over (ChainsDb *db, const char *op, gint64 pid, con
 /** A step of an open operation is about to run. @detail: (nullable): JSON object */
 gboolean chains_journal_begin_step (ChainsDb *db, const char *op, const char *name, const char *detail, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+/** The same, for a step that means nothing once the machine itself has died: its commit does not wait for the disk. */
+gboolean chains_journal_begin_step_unsynced (ChainsDb *db, const char *op, const char *name, const char *detail,
+                                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** The step last begun under @name has run. Raises %CHAINS_ERROR_NOT_FOUND where none of that name is under way. */
 gboolean chains_journal_end_step (ChainsDb *db, const char *op, const char *name, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

@@ -88,5 +88,13 @@ engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **er
 gboolean
 engine_op_step (EngineOp *op, const char *step, GError **error)
 {
-  return chains_journal_begin_step (op->vm->context->db, op->id, step, NULL, error);
+  return chains_journal_begin_step_unsynced (op->vm->context->db, op->id, step, NULL, error);
+}
+
+gboolean
+engine_op_is_of_this_boot (const ChainsOp *op)
+{
+  g_autofree char *boot = boot_id ();
+
+  return g_strcmp0 (op->boot, boot) == 0;
 }

@@ -37,5 +37,12 @@ gboolean engine_op_is_ours (const char *name);
 /** Commits the row, with @intent: all that @verb is about to use. No side effect may come before it. */
 gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Commits that @step is about to run. */
+/**
+ * engine_op_step:
+ * Commits that @step is about to run. What it does is undone by the machine's own death, or shows in the files then, so
+ * the commit need not wait for the disk; engine_op_is_of_this_boot() tells whoever comes after such a death.
+ */
 gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether the machine has been up since @op began; if not, steps that it took may not be in the journal. */
+gboolean engine_op_is_of_this_boot (const ChainsOp *op);

@@ -380,9 +380,8 @@ make_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
 }
 
 static gboolean
-sync_folder (const char *path, GError **error)
+sync_folder (const char *folder, GError **error)
 {
-  g_autofree char *folder = g_path_get_dirname (path);
   int fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   gboolean synced = fd >= 0 && (base_point_is_mutant ("folder-not-synced") || fsync (fd) == 0);
 
@@ -405,9 +404,36 @@ sync_file (EngineOverlay *overlay, GError **error)
     return FALSE;
   }
   close_file (overlay);
-  if (!sync_folder (path, error))
-    return FALSE;
   base_point_after ("file", "sync");
+  return TRUE;
+}
+
+/* All are on their way to the disk before the first is waited for; a folder that several lie in is synced once. */
+static gboolean
+sync_files (const GPtrArray *overlays, GError **error)
+{
+  g_autoptr (GHashTable) folders = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  GHashTableIter iter;
+  gpointer folder;
+
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+
+    if (overlay->intent->reused)
+      continue;
+    sync_file_range (overlay->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    g_hash_table_add (folders, g_path_get_dirname (overlay->intent->path));
+  }
+  for (guint i = 0; i < overlays->len; i++) {
+    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+
+    if (!overlay->intent->reused && !sync_file (overlay, error))
+      return FALSE;
+  }
+  g_hash_table_iter_init (&iter, folders);
+  while (g_hash_table_iter_next (&iter, &folder, NULL))
+    if (!sync_folder (folder, error))
+      return FALSE;
   return TRUE;
 }
 
@@ -513,15 +539,8 @@ engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error)
     if (!overlay->intent->reused && !make_file (vm, overlay, error))
       return FALSE;
   }
-  if (!add_nodes (vm, overlays, file_node_json, error) || !write_headers (vm, overlays, error))
-    return FALSE;
-  for (guint i = 0; i < overlays->len; i++) {
-    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-
-    if (!overlay->intent->reused && !sync_file (overlay, error))
-      return FALSE;
-  }
-  return add_nodes (vm, overlays, node_json, error);
+  return add_nodes (vm, overlays, file_node_json, error) && write_headers (vm, overlays, error) &&
+         sync_files (overlays, error) && add_nodes (vm, overlays, node_json, error);
 }
 
 void
@@ -549,7 +568,7 @@ engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays)
 gboolean
 engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
   g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->cancellable, error);
 
   if (nodes == NULL)

@@ -180,7 +180,7 @@ settle_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolea
     return FALSE;
   if (recorded)
     return end_recorded (vm, op, intent, end, recovered, error);
-  if (!engine_outcome_find (vm, intent, switch_begun, &happened, error))
+  if (!engine_outcome_find (vm, intent, switch_begun || !engine_op_is_of_this_boot (op), &happened, error))
     return FALSE;
   if (happened && !base_point_is_mutant ("recover-always-undoes"))
     return finish_snapshot (vm, op, intent, end, recovered, error);

@@ -1,6 +1,8 @@
 """After a crash: any verb recovers first, other people's files survive, and what cannot be decided is refused."""
+import contextlib
 import os
 import shutil
+import sqlite3
 
 import pytest
 
@@ -120,6 +122,17 @@ def test_qemu_that_was_started_again_on_the_old_images_is_refused(struck):
 def test_qemu_that_was_started_again_on_the_overlays_is_finished(struck):
     machine = struck.machine
     machine.start({name: oracle.overlay(machine, name, NAME) for name in machine.names})
+    assert oracle.recovered(machine) == ["finished"]
+    struck.assert_whole()
+
+
+@at(OPEN_IN_FILES)
+def test_after_a_power_cut_the_files_tell_what_the_journal_has_lost(struck):
+    """That the switch was about to be sent is journalled and not synced; and the kernel is another one then."""
+    machine = struck.machine
+    with contextlib.closing(sqlite3.connect(machine.ctl.state_dir / "chainctl.db")) as db, db:
+        assert db.execute("DELETE FROM step").rowcount == 1
+        db.execute("UPDATE operation SET boot = 'another'")
     assert oracle.recovered(machine) == ["finished"]
     struck.assert_whole()
 

@@ -5,7 +5,7 @@ import crash_durability as durability
 from crash_snapshot import running
 
 
-@pytest.mark.parametrize("disks, syncs", [(1, 9), (2, 11)])
+@pytest.mark.parametrize("disks, syncs", [(1, 5), (2, 6)])
 def test_snapshot_syncs_each_thing_before_what_depends_on_it(machine, disks, syncs):
     with machine(disks=disks) as made:
         seen = durability.trace(made, running(disks).verb.words)
