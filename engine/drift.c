@@ -26,10 +26,10 @@ same_image (const EngineLayer *layer, const ChainsImage *image)
 static void
 compare_uuid (const EngineVm *vm, GPtrArray *problems)
 {
-  if (g_strcmp0 (vm->record->uuid, vm->uuid) != 0 && vm->record->uuid != NULL)
+  if (g_strcmp0 (vm->record->uuid, vm->uuid) != 0 && vm->record->uuid != NULL && vm->standin == NULL)
     engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, START_RIGHT,
-                        "the QEMU at '%s' has UUID %s; '%s' was registered with %s", vm->record->qmp, vm->uuid,
-                        vm->record->name, vm->record->uuid);
+                        "the QEMU at '%s' has UUID %s; '%s' was registered with %s", vm->record->qmp,
+                        vm->uuid != NULL ? vm->uuid : "none (a storage daemon)", vm->record->name, vm->record->uuid);
 }
 
 static EngineTreeImage *

@@ -6,6 +6,8 @@
 
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/op.h"
+#include "engine/standin.h"
 
 #include <string.h>
 
@@ -131,12 +133,30 @@ layer_new (const EngineVm *vm, const QmpNodesLayer *from)
   return layer;
 }
 
+/*
+ * A storage daemon's disk: the export's id, else the uppermost node that was not put there by us. A stand-in's nodes
+ * are ours to name. %NULL where all are ours: an overlay that is about to be switched to, or was left over.
+ */
+static char *
+daemon_disk_name (const EngineVm *vm, const QmpDevice *device)
+{
+  if (*device->backend != '\0')
+    return g_strdup (device->backend);
+  for (guint i = 0; i < device->layers->len; i++) {
+    const char *node = ((const QmpNodesLayer *)g_ptr_array_index (device->layers, i))->node->name;
+
+    if (node[0] != '#' && !engine_op_is_ours (node))
+      return g_strdup (vm->standin != NULL ? engine_standin_disk_of (vm->standin, node) : node);
+  }
+  return NULL;
+}
+
 static EngineGraphDisk *
-disk_new (const EngineVm *vm, const QmpDevice *device, const char *type)
+disk_new (const EngineVm *vm, const QmpDevice *device, char *name, const char *type)
 {
   EngineGraphDisk *disk = g_new0 (EngineGraphDisk, 1);
 
-  disk->name = engine_graph_disk_name (device->qdev, device->backend);
+  disk->name = name;
   disk->backend = g_strdup (device->backend);
   disk->device = g_strdup (device->qdev);
   disk->skipped = skip_reason (device, type);
@@ -182,8 +202,12 @@ read_disks (EngineVm *vm, EngineGraph *graph, GError **error)
     g_autoptr (JsonNode) type = call != NULL ? qmp_call_finish (call, vm->cancellable, &failure) : NULL;
     const char *word = type != NULL && JSON_NODE_HOLDS_VALUE (type) ? json_node_get_string (type) : NULL;
 
+    const QmpDevice *device = g_ptr_array_index (devices, i);
+    char *name = vm->daemon ? daemon_disk_name (vm, device) : engine_graph_disk_name (device->qdev, device->backend);
+
     cancelled = cancelled || g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED);
-    g_ptr_array_add (graph->disks, disk_new (vm, g_ptr_array_index (devices, i), word));
+    if (name != NULL)
+      g_ptr_array_add (graph->disks, disk_new (vm, device, name, word));
   }
   return !cancelled || !g_cancellable_set_error_if_cancelled (vm->cancellable, error);
 }
@@ -192,7 +216,8 @@ EngineGraph *
 engine_graph_read (EngineVm *vm, GError **error)
 {
   g_autoptr (EngineGraph) graph = g_new0 (EngineGraph, 1);
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context));
+  QmpNodesScope scope = vm->daemon ? QMP_NODES_OF_DAEMON : QMP_NODES_OF_MACHINE;
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, scope, engine_context_deadline (vm->context));
 
   graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_free);
   graph->nodes = qmp_nodes_finish (query, vm->cancellable, error);
@@ -205,6 +230,12 @@ const EngineLayer *
 engine_graph_head (const EngineGraphDisk *disk)
 {
   return g_ptr_array_index (disk->layers, 0);
+}
+
+gboolean
+engine_graph_is_read_only (const EngineVm *vm, const EngineGraphDisk *disk)
+{
+  return engine_graph_head (disk)->node->read_only && !(vm->standin != NULL && vm->context->dry_run);
 }
 
 const char *

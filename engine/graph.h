@@ -59,6 +59,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGraph, engine_graph_free)
 /** The active image of @disk. Borrowed. */
 const EngineLayer *engine_graph_head (const EngineGraphDisk *disk);
 
+/** Whether the guest may not write to @disk. A dry run's stand-in has disks open read-only that are not. */
+gboolean engine_graph_is_read_only (const EngineVm *vm, const EngineGraphDisk *disk);
+
 /**
  * engine_graph_why_nameless:
  * Why @layer is not what its path and format say, so that a header which names it would mean something else: only a

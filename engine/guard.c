@@ -99,6 +99,10 @@ decide (EngineGuard *guard, GError **error)
 {
   EngineVm *vm = guard->vm;
 
+  if (vm->standin != NULL) {
+    guard->consistency = CHAINS_CONSISTENCY_OFFLINE;
+    return TRUE;
+  }
   if (guard->policy.quiesce == CHAINS_QUIESCE_OFF) {
     set_reason (guard, "quiescing is off");
     return TRUE;

@@ -331,8 +331,8 @@ close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
       return FALSE;
   }
   if (jobs != NULL)
-    nodes =
-        qmp_nodes_finish (qmp_nodes_start (vm->monitor, engine_context_deadline (vm->context)), vm->cancellable, error);
+    nodes = qmp_nodes_finish (qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context)),
+                              vm->cancellable, error);
   for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++) {
     const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
 

@@ -27,7 +27,7 @@ check_status (const EngineVm *vm, GError **error)
   static const char *const busy[] = {"inmigrate", "postmigrate", "finish-migrate", "save-vm", "restore-vm",
                                      "colo",      NULL};
 
-  if (!g_strv_contains (busy, vm->status))
+  if (vm->status == NULL || !g_strv_contains (busy, vm->status))
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "wait until it runs or is paused", "VM '%s' is in state '%s'",
                     vm->record->name, vm->status);
@@ -94,9 +94,11 @@ engine_preflight_check_vm (EngineVm *vm, GError **error)
 /* ---- a disk ---- */
 
 static const char *
-why_unfit (const EngineLayer *head)
+why_unfit (const EngineVm *vm, const EngineGraphDisk *disk)
 {
-  if (head->node->read_only)
+  const EngineLayer *head = engine_graph_head (disk);
+
+  if (engine_graph_is_read_only (vm, disk))
     return "it is read-only";
   if (head->node->encrypted)
     return "it is encrypted, and the overlay would not be";
@@ -109,7 +111,7 @@ gboolean
 engine_preflight_check_disk (EngineVm *vm, const EngineGraphDisk *disk, gboolean placed, GError **error)
 {
   const EngineLayer *head = engine_graph_head (disk);
-  const char *why = why_unfit (head);
+  const char *why = why_unfit (vm, disk);
   const char *hint = "leave it out with --exclude";
   EngineImagefile file;
 

@@ -361,7 +361,7 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
   vm->lock = engine_lock_take (context, request->name, "vm add", error);
   if (vm->lock == NULL || !engine_vm_connect (vm, error) || !check_features (vm, error))
     return NULL;
-  if (!g_str_equal (vm->uuid, NIL_UUID))
+  if (vm->uuid != NULL && !g_str_equal (vm->uuid, NIL_UUID))
     vm->record->uuid = g_strdup (vm->uuid);
   graph = engine_graph_read (vm, error);
   if (graph == NULL || !check_ignored (request, graph, error))

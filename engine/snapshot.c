@@ -15,6 +15,7 @@
 #include "engine/outcome.h"
 #include "engine/overlay.h"
 #include "engine/preflight.h"
+#include "engine/standin.h"
 #include "qmp/error.h"
 
 #include <string.h>
@@ -131,13 +132,13 @@ check_request (Run *run, GError **error)
   return choose_name (run, error);
 }
 
+/* QEMU's monitor, or a stand-in's where the VM is shut off. */
 static gboolean
-check_running (Run *run, GError **error)
+open_monitor (Run *run, GError **error)
 {
-  if (run->vm->monitor != NULL)
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_SHUT_OFF, "start it first", "VM '%s' is shut off", run->vm->record->name);
-  return FALSE;
+  if (!engine_vm_connect (run->vm, error))
+    return FALSE;
+  return run->vm->monitor != NULL || engine_standin_start (run->vm, NULL, error);
 }
 
 static gboolean
@@ -161,7 +162,7 @@ is_chosen (const Run *run, const ChainsDisk *record, const EngineGraphDisk *disk
     return FALSE;
   if (run->request->disks != NULL)
     return is_among (run->request->disks, record->name);
-  return !record->ignored && !engine_graph_head (disk)->node->read_only;
+  return !record->ignored && !engine_graph_is_read_only (run->vm, disk);
 }
 
 static gboolean
@@ -218,9 +219,10 @@ check_live (Run *run, GError **error)
 {
   EngineVm *vm = run->vm;
 
-  if (!engine_vm_connect (vm, error) || !check_running (run, error))
+  if (!open_monitor (run, error))
     return FALSE;
-  engine_vm_start_agent (vm);
+  if (vm->standin == NULL)
+    engine_vm_start_agent (vm);
   if (!engine_preflight_check_vm (vm, error))
     return FALSE;
   run->graph = engine_graph_read (vm, error);

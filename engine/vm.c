@@ -8,6 +8,7 @@
 #include "chains/images.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/standin.h"
 #include "qmp/error.h"
 #include "qmp/features.h"
 #include "qmp/transport.h"
@@ -100,6 +101,7 @@ engine_vm_free (EngineVm *vm)
   g_clear_pointer (&vm->agent_sync, qmp_call_abandon);
   g_clear_pointer (&vm->agent, qmp_qga_free);
   g_clear_pointer (&vm->monitor, qmp_client_free);
+  g_clear_pointer (&vm->standin, engine_standin_stop);
   g_clear_pointer (&vm->lock, engine_lock_release);
   g_clear_pointer (&vm->disks, g_ptr_array_unref);
   g_clear_pointer (&vm->record, chains_vm_free);
@@ -154,16 +156,34 @@ no_monitor (EngineVm *vm, GError *why, GError **error)
   return !locked;
 }
 
+/* What a storage daemon has not, since it has no machine: no state to be in, and no UUID. */
+static gboolean
+is_daemons_answer (GError *failure)
+{
+  return g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND);
+}
+
 static gboolean
 learn_state (EngineVm *vm, GError **error)
 {
   QmpWait wait = engine_vm_wait (vm);
-  g_autofree char *status = NULL;
+  QmpCall *asked_status = qmp_commands_start_query_status (vm->monitor, wait.deadline_us);
+  g_autoptr (QmpCall) asked_uuid = qmp_commands_start_query_uuid (vm->monitor, wait.deadline_us);
+  GError *failure = NULL;
+  g_autofree char *status = qmp_commands_finish_query_status (asked_status, wait.cancellable, &failure);
   g_autofree char *uuid = NULL;
 
-  if (!qmp_commands_query_status (vm->monitor, wait, &status, error))
+  vm->daemon = is_daemons_answer (failure);
+  if (vm->daemon) {
+    g_error_free (failure);
+    vm->state = ENGINE_VM_RUNNING;
+    return TRUE;
+  }
+  if (status == NULL) {
+    g_propagate_error (error, failure);
     return FALSE;
-  uuid = qmp_commands_query_uuid (vm->monitor, wait, error);
+  }
+  uuid = qmp_commands_finish_query_uuid (g_steal_pointer (&asked_uuid), wait.cancellable, error);
   if (uuid == NULL)
     return FALSE;
   vm->state = g_str_equal (status, "running") ? ENGINE_VM_RUNNING : ENGINE_VM_PAUSED;
@@ -215,6 +235,8 @@ disconnect (EngineVm *vm)
   g_clear_pointer (&vm->agent_sync, qmp_call_abandon);
   g_clear_pointer (&vm->agent, qmp_qga_free);
   g_clear_pointer (&vm->monitor, qmp_client_free);
+  g_clear_pointer (&vm->status, g_free);
+  g_clear_pointer (&vm->uuid, g_free);
   vm->state = ENGINE_VM_UNREACHABLE;
 }
 
@@ -230,6 +252,10 @@ engine_vm_reconnect (EngineVm *vm, GError **error)
 {
   gint64 until_us = g_get_monotonic_time () + MIN (vm->context->timeout_us, VANISHING_US);
 
+  if (vm->standin != NULL && vm->monitor != NULL && qmp_client_get_error (vm->monitor) != NULL) {
+    g_clear_pointer (&vm->monitor, qmp_client_free);
+    g_clear_pointer (&vm->standin, engine_standin_stop);
+  }
   if (vm->state == ENGINE_VM_SHUT_OFF || (vm->monitor != NULL && qmp_client_get_error (vm->monitor) == NULL))
     return TRUE;
   for (;;) {

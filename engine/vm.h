@@ -31,6 +31,8 @@ const char *engine_vm_state_to_string (EngineVmState state);
  * @status: (nullable): RunState as query-status has it
  * @uuid: (nullable): as query-uuid has it
  * @qemu: QEMU's process, 0 where unknown
+ * @daemon: what answers is a storage daemon: no machine, no guest; its disks are its exports
+ * @standin: (nullable): a throw-away storage daemon of ours that has a shut-off VM's images open; then @monitor is its
  * @agent: (nullable): a session that has answered a sync
  * @agent_failure: (nullable): why there is none
  */
@@ -46,6 +48,8 @@ typedef struct {
   char *status;
   char *uuid;
   pid_t qemu;
+  gboolean daemon;
+  struct _EngineStandin *standin;
   QmpQga *agent;
   QmpCall *agent_sync;
   GError *agent_failure;
@@ -93,9 +97,9 @@ gboolean engine_vm_is_gone (EngineVm *vm);
 
 /**
  * engine_vm_reconnect:
- * Where the monitor was lost: closes the sessions and connects anew; where it was not, does nothing. A QEMU that is
- * about to vanish closes its monitor before its images: it is given a moment to be gone, so that `shut-off` can be told
- * from `unreachable`.
+ * Where the monitor was lost: closes the sessions and connects anew; where it was not, does nothing. A stand-in that
+ * was lost is not started again: the VM is shut off, and has no monitor then. A QEMU that is about to vanish closes its
+ * monitor before its images: it is given a moment to be gone, so that `shut-off` can be told from `unreachable`.
  */
 gboolean engine_vm_reconnect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -35,10 +35,10 @@ one_string (const char *member, const char *value)
 
 /* The string @member of what @command replies. Returns: (transfer full) */
 static char *
-query_string (QmpClient *client, QmpWait wait, const char *command, const char *member, GError **error)
+finish_string (QmpCall *call, GCancellable *cancellable, const char *command, const char *member, GError **error)
 {
   const char *value = NULL;
-  g_autoptr (JsonNode) reply = execute (client, wait, command, NULL, error);
+  g_autoptr (JsonNode) reply = qmp_call_finish (call, cancellable, error);
   JsonObject *object = reply != NULL ? qmp_message_as_object (reply, command, error) : NULL;
   if (object == NULL)
     return NULL;
@@ -49,20 +49,28 @@ query_string (QmpClient *client, QmpWait wait, const char *command, const char *
   return g_strdup (value);
 }
 
-gboolean
-qmp_commands_query_status (QmpClient *client, QmpWait wait, char **status, GError **error)
+QmpCall *
+qmp_commands_start_query_status (QmpClient *client, gint64 deadline_us)
 {
-  char *value = query_string (client, wait, "query-status", "status", error);
-  if (value == NULL)
-    return FALSE;
-  *status = value;
-  return TRUE;
+  return qmp_client_start (client, "query-status", NULL, deadline_us);
 }
 
 char *
-qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error)
+qmp_commands_finish_query_status (QmpCall *call, GCancellable *cancellable, GError **error)
 {
-  return query_string (client, wait, "query-uuid", "UUID", error);
+  return finish_string (call, cancellable, "query-status", "status", error);
+}
+
+QmpCall *
+qmp_commands_start_query_uuid (QmpClient *client, gint64 deadline_us)
+{
+  return qmp_client_start (client, "query-uuid", NULL, deadline_us);
+}
+
+char *
+qmp_commands_finish_query_uuid (QmpCall *call, GCancellable *cancellable, GError **error)
+{
+  return finish_string (call, cancellable, "query-uuid", "UUID", error);
 }
 
 QmpCall *
@@ -288,6 +296,24 @@ keep_first (GError **first, GError *failure)
     g_error_free (failure);
 }
 
+/* All at once; the first failure goes to @first unless one is there. */
+static void
+dismiss_jobs (QmpClient *client, QmpWait wait, const GPtrArray *jobs, const char *const *job_ids, GError **first)
+{
+  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  for (guint i = 0; job_ids[i] != NULL; i++) {
+    g_autoptr (JsonObject) arguments = one_string ("id", job_ids[i]);
+    if (find_job (jobs, job_ids[i]) != NULL)
+      g_ptr_array_add (calls, qmp_client_start (client, "job-dismiss", arguments, wait.deadline_us));
+  }
+  for (guint i = 0; i < calls->len; i++) {
+    GError *failure = NULL;
+    g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), wait.cancellable, &failure);
+    if (reply == NULL)
+      keep_first (first, failure);
+  }
+}
+
 gboolean
 qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
 {
@@ -300,11 +326,7 @@ qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *jo
     if (!check_job (jobs, job_ids[i], &failure))
       keep_first (&first, failure);
   }
-  for (guint i = 0; job_ids[i] != NULL; i++) {
-    GError *failure = NULL;
-    if (find_job (jobs, job_ids[i]) != NULL && !qmp_commands_job_dismiss (client, wait, job_ids[i], &failure))
-      keep_first (&first, g_steal_pointer (&failure));
-  }
+  dismiss_jobs (client, wait, jobs, job_ids, &first);
   if (first == NULL)
     return TRUE;
   g_propagate_error (error, g_steal_pointer (&first));

@@ -15,11 +15,16 @@ typedef struct {
   GCancellable *cancellable;
 } QmpWait;
 
-/** query-status. @status: "running", "paused", "prelaunch", "inmigrate" … (transfer full) */
-gboolean qmp_commands_query_status (QmpClient *client, QmpWait wait, char **status, GError **error)
+/** query-status. */
+QmpCall *qmp_commands_start_query_status (QmpClient *client, gint64 deadline_us);
+/** @call: (transfer full). Returns: (transfer full): "running", "paused", "prelaunch", "inmigrate" … */
+char *qmp_commands_finish_query_status (QmpCall *call, GCancellable *cancellable, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
-/** query-uuid: all zeroes where QEMU was given none. (transfer full) */
-char *qmp_commands_query_uuid (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** query-uuid. */
+QmpCall *qmp_commands_start_query_uuid (QmpClient *client, gint64 deadline_us);
+/** @call: (transfer full). Returns: (transfer full): all zeroes where QEMU was given none */
+char *qmp_commands_finish_query_uuid (QmpCall *call, GCancellable *cancellable, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** query-migrate. */
 QmpCall *qmp_commands_start_query_migrate (QmpClient *client, gint64 deadline_us);
 /** @call: (transfer full). Returns: (transfer full): its status, "none" where there never was one */

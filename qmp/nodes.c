@@ -10,6 +10,7 @@
  */
 #include "qmp/nodes.h"
 
+#include "qmp/daemon.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
 
@@ -23,9 +24,10 @@ struct _QmpNodes {
 };
 
 struct _QmpNodesQuery {
+  QmpNodesScope scope;
   QmpCall *named_nodes;
-  QmpCall *block;
-  QmpCall *blockstats;
+  QmpCall *first;  /* query-block or query-block-exports, %NULL for nodes alone */
+  QmpCall *second; /* query-blockstats or x-debug-query-block-graph, likewise */
 };
 
 static void
@@ -41,15 +43,23 @@ node_free (QmpNode *node)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpNode, node_free)
 
-static void
-device_free (QmpDevice *device)
+QmpDevice *
+qmp_nodes_device_new (const char *backend)
+{
+  QmpDevice *device = g_new0 (QmpDevice, 1);
+  device->backend = g_strdup (backend);
+  device->layers = g_ptr_array_new_with_free_func (g_free);
+  return device;
+}
+
+void
+qmp_nodes_device_free (QmpDevice *device)
 {
   g_free (device->backend);
   g_free (device->qdev);
   g_ptr_array_unref (device->layers);
   g_free (device);
 }
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpDevice, device_free)
 
 void
 qmp_nodes_free (QmpNodes *nodes)
@@ -250,17 +260,15 @@ parse_medium (const QmpNodes *nodes, QmpDevice *device, JsonObject *inserted, Js
 static QmpDevice *
 parse_device (const QmpNodes *nodes, JsonObject *info, GHashTable *stats_by_key, GError **error)
 {
-  g_autoptr (QmpDevice) device = g_new0 (QmpDevice, 1);
   const char *backend = NULL;
   gboolean changeable = FALSE;
-  device->layers = g_ptr_array_new_with_free_func (g_free);
   if (!qmp_message_get_string (info, "device", &backend, error) ||
       !qmp_message_get_boolean (info, "removable", &changeable, error)) {
     g_prefix_error (error, "query-block: ");
     return NULL;
   }
   const char *io_status = qmp_message_peek_string (info, "io-status");
-  device->backend = g_strdup (backend);
+  g_autoptr (QmpDevice) device = qmp_nodes_device_new (backend);
   device->qdev = g_strdup (qmp_message_peek_string (info, "qdev"));
   /* QEMU calls a BlockBackend that no device uses removable too. A floppy has a device but no tray_open. */
   device->removable = changeable && (device->qdev != NULL || json_object_has_member (info, "tray_open"));
@@ -291,27 +299,44 @@ parse_devices (QmpNodes *nodes, JsonNode *block, JsonNode *blockstats, GError **
 }
 
 QmpNodes *
-qmp_nodes_parse (JsonNode *named_nodes, JsonNode *block, JsonNode *blockstats, GError **error)
+qmp_nodes_parse (QmpNodesScope scope, JsonNode *named_nodes, JsonNode *first, JsonNode *second, GError **error)
 {
   g_autoptr (QmpNodes) nodes = g_new0 (QmpNodes, 1);
   nodes->nodes = g_ptr_array_new_with_free_func ((GDestroyNotify)node_free);
   nodes->by_name = g_hash_table_new (g_str_hash, g_str_equal);
-  nodes->devices = g_ptr_array_new_with_free_func ((GDestroyNotify)device_free);
-  if (!parse_nodes (nodes, named_nodes, error) || !parse_devices (nodes, block, blockstats, error))
+  nodes->devices = g_ptr_array_new_with_free_func ((GDestroyNotify)qmp_nodes_device_free);
+  if (!parse_nodes (nodes, named_nodes, error))
+    return NULL;
+  if (scope == QMP_NODES_OF_DAEMON) {
+    GPtrArray *devices = qmp_daemon_parse (nodes, first, second, error);
+    if (devices == NULL)
+      return NULL;
+    g_ptr_array_unref (nodes->devices);
+    nodes->devices = devices;
+  }
+  if (scope == QMP_NODES_OF_MACHINE && !parse_devices (nodes, first, second, error))
     return NULL;
   return g_steal_pointer (&nodes);
 }
 
 QmpNodesQuery *
-qmp_nodes_start (QmpClient *client, gint64 deadline_us)
+qmp_nodes_start (QmpClient *client, QmpNodesScope scope, gint64 deadline_us)
 {
+  static const char *const commands[][2] = {
+      [QMP_NODES_ALONE] = {NULL, NULL},
+      [QMP_NODES_OF_MACHINE] = {"query-block", "query-blockstats"},
+      [QMP_NODES_OF_DAEMON] = {"query-block-exports", "x-debug-query-block-graph"},
+  };
   g_autoptr (JsonObject) flat = json_object_new ();
   /* Without it each node repeats the whole chain below it: minutes at depth 200. */
   json_object_set_boolean_member (flat, "flat", TRUE);
   QmpNodesQuery *query = g_new0 (QmpNodesQuery, 1);
+  query->scope = scope;
   query->named_nodes = qmp_client_start (client, "query-named-block-nodes", flat, deadline_us);
-  query->block = qmp_client_start (client, "query-block", NULL, deadline_us);
-  query->blockstats = qmp_client_start (client, "query-blockstats", NULL, deadline_us);
+  if (commands[scope][0] == NULL)
+    return query;
+  query->first = qmp_client_start (client, commands[scope][0], NULL, deadline_us);
+  query->second = qmp_client_start (client, commands[scope][1], NULL, deadline_us);
   return query;
 }
 
@@ -321,8 +346,8 @@ qmp_nodes_query_free (QmpNodesQuery *query)
   if (query == NULL)
     return;
   g_clear_pointer (&query->named_nodes, qmp_call_abandon);
-  g_clear_pointer (&query->block, qmp_call_abandon);
-  g_clear_pointer (&query->blockstats, qmp_call_abandon);
+  g_clear_pointer (&query->first, qmp_call_abandon);
+  g_clear_pointer (&query->second, qmp_call_abandon);
   g_free (query);
 }
 
@@ -331,15 +356,15 @@ qmp_nodes_finish (QmpNodesQuery *query, GCancellable *cancellable, GError **erro
 {
   g_autoptr (QmpNodesQuery) owned = query;
   g_autoptr (JsonNode) named_nodes = qmp_call_finish (g_steal_pointer (&owned->named_nodes), cancellable, error);
-  if (named_nodes == NULL)
+  if (named_nodes == NULL || query->scope == QMP_NODES_ALONE)
+    return named_nodes != NULL ? qmp_nodes_parse (query->scope, named_nodes, NULL, NULL, error) : NULL;
+  g_autoptr (JsonNode) first = qmp_call_finish (g_steal_pointer (&owned->first), cancellable, error);
+  if (first == NULL)
     return NULL;
-  g_autoptr (JsonNode) block = qmp_call_finish (g_steal_pointer (&owned->block), cancellable, error);
-  if (block == NULL)
+  g_autoptr (JsonNode) second = qmp_call_finish (g_steal_pointer (&owned->second), cancellable, error);
+  if (second == NULL)
     return NULL;
-  g_autoptr (JsonNode) blockstats = qmp_call_finish (g_steal_pointer (&owned->blockstats), cancellable, error);
-  if (blockstats == NULL)
-    return NULL;
-  return qmp_nodes_parse (named_nodes, block, blockstats, error);
+  return qmp_nodes_parse (query->scope, named_nodes, first, second, error);
 }
 
 const GPtrArray *

@@ -1,7 +1,8 @@
 /*
  * QEMU's block graph as plain facts: the nodes (`query-named-block-nodes`,
  * always flat) and the devices with the chain of nodes under each
- * (`query-block`, `query-blockstats`). No judgement of what a chain means.
+ * (`query-block`, `query-blockstats`); in a storage daemon, what it exports
+ * (qmp/daemon). No judgement of what a chain means.
  */
 #pragma once
 
@@ -55,7 +56,7 @@ typedef struct {
 
 /**
  * QmpDevice: one BlockBackend with a medium
- * @backend: BlockBackend name, "" where it has none
+ * @backend: BlockBackend name, "" where it has none; in a storage daemon the export's id, "" where it is not exported
  * @qdev: (nullable): what query-block reports: an id or a QOM path
  * @layers: (element-type QmpNodesLayer): empty where there is no medium
  * @removable: its medium can be changed: CD-ROM, floppy, SD card, a USB stick with removable=on
@@ -71,9 +72,22 @@ typedef struct {
 
 typedef struct _QmpNodes QmpNodes;
 
-/** The three calls under way at once. Give it to qmp_nodes_finish(). Returns: (transfer full) */
+/** A device without layers, for qmp/daemon. Returns: (transfer full) */
+QmpDevice *qmp_nodes_device_new (const char *backend);
+void qmp_nodes_device_free (QmpDevice *device);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpDevice, qmp_nodes_device_free)
+
+/**
+ * QmpNodesScope: what is asked for
+ * @QMP_NODES_ALONE: the nodes, and no devices
+ * @QMP_NODES_OF_MACHINE: a VM's devices too
+ * @QMP_NODES_OF_DAEMON: a storage daemon's exports and uppermost nodes as devices
+ */
+typedef enum { QMP_NODES_ALONE, QMP_NODES_OF_MACHINE, QMP_NODES_OF_DAEMON } QmpNodesScope;
+
+/** All calls under way at once. Give it to qmp_nodes_finish(). Returns: (transfer full) */
 typedef struct _QmpNodesQuery QmpNodesQuery;
-QmpNodesQuery *qmp_nodes_start (QmpClient *client, gint64 deadline_us);
+QmpNodesQuery *qmp_nodes_start (QmpClient *client, QmpNodesScope scope, gint64 deadline_us);
 void qmp_nodes_query_free (QmpNodesQuery *query);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpNodesQuery, qmp_nodes_query_free)
 
@@ -86,9 +100,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpNodesQuery, qmp_nodes_query_free)
  */
 QmpNodes *qmp_nodes_finish (QmpNodesQuery *query, GCancellable *cancellable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** The same from the three replies. Returns: (transfer full) */
-QmpNodes *qmp_nodes_parse (JsonNode *named_nodes, JsonNode *block, JsonNode *blockstats, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+/**
+ * qmp_nodes_parse:
+ * The same from the replies. @first, @second: (nullable): to query-block and query-blockstats; of a daemon to
+ * query-block-exports and x-debug-query-block-graph. Returns: (transfer full)
+ */
+QmpNodes *qmp_nodes_parse (QmpNodesScope scope, JsonNode *named_nodes, JsonNode *first, JsonNode *second,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void qmp_nodes_free (QmpNodes *nodes);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpNodes, qmp_nodes_free)
 

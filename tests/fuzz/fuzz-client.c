@@ -32,7 +32,8 @@ query_all (QmpClient *client, QmpWait wait)
   g_autoptr (GPtrArray) jobs = NULL;
   const char *const ids[] = {"j", NULL};
 
-  g_assert (qmp_commands_query_status (client, wait, &status, &error) == (error == NULL));
+  status = qmp_commands_finish_query_status (qmp_commands_start_query_status (client, wait.deadline_us), NULL, &error);
+  g_assert ((status == NULL) == (error != NULL));
   g_clear_error (&error);
   jobs = qmp_commands_query_jobs (client, wait, &error);
   g_assert ((jobs == NULL) != (error == NULL));
@@ -44,7 +45,8 @@ static void
 query_graph (QmpClient *client, QmpWait wait)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (qmp_nodes_start (client, wait.deadline_us), NULL, &error);
+  g_autoptr (QmpNodes) nodes =
+      qmp_nodes_finish (qmp_nodes_start (client, QMP_NODES_OF_MACHINE, wait.deadline_us), NULL, &error);
 
   g_assert ((nodes == NULL) != (error == NULL));
 }

@@ -42,7 +42,7 @@ fuzz_one (const guint8 *data, gsize length)
   g_autoptr (JsonNode) block = fuzz_take_json (&data, &length, BORDER);
   g_autoptr (JsonNode) stats = fuzz_take_json (&data, &length, BORDER);
   g_autoptr (GError) error = NULL;
-  g_autoptr (QmpNodes) nodes = qmp_nodes_parse (named, block, stats, &error);
+  g_autoptr (QmpNodes) nodes = qmp_nodes_parse (QMP_NODES_OF_MACHINE, named, block, stats, &error);
 
   g_assert ((nodes == NULL) != (error == NULL));
   if (nodes != NULL)

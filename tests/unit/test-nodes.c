@@ -30,7 +30,7 @@ parse_rig (const char *rig)
   g_autoptr (JsonNode) block = fixture (rig, "block");
   g_autoptr (JsonNode) blockstats = fixture (rig, "blockstats");
   g_autoptr (GError) error = NULL;
-  QmpNodes *nodes = qmp_nodes_parse (named_nodes, block, blockstats, &error);
+  QmpNodes *nodes = qmp_nodes_parse (QMP_NODES_OF_MACHINE, named_nodes, block, blockstats, &error);
   SUPPORT_ASSERT_CLEAR (error);
   CU_ASSERT_PTR_NOT_NULL_FATAL (nodes);
   return nodes;
@@ -221,7 +221,7 @@ parse_text (const char *named_nodes, const char *block, const char *blockstats, 
   g_autoptr (JsonNode) second = json_from_string (block, NULL);
   g_autoptr (JsonNode) third = json_from_string (blockstats, NULL);
   CU_ASSERT_FATAL (first != NULL && second != NULL && third != NULL);
-  return qmp_nodes_parse (first, second, third, error);
+  return qmp_nodes_parse (QMP_NODES_OF_MACHINE, first, second, third, error);
 }
 
 #define ONE_DISK "[{\"device\":\"\",\"qdev\":\"d\",\"removable\":false,\"inserted\":{\"node-name\":\"q0\"}}]"

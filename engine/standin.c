@@ -1,0 +1,343 @@
+/*
+ * Starts and ends the stand-in. Every image of a chain is named to it with its
+ * format, so that no header is believed; it inherits the VM's lock, which is
+ * free only once the images are. What is done with it is the verbs' affair.
+ */
+#include "engine/standin.h"
+
+#include "base/point.h"
+#include "chains/images.h"
+#include "engine/error.h"
+#include "engine/imagefile.h"
+#include "engine/inspect.h"
+#include "qmp/features.h"
+#include "qmp/transport.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROGRAM "qemu-storage-daemon"
+#define NODE "standin-%u"
+
+/* Where it finds what it inherits. */
+enum { MONITOR_FD = 3, LOCK_FD = 4 };
+
+struct _EngineStandin {
+  GPid pid;
+  int words;        /* what it says on stderr, in memory */
+  GPtrArray *names; /* of the disks; disk N is node standin-N */
+};
+
+/* ---- disks ---- */
+
+static void
+image_free (EngineStandinImage *image)
+{
+  g_free (image->path);
+  g_free (image->format);
+  g_free (image->options);
+  g_free (image);
+}
+
+EngineStandinDisk *
+engine_standin_disk_new (const char *name)
+{
+  EngineStandinDisk *disk = g_new0 (EngineStandinDisk, 1);
+
+  disk->name = g_strdup (name);
+  disk->images = g_ptr_array_new_with_free_func ((GDestroyNotify)image_free);
+  return disk;
+}
+
+void
+engine_standin_disk_free (EngineStandinDisk *disk)
+{
+  g_free (disk->name);
+  g_ptr_array_unref (disk->images);
+  g_free (disk);
+}
+
+void
+engine_standin_disk_add (EngineStandinDisk *disk, const char *path, const char *format, const char *options)
+{
+  EngineStandinImage *image = g_new0 (EngineStandinImage, 1);
+
+  image->path = g_strdup (path);
+  image->format = g_strdup (format);
+  image->options = g_strdup (options);
+  g_ptr_array_add (disk->images, image);
+}
+
+static gboolean
+add_registered (EngineVm *vm, const ChainsDisk *record, GPtrArray *disks, GError **error)
+{
+  EngineStandinDisk *disk = engine_standin_disk_new (record->name);
+  gint64 row = record->active;
+
+  g_ptr_array_add (disks, disk);
+  if (!engine_inspect_chain (vm, record, ENGINE_INSPECT_HEADERS, error))
+    return FALSE;
+  while (row != 0) {
+    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
+
+    if (image == NULL)
+      return FALSE;
+    engine_standin_disk_add (disk, image->path, image->format, image->options);
+    row = image->parent;
+  }
+  return TRUE;
+}
+
+/* Returns: (transfer full) */
+static GPtrArray *
+registered_disks (EngineVm *vm, GError **error)
+{
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_standin_disk_free);
+
+  for (guint i = 0; i < vm->disks->len; i++) {
+    const ChainsDisk *record = g_ptr_array_index (vm->disks, i);
+
+    if (!record->ignored && !add_registered (vm, record, disks, error))
+      return NULL;
+  }
+  return g_steal_pointer (&disks);
+}
+
+/* ---- its command line ---- */
+
+static void
+set_if_there (JsonObject *to, const char *member, JsonObject *from, const char *key)
+{
+  const char *value = from != NULL ? json_object_get_string_member_with_default (from, key, NULL) : NULL;
+
+  if (value != NULL)
+    json_object_set_string_member (to, member, value);
+}
+
+/* BlockdevOptions of one image, without what lies below it. */
+static JsonObject *
+image_json (const EngineStandinImage *image, gboolean read_only)
+{
+  JsonObject *node = json_object_new ();
+  JsonObject *file = json_object_new ();
+  EngineImagefile stat;
+  gboolean block = engine_imagefile_stat (image->path, &stat, NULL) && stat.block;
+  g_autoptr (JsonNode) parsed = image->options != NULL ? json_from_string (image->options, NULL) : NULL;
+  JsonObject *options = parsed != NULL && JSON_NODE_HOLDS_OBJECT (parsed) ? json_node_get_object (parsed) : NULL;
+
+  json_object_set_string_member (file, "driver", block ? "host_device" : "file");
+  json_object_set_string_member (file, "filename", image->path);
+  set_if_there (file, "discard", options, "file-discard");
+  json_object_set_string_member (node, "driver", image->format);
+  json_object_set_object_member (node, "file", file);
+  json_object_set_boolean_member (node, "read-only", read_only);
+  set_if_there (node, "discard", options, "discard");
+  return node;
+}
+
+/* All of a chain in one, from the bottom up. Returns: (transfer full) */
+static char *
+chain_json (const EngineStandinDisk *disk, guint index, gboolean read_only)
+{
+  g_autoptr (JsonNode) root = json_node_new (JSON_NODE_OBJECT);
+  g_autofree char *name = g_strdup_printf (NODE, index);
+  JsonObject *below = NULL;
+
+  for (guint i = disk->images->len; i > 0; i--) {
+    const EngineStandinImage *image = g_ptr_array_index (disk->images, i - 1);
+    JsonObject *node = image_json (image, read_only || i > 1);
+
+    if (below != NULL)
+      json_object_set_object_member (node, "backing", below);
+    else if (g_str_equal (image->format, "qcow2"))
+      json_object_set_null_member (node, "backing");
+    below = node;
+  }
+  json_object_set_string_member (below, "node-name", name);
+  json_node_take_object (root, below);
+  return json_to_string (root, FALSE);
+}
+
+static char **
+command_line (const GPtrArray *disks, gboolean read_only)
+{
+  g_autoptr (GPtrArray) words = g_ptr_array_new ();
+
+  g_ptr_array_add (words, g_strdup (PROGRAM));
+  g_ptr_array_add (words, g_strdup ("--chardev"));
+  g_ptr_array_add (words, g_strdup_printf ("socket,id=monitor,fd=%d", MONITOR_FD));
+  g_ptr_array_add (words, g_strdup ("--monitor"));
+  g_ptr_array_add (words, g_strdup ("chardev=monitor"));
+  for (guint i = 0; i < disks->len; i++) {
+    g_ptr_array_add (words, g_strdup ("--blockdev"));
+    g_ptr_array_add (words, chain_json (g_ptr_array_index (disks, i), i, read_only));
+  }
+  g_ptr_array_add (words, NULL);
+  return (char **)g_ptr_array_steal (words, NULL);
+}
+
+/* ---- the process ---- */
+
+/* In the child: the terminal's Ctrl-C is for us to answer; and if we die, it dies. */
+static void
+leave_terminal (gpointer parent)
+{
+  setsid ();
+  prctl (PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid () != (pid_t)GPOINTER_TO_INT (parent))
+    _exit (1);
+}
+
+static gboolean
+spawn (EngineStandin *standin, const EngineVm *vm, char **words, int monitor, GError **error)
+{
+  int lock = vm->lock != NULL ? engine_lock_get_fd (vm->lock) : -1;
+  const int sources[] = {monitor, lock};
+  const int targets[] = {MONITOR_FD, LOCK_FD};
+  g_autoptr (GError) failure = NULL;
+
+  if (!base_point_before ("process", "standin", error))
+    return FALSE;
+  if (g_spawn_async_with_pipes_and_fds (NULL, (const char *const *)words, NULL,
+                                        G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
+                                        leave_terminal, GINT_TO_POINTER (getpid ()), -1, -1, standin->words, sources,
+                                        targets, lock >= 0 ? 2 : 1, &standin->pid, NULL, NULL, NULL, &failure)) {
+    base_point_after ("process", "standin");
+    return TRUE;
+  }
+  engine_error_set (error, ENGINE_ERROR_UNSUPPORTED,
+                    "install it (Debian: qemu-system-common or qemu-utils), or start the VM",
+                    "VM '%s' is shut off, and %s, which would open its images, cannot be run: %s", vm->record->name,
+                    PROGRAM, failure->message);
+  return FALSE;
+}
+
+/* What it has said, without its own name in front. Returns: (transfer full) */
+static char *
+last_words (const EngineStandin *standin)
+{
+  char text[4096] = "";
+  ssize_t length = pread (standin->words, text, sizeof text - 1, 0);
+  const char *start = g_str_has_prefix (text, PROGRAM ": ") ? text + strlen (PROGRAM ": ") : text;
+
+  return length > 0 ? g_strchomp (g_utf8_make_valid (start, -1)) : g_strdup ("it ended and said nothing");
+}
+
+static gboolean
+has_died (const EngineStandin *standin)
+{
+  siginfo_t info = {0};
+
+  return waitid (P_PID, (id_t)standin->pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid != 0;
+}
+
+static gboolean
+shake_hands (EngineVm *vm, EngineStandin *standin, GError **error)
+{
+  gint64 deadline_us = engine_context_deadline (vm->context);
+  g_autoptr (GError) failure = NULL;
+  g_autofree char *words = NULL;
+  g_autoptr (JsonNode) greeting =
+      qmp_call_finish (qmp_client_start_handshake (vm->monitor, deadline_us), vm->cancellable, &failure);
+
+  if (greeting != NULL) {
+    vm->major_version = qmp_features_major_version (greeting);
+    return TRUE;
+  }
+  g_clear_pointer (&vm->monitor, qmp_client_free);
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  words = lseek (standin->words, 0, SEEK_END) > 0 || has_died (standin) ? last_words (standin) : NULL;
+  engine_error_set (error, ENGINE_ERROR_FAILED, "see `chainctl check`",
+                    "VM '%s' is shut off, and its images cannot be opened: %s", vm->record->name,
+                    words != NULL ? words : failure->message);
+  return FALSE;
+}
+
+static EngineStandin *
+standin_new (const GPtrArray *disks)
+{
+  EngineStandin *standin = g_new0 (EngineStandin, 1);
+
+  standin->words = memfd_create ("standin-stderr", MFD_CLOEXEC);
+  standin->names = g_ptr_array_new_with_free_func (g_free);
+  for (guint i = 0; i < disks->len; i++)
+    g_ptr_array_add (standin->names, g_strdup (((const EngineStandinDisk *)g_ptr_array_index (disks, i))->name));
+  return standin;
+}
+
+static gboolean
+start (EngineVm *vm, const GPtrArray *disks, GError **error)
+{
+  g_autoptr (EngineStandin) standin = standin_new (disks);
+  g_auto (GStrv) words = command_line (disks, vm->context->dry_run);
+  int pair[2];
+  gboolean spawned;
+
+  if (standin->words < 0 || socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "VM '%s': cannot start %s: %s", vm->record->name, PROGRAM,
+                      g_strerror (errno));
+    return FALSE;
+  }
+  spawned = spawn (standin, vm, words, pair[1], error);
+  close (pair[1]);
+  if (!spawned) {
+    close (pair[0]);
+    return FALSE;
+  }
+  if (vm->lock != NULL)
+    engine_lock_note_helper (vm->lock, standin->pid);
+  vm->monitor = qmp_client_new (qmp_transport_from_fd (pair[0]));
+  if (!shake_hands (vm, standin, error))
+    return FALSE;
+  vm->daemon = TRUE;
+  vm->qemu = standin->pid;
+  vm->standin = g_steal_pointer (&standin);
+  return TRUE;
+}
+
+gboolean
+engine_standin_start (EngineVm *vm, const GPtrArray *disks, GError **error)
+{
+  g_autoptr (GPtrArray) registered = disks == NULL ? registered_disks (vm, error) : NULL;
+
+  g_assert (vm->monitor == NULL && vm->state == ENGINE_VM_SHUT_OFF);
+  if (disks == NULL && registered == NULL)
+    return FALSE;
+  return start (vm, disks != NULL ? disks : registered, error);
+}
+
+void
+engine_standin_stop (EngineStandin *standin)
+{
+  if (standin == NULL)
+    return;
+  if (standin->pid != 0)
+    kill (standin->pid, SIGTERM);
+  while (standin->pid != 0 && waitpid (standin->pid, NULL, 0) < 0 && errno == EINTR)
+    continue;
+  if (standin->words >= 0)
+    close (standin->words);
+  g_ptr_array_unref (standin->names);
+  g_free (standin);
+}
+
+const char *
+engine_standin_disk_of (const EngineStandin *standin, const char *node)
+{
+  for (guint i = 0; i < standin->names->len; i++) {
+    g_autofree char *name = g_strdup_printf (NODE, i);
+
+    if (g_str_equal (name, node))
+      return g_ptr_array_index (standin->names, i);
+  }
+  return NULL;
+}

@@ -1,0 +1,47 @@
+/*
+ * A stand-in for a QEMU that does not run: a throw-away qemu-storage-daemon that
+ * has the images of a shut-off VM open, and locked, so that a verb does to it
+ * what it would do to QEMU. It ends with us, however we end.
+ */
+#pragma once
+
+#include "engine/vm.h"
+
+/** One image of a chain. @options: (nullable): as engine_nodeoptions_to_json() gives them */
+typedef struct {
+  char *path;
+  char *format;
+  char *options;
+} EngineStandinImage;
+
+/** A disk: its name, and its images (element-type EngineStandinImage), the active one first. */
+typedef struct {
+  char *name;
+  GPtrArray *images;
+} EngineStandinDisk;
+
+typedef struct _EngineStandin EngineStandin;
+
+/** A disk without images yet. Returns: (transfer full) */
+EngineStandinDisk *engine_standin_disk_new (const char *name);
+void engine_standin_disk_free (EngineStandinDisk *disk);
+/** Adds the image below those that are there. */
+void engine_standin_disk_add (EngineStandinDisk *disk, const char *path, const char *format, const char *options);
+
+/**
+ * engine_standin_start:
+ * @disks: (nullable) (element-type EngineStandinDisk): %NULL: those that are registered and not ignored, after a look
+ *     at their images
+ * Starts it for @vm, which is shut off and whose lock is ours, and shakes hands: @vm's monitor is its own from now on.
+ * In a dry run it has the images open for reading only.
+ * Raises %ENGINE_ERROR_DRIFT where an image is not as it is remembered, %ENGINE_ERROR_UNSUPPORTED where there is no
+ * such program, %ENGINE_ERROR_FAILED with its own words where it cannot open an image.
+ */
+gboolean engine_standin_start (EngineVm *vm, const GPtrArray *disks, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Ends it and waits until it has let go of the images. */
+void engine_standin_stop (EngineStandin *standin);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineStandin, engine_standin_stop)
+
+/** The disk that node @node is the lowest named one of, or %NULL. Borrowed. */
+const char *engine_standin_disk_of (const EngineStandin *standin, const char *node);
