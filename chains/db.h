@@ -48,7 +48,8 @@ const char *chains_db_get_path (ChainsDb *db);
 /**
  * ChainsTransaction: BEGIN IMMEDIATE … COMMIT. Freed without a commit it is rolled back.
  * One at a time; the functions of store, registry and journal that write make their own where none is open, and
- * inside one they happen whole or not at all.
+ * inside one they happen whole or not at all. No fiber may wait between begin and commit; in a fiber the commit itself
+ * waits, for those of other fibers: all of them are one on the disk, and fail or succeed together.
  */
 typedef struct _ChainsTransaction ChainsTransaction;
 ChainsTransaction *chains_db_begin (ChainsDb *db, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -45,6 +45,16 @@ engine_context_new_like (const EngineContext *context)
   return other;
 }
 
+EngineContext *
+engine_context_new_sharing (const EngineContext *context)
+{
+  EngineContext *other = engine_context_new_like (context);
+
+  other->db = context->db;
+  other->shares_db = TRUE;
+  return other;
+}
+
 gboolean
 engine_context_take_warnings (EngineContext *context, EngineContext *from)
 {
@@ -58,7 +68,8 @@ engine_context_free (EngineContext *context)
 {
   if (context == NULL)
     return;
-  g_clear_pointer (&context->db, chains_db_free);
+  if (!context->shares_db)
+    g_clear_pointer (&context->db, chains_db_free);
   g_clear_pointer (&context->config, chains_config_unref);
   g_clear_object (&context->cancellable);
   g_ptr_array_unref (context->warnings);

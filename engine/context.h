@@ -22,6 +22,7 @@ typedef struct {
 /**
  * EngineContext:
  * @state: folder of the database and of the locks
+ * @shares_db: @db is another context's, which outlives this one
  * @config: what the administrator has set; all defaults until engine_context_configure()
  * @timeout_us: how long to wait for a silent peer
  * @lock_wait_us: how long to wait for another operation on the VM; 0: not at all, -1: for ever
@@ -33,6 +34,7 @@ typedef struct {
 typedef struct {
   char *state;
   ChainsDb *db;
+  gboolean shares_db;
   ChainsConfig *config;
   gint64 timeout_us;
   gint64 lock_wait_us;
@@ -46,6 +48,9 @@ typedef struct {
 EngineContext *engine_context_new (const char *state);
 /** Another with the same settings, and warnings of its own. Returns: (transfer full) */
 EngineContext *engine_context_new_like (const EngineContext *context);
+
+/** engine_context_new_like(), with the same open database: for one VM of several. Returns: (transfer full) */
+EngineContext *engine_context_new_sharing (const EngineContext *context);
 
 /** Moves @from's warnings to @context. Returns: %TRUE */
 gboolean engine_context_take_warnings (EngineContext *context, EngineContext *from);

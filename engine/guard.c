@@ -5,6 +5,7 @@
  */
 #include "engine/guard.h"
 
+#include "base/fiber.h"
 #include "base/point.h"
 #include "engine/error.h"
 #include "qmp/error.h"
@@ -13,6 +14,8 @@
 #define STATUS_US (G_USEC_PER_SEC)
 #define THAW_US (10 * G_USEC_PER_SEC)
 #define BEAT_MS 1000
+/* How long the runs on other VMs stand back for one whose guest is frozen. */
+#define URGENT_US (250 * 1000)
 #define THAW_PAUSE_US (50 * 1000)
 
 /* ---- before the freeze ---- */
@@ -216,7 +219,7 @@ thaw (EngineVm *vm, gint64 *count)
       return GONE;
     if (g_get_monotonic_time () > until_us)
       return STILL_FROZEN;
-    g_usleep (THAW_PAUSE_US);
+    base_fiber_sleep (THAW_PAUSE_US);
     if (vm->agent == NULL || g_error_matches (failure, QMP_ERROR, QMP_ERROR_CLOSED))
       reopen (vm, until_us);
   }
@@ -237,6 +240,7 @@ bring_back (EngineGuard *guard, gint64 *count)
   heart = start_heart (guard);
   thawed = thaw (guard->vm, count);
   stop_heart (heart);
+  base_fiber_set_urgent (0);
   guard->vm->cancellable = cancellable;
   guard->thawed_at_us = g_get_monotonic_time ();
   guard->still_frozen = thawed == STILL_FROZEN;
@@ -264,6 +268,7 @@ freeze (EngineGuard *guard, gint64 *frozen_at_us, GError **error)
   if (!frozen)
     return FALSE;
   *frozen_at_us = g_get_monotonic_time ();
+  base_fiber_set_urgent (URGENT_US);
   if (!engine_watchdog_arm (guard->watchdog, *frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US, FALSE, error) ||
       !qmp_qga_fsfreeze_status (vm->agent, *frozen_at_us + STATUS_US, vm->cancellable, &state, error))
     return FALSE;

@@ -4,6 +4,7 @@
  */
 #include "engine/lock.h"
 
+#include "base/fiber.h"
 #include "engine/error.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RETRY_MS 20
+#define RETRY_US (20 * 1000)
 /* Longer than a watchdog goes on: engine/watchdog's RESCUE_US and one attempt more. */
 #define ORPHAN_WAIT_US (150 * G_USEC_PER_SEC)
 
@@ -99,26 +100,6 @@ try_lock (const char *path, gboolean dry_run)
       return -1;
     }
   }
-}
-
-static gboolean
-wake (gpointer data)
-{
-  *(gboolean *)data = TRUE;
-  return G_SOURCE_REMOVE;
-}
-
-/* Lets the sessions that are open go on living while we wait for the kernel to free the lock. */
-static void
-pause_briefly (void)
-{
-  gboolean woken = FALSE;
-  g_autoptr (GSource) source = g_timeout_source_new (RETRY_MS);
-
-  g_source_set_callback (source, wake, &woken, NULL);
-  g_source_attach (source, g_main_context_get_thread_default ());
-  while (!woken)
-    g_main_context_iteration (g_main_context_get_thread_default (), TRUE);
 }
 
 static gboolean
@@ -211,7 +192,7 @@ engine_lock_take (EngineContext *context, const char *vm, const char *verb, GErr
     }
     if (g_cancellable_set_error_if_cancelled (context->cancellable, error))
       return NULL;
-    pause_briefly ();
+    base_fiber_sleep (RETRY_US);
   }
 }
 

@@ -3,8 +3,9 @@
  * off" means: nobody at the monitor and nobody's locks on the images.
  */
 #include "engine/vm.h"
-#include "base/nearest.h"
 
+#include "base/fiber.h"
+#include "base/nearest.h"
 #include "chains/images.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -268,7 +269,7 @@ engine_vm_reconnect (EngineVm *vm, GError **error)
       g_propagate_error (error, g_steal_pointer (&failure));
       return FALSE;
     }
-    g_usleep (VANISHING_STEP_US);
+    base_fiber_sleep (VANISHING_STEP_US);
   }
 }
 

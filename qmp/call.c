@@ -6,6 +6,7 @@
  */
 #include "qmp/call.h"
 
+#include "base/fiber.h"
 #include "qmp/error.h"
 
 struct _QmpCall {
@@ -157,24 +158,36 @@ new_cancellation_source (GCancellable *cancellable)
   return source;
 }
 
+typedef struct {
+  QmpCallCondition is_met;
+  gpointer user_data;
+  gint64 deadline_us;
+  GCancellable *cancellable;
+} Wait;
+
+static gboolean
+is_over (gpointer user_data)
+{
+  const Wait *wait = user_data;
+
+  return wait->is_met (wait->user_data) || g_cancellable_is_cancelled (wait->cancellable) ||
+         g_get_monotonic_time () >= wait->deadline_us;
+}
+
 /* Past the deadline it still looks once, without sleeping, at what has already arrived. */
 static gboolean
-iterate_until (GMainContext *context, QmpCallCondition is_met, gpointer user_data, gint64 deadline_us,
-               GCancellable *cancellable, GError **error)
+wait_until (GMainContext *context, const Wait *wait, GError **error)
 {
-  for (;;) {
-    if (is_met (user_data))
-      return TRUE;
-    if (g_cancellable_set_error_if_cancelled (cancellable, error))
-      return FALSE;
-
-    gboolean late = g_get_monotonic_time () >= deadline_us;
-    g_main_context_iteration (context, !late);
-    if (late && !is_met (user_data)) {
-      g_set_error_literal (error, QMP_ERROR, QMP_ERROR_TIMEOUT, "the deadline has passed");
-      return FALSE;
-    }
-  }
+  base_fiber_wait (is_over, (gpointer)wait);
+  if (wait->is_met (wait->user_data))
+    return TRUE;
+  if (g_cancellable_set_error_if_cancelled (wait->cancellable, error))
+    return FALSE;
+  g_main_context_iteration (context, FALSE);
+  if (wait->is_met (wait->user_data))
+    return TRUE;
+  g_set_error_literal (error, QMP_ERROR, QMP_ERROR_TIMEOUT, "the deadline has passed");
+  return FALSE;
 }
 
 gboolean
@@ -190,7 +203,8 @@ qmp_call_wait_until (QmpCallCondition is_met, gpointer user_data, gint64 deadlin
   g_source_attach (deadline, context);
   g_source_attach (cancellation, context);
 
-  gboolean met = iterate_until (context, is_met, user_data, deadline_us, cancellable, error);
+  const Wait wait = {is_met, user_data, deadline_us, cancellable};
+  gboolean met = wait_until (context, &wait, error);
 
   g_source_destroy (deadline);
   g_source_destroy (cancellation);
