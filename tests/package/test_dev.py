@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 STUB = """#!/bin/sh
-echo "$0 $*" | sed 's,.*/,,' >> "$STUB_LOG"
+echo "${0##*/} $*" >> "$STUB_LOG"
 """
 
 
