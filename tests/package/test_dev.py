@@ -14,8 +14,8 @@ echo "${0##*/} $*" >> "$STUB_LOG"
 
 
 @pytest.fixture
-def dev(tmp_path):
-    """dev(*words): `./dev test …` with a meson and a ninja that succeed and do nothing. Returns (process, what they were told)."""
+def dev_test(tmp_path):
+    """dev_test(*words): `./dev test …` with a meson and a ninja that succeed and do nothing. Returns (process, what they were told)."""
     for name in ("meson", "ninja"):
         (tmp_path / name).write_text(STUB)
         (tmp_path / name).chmod(0o755)
@@ -38,17 +38,17 @@ def configured(folder, tests):
 
 
 @pytest.mark.parametrize("suite", ["unit", "wire", "asan"])
-def test_a_suite_in_c_that_ran_no_test_has_failed(dev, suite):
-    done, _ = dev(suite)
+def test_a_suite_in_c_that_ran_no_test_has_failed(dev_test, suite):
+    done, _ = dev_test(suite)
     assert done.returncode == 1, done.stderr
     assert f"suites that failed: {suite}" in done.stdout and "0 passed, 1 failed" in done.stdout
 
 
-def test_a_folder_that_was_configured_without_tests_is_told_to_have_them(dev, tmp_path):
+def test_a_folder_that_was_configured_without_tests_is_told_to_have_them(dev_test, tmp_path):
     configured(tmp_path, "auto")
-    assert f"meson configure {tmp_path}/build -Dtests=enabled" in dev("unit")[1]
+    assert f"meson configure {tmp_path}/build -Dtests=enabled" in dev_test("unit")[1]
 
 
-def test_a_folder_that_has_tests_is_left_as_it_is(dev, tmp_path):
+def test_a_folder_that_has_tests_is_left_as_it_is(dev_test, tmp_path):
     configured(tmp_path, "enabled")
-    assert not [line for line in dev("unit")[1] if line.startswith(("meson configure", "meson setup"))]
+    assert not [line for line in dev_test("unit")[1] if line.startswith(("meson configure", "meson setup"))]

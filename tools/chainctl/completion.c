@@ -19,7 +19,7 @@
 static const char bash_script[] =
     "# Completion of chainctl for bash: chainctl --completion bash\n"
     "_chainctl () {\n"
-    "  local words=() before='' last='' word kind text meaning name\n"
+    "  local words=() before='' last='' word kind text name\n"
     "  # Readline breaks words at = and :, the program does not.\n"
     "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD}\"; do\n"
     "    if [[ ${#words[@]} -gt 0 && ( $word =~ ^[=:]+$ || $last =~ ^[=:]+$ ) ]]; then\n"
@@ -33,7 +33,7 @@ static const char bash_script[] =
     "  done\n"
     "  [[ $last =~ ^[=:]+$ ]] && before=${words[-1]}\n"
     "  COMPREPLY=()\n"
-    "  while IFS=$'\\t' read -r kind text meaning; do\n"
+    "  while IFS=$'\\t' read -r kind text _; do\n"
     "    case $kind in\n"
     "      word | part)\n"
     "        printf -v name %q \"${text#\"$before\"}\"\n"
@@ -294,13 +294,40 @@ offer_folder (Line *line, const char *kind, const char *behind)
   offer (line, "folder", "", NULL);
 }
 
+static const char *
+typed (const Line *line)
+{
+  return line->word + (line->before != NULL ? strlen (line->before) : 0);
+}
+
+/* The first @length bytes of the word stay; what is offered comes behind them. */
+static void
+keep (Line *line, gsize length)
+{
+  g_free (line->before);
+  line->before = g_strndup (line->word, length);
+}
+
+/* unix:PATH, vsock:CID:PORT, or a path alone */
+static void
+offer_address (Line *line, const char *kind, const char *behind)
+{
+  if (g_str_has_prefix (typed (line), "unix:")) {
+    keep (line, (gsize)(typed (line) - line->word) + strlen ("unix:"));
+  } else {
+    offer (line, "part", "unix:", NULL);
+    offer (line, "part", "vsock:", NULL);
+  }
+  offer (line, "file", "", NULL);
+}
+
 /* What the help texts call the things that can be offered. */
 static const struct {
   const char *what;
   void (*offer) (Line *line, const char *kind, const char *behind);
 } offers[] = {
-    {"VM", offer_vms},     {"DISK", offer_disks}, {"D", offer_disks},     {"SNAPSHOT", offer_snapshots},
-    {"FILE", offer_file},  {"PATH", offer_file},  {"SOCKET", offer_file}, {"ADDR", offer_file},
+    {"VM", offer_vms},     {"DISK", offer_disks}, {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
+    {"FILE", offer_file},  {"PATH", offer_file},  {"SOCKET", offer_address}, {"ADDR", offer_address},
     {"DIR", offer_folder}, {"CMD", offer_file},
 };
 
@@ -318,8 +345,7 @@ offer_thing (Line *line, const char *what, const char *kind, const char *behind)
 static void
 offer_pair (Line *line, const char *what)
 {
-  const char *typed = line->word + (line->before != NULL ? strlen (line->before) : 0);
-  const char *equals = strchr (typed, '=');
+  const char *equals = strchr (typed (line), '=');
   const char *path = strchr (what, '=');
   g_autofree char *name = g_strndup (what, (gsize)(path - what));
 
@@ -327,8 +353,7 @@ offer_pair (Line *line, const char *what)
     offer_thing (line, name, "part", "=");
     return;
   }
-  g_free (line->before);
-  line->before = g_strndup (line->word, (gsize)(equals + 1 - line->word));
+  keep (line, (gsize)(equals + 1 - line->word));
   offer_thing (line, path + 1, "word", "");
 }
 
@@ -338,10 +363,8 @@ skip_list (Line *line)
 {
   const char *comma = strrchr (line->word, ',');
 
-  if (comma == NULL)
-    return;
-  g_free (line->before);
-  line->before = g_strndup (line->word, (gsize)(comma + 1 - line->word));
+  if (comma != NULL)
+    keep (line, (gsize)(comma + 1 - line->word));
 }
 
 /* @what: as a help text has it: "DISK", "auto|require|off", "DISK=PATH", "VM,…" */
@@ -370,7 +393,7 @@ offer_option_value (Line *line)
 
   if (entry == NULL || entry->arg_description == NULL)
     return;
-  line->before = g_strndup (line->word, (gsize)(equals + 1 - line->word));
+  keep (line, (gsize)(equals + 1 - line->word));
   offer_value (line, entry->arg_description);
 }
 
