@@ -72,3 +72,25 @@ engine_listing_operations (EngineContext *context, const char *name, GError **er
 
   return vm != NULL ? chains_journal_list (context->db, name, error) : NULL;
 }
+
+GPtrArray *
+engine_listing_vms (EngineContext *context, GError **error)
+{
+  return chains_registry_list_vms (context->db, error);
+}
+
+GPtrArray *
+engine_listing_disks (EngineContext *context, const char *name, GError **error)
+{
+  g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, error);
+
+  return vm != NULL ? chains_registry_list_disks (context->db, vm->id, error) : NULL;
+}
+
+GPtrArray *
+engine_listing_snapshots (EngineContext *context, const char *name, GError **error)
+{
+  g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, error);
+
+  return vm != NULL ? chains_snapshots_list (context->db, vm->id, error) : NULL;
+}

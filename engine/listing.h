@@ -28,3 +28,14 @@ GPtrArray *engine_listing_trees (EngineContext *context, const char *vm, GError 
 
 /** Returns: (transfer full) (element-type ChainsOp) oldest first */
 GPtrArray *engine_listing_operations (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* For their names alone, as completion in a shell asks: nothing but the database is looked at. */
+
+/** Returns: (transfer full) (element-type ChainsVm) by name */
+GPtrArray *engine_listing_vms (EngineContext *context, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Returns: (transfer full) (element-type ChainsDisk) in guest order */
+GPtrArray *engine_listing_disks (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Returns: (transfer full) (element-type ChainsSnapshot) oldest first */
+GPtrArray *engine_listing_snapshots (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

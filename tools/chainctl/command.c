@@ -16,13 +16,13 @@
 
 /* ---- what the global options mean ---- */
 
-static char *
-state_folder (const ChainctlOptions *options)
+char *
+chainctl_command_state_folder (const char *option)
 {
   const char *variable = g_getenv ("CHAINCTL_STATE");
 
-  if (options->state != NULL)
-    return g_canonicalize_filename (options->state, NULL);
+  if (option != NULL)
+    return g_canonicalize_filename (option, NULL);
   if (variable != NULL && *variable != '\0')
     return g_canonicalize_filename (variable, NULL);
   if (geteuid () == 0)
@@ -68,7 +68,7 @@ check_progress (const char *word, GError **error)
 static gboolean
 apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **error)
 {
-  g_autofree char *state = state_folder (options);
+  g_autofree char *state = chainctl_command_state_folder (options->state);
   EngineContext *context = engine_context_new (state);
 
   g_set_object (&context->cancellable, invocation->context->cancellable);
@@ -89,16 +89,12 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
 
 /* ---- which VM is meant ---- */
 
-static gboolean
-default_vm (ChainctlInvocation *invocation, GError **error)
+char *
+chainctl_command_default_vm (EngineContext *context, GError **error)
 {
   const char *variable = g_getenv ("CHAINCTL_VM");
 
-  if (variable == NULL || *variable == '\0')
-    invocation->vm = engine_vm_default_name (invocation->context, error);
-  else
-    invocation->vm = g_strdup (variable);
-  return invocation->vm != NULL;
+  return variable == NULL || *variable == '\0' ? engine_vm_default_name (context, error) : g_strdup (variable);
 }
 
 static gboolean
@@ -120,6 +116,13 @@ split_arguments (ChainctlInvocation *invocation, char **words, GError **error)
   invocation->vm = named ? g_strdup (words[0]) : NULL;
   invocation->arguments = g_strdupv (words + (named ? 1 : 0));
   return check_count (invocation, count - (named ? 1 : 0), error);
+}
+
+static void
+tell (GArray *told, const GOptionEntry *entries)
+{
+  for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
+    g_array_append_vals (told, entry, 1);
 }
 
 /* A read-only command has no right to write in its own database connection: recovery gets one of its own. */
@@ -156,6 +159,10 @@ chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entr
   g_auto (ChainctlOptions) options = {0};
   g_autofree char *help = NULL;
 
+  if (invocation->entries != NULL) {
+    tell (invocation->entries, entries);
+    return FALSE;
+  }
   if (!chainctl_options_parse (&options, invocation->command, entries, &invocation->words, &help, error))
     return FALSE;
   if (help != NULL) {
@@ -166,7 +173,9 @@ chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entr
   if (!apply (invocation, &options, error) || !split_arguments (invocation, invocation->words, error) ||
       !engine_context_open (invocation->context, invocation->command->mode, error))
     return FALSE;
-  if (invocation->command->takes_vm && invocation->vm == NULL && !default_vm (invocation, error))
+  if (invocation->command->takes_vm && invocation->vm == NULL)
+    invocation->vm = chainctl_command_default_vm (invocation->context, error);
+  if (invocation->command->takes_vm && invocation->vm == NULL)
     return FALSE;
   return invocation->vm == NULL || recover_first (invocation, error);
 }

@@ -44,6 +44,7 @@ typedef struct {
  * @words: (array zero-terminated=1): the command line without the program and the command's own name
  * @vm: (nullable): the VM that is meant, once parsed
  * @arguments: (array zero-terminated=1): the others, once parsed
+ * @entries: (nullable) (element-type GOptionEntry): where set, the command tells its own options here and does not run
  */
 struct _ChainctlInvocation {
   const ChainctlCommand *command;
@@ -52,16 +53,25 @@ struct _ChainctlInvocation {
   char **words;
   char *vm;
   char **arguments;
+  GArray *entries;
 };
 
 /**
  * chainctl_command_parse:
  * @entries: the command's own options, ended by a NULL name
  * Parses them together with the global ones, opens the database, and finds out which VM is meant.
- * Returns: %TRUE to go on; %FALSE with an error, or without one where --help was given and is in the output
+ * Returns: %TRUE to go on; %FALSE with an error, or without one where --help was given and is in the output, or where
+ * only the options were asked for
  */
 gboolean chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+
+/** The state folder: @option, what --state says (nullable), else the environment's, else the user's. Returns: (transfer
+ * full): absolute */
+char *chainctl_command_state_folder (const char *option);
+
+/** The VM that is meant where none is named: $CHAINCTL_VM, else the only one. Returns: (transfer full) */
+char *chainctl_command_default_vm (EngineContext *context, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Options that every verb that switches takes. */
 

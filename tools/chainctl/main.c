@@ -3,6 +3,7 @@
  * SIGTERM and SIGHUP cancel; the engine decides what may be cut short.
  */
 #include "engine/watchdog.h"
+#include "tools/chainctl/completion.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/table.h"
 
@@ -135,6 +136,8 @@ main (int argc, char **argv)
 
   if (argc == 3 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
     return engine_watchdog_main (argv[2]);
+  if (chainctl_completion_is_asked (argv))
+    return chainctl_completion_main (argv);
   setlocale (LC_ALL, "");
   signal (SIGPIPE, SIG_IGN);
   words = g_strdupv (argv + 1);

@@ -120,10 +120,8 @@ parse_wait (const char *name, const char *value, gpointer data, GError **error)
   return TRUE;
 }
 
-/* They are the parser's main group only because GLib's help text has that one last. */
-static gboolean
-add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOptionEntry *own, char **words,
-                    GError **error)
+GOptionEntry *
+chainctl_options_global (ChainctlOptions *options)
 {
   const GOptionEntry entries[] = {
       {"state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "where the database lives", "DIR"},
@@ -139,6 +137,16 @@ add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOpt
       {"help", 'h', 0, G_OPTION_ARG_NONE, &options->help, "show this", NULL},
       {NULL},
   };
+
+  return g_memdup2 (entries, sizeof entries);
+}
+
+/* They are the parser's main group only because GLib's help text has that one last. */
+static gboolean
+add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOptionEntry *own, char **words,
+                    GError **error)
+{
+  g_autofree GOptionEntry *entries = chainctl_options_global (options);
   GOptionGroup *group = g_option_group_new (NULL, NULL, NULL, options, NULL);
 
   g_option_group_add_entries (group, entries);

@@ -28,6 +28,9 @@ typedef struct {
 void chainctl_options_clear (ChainctlOptions *options);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ChainctlOptions, chainctl_options_clear)
 
+/** The global options, ended by a NULL name; what is parsed goes into @options. Returns: (transfer full) */
+GOptionEntry *chainctl_options_global (ChainctlOptions *options);
+
 /**
  * chainctl_options_parse:
  * @entries: @command's own, ended by a NULL name

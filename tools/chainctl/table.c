@@ -20,7 +20,7 @@ const ChainctlCommand chainctl_table[] = {
      chainctl_cmd_vm_list},
     {"vm show", "[VM]", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_vm_show},
-    {"vm remove", "NAME", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1,
+    {"vm remove", "VM", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1,
      chainctl_cmd_vm_remove},
     {"snapshot", "[VM [NAME]]", "one point in time of all disks",
      "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
