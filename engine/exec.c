@@ -69,8 +69,8 @@ check_shut_off (Run *run, GError **error)
   if (run->vm->monitor == NULL)
     return engine_startup_check_operations (run->vm, error);
   engine_error_set (error, ENGINE_ERROR_REFUSED, "two QEMUs on the same images would destroy them",
-                    "VM '%s' runs already (%s at '%s'); nothing was started", run->vm->record->name, run->vm->status,
-                    run->vm->record->qmp);
+                    "VM '%s' runs already (%s at '%s'); nothing was started", run->vm->record->name,
+                    engine_vm_state_to_string (run->vm->state), run->vm->record->qmp);
   return FALSE;
 }
 
