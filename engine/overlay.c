@@ -7,13 +7,13 @@
 #include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 /* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
@@ -283,41 +283,12 @@ node_json (const EngineOverlay *overlay)
 
 /* ---- files ---- */
 
-#define LABEL "security.selinux"
-
-/* Under SELinux QEMU may open what bears its label, and nothing else. Elsewhere there is none. */
-static void
-take_label (EngineVm *vm, const EngineOverlay *overlay, const char *from)
-{
-  char label[512];
-  ssize_t length = getxattr (from, LABEL, label, sizeof label);
-
-  if (length > 0 && fsetxattr (overlay->fd, LABEL, label, (size_t)length, 0) != 0 && errno != ENOTSUP)
-    engine_context_warn (vm->context, "label-differs",
-                         "disk '%s': '%s' could not be given the security label of '%s': %s", overlay->disk->name,
-                         overlay->intent->path, from, g_strerror (errno));
-}
-
-/* Owner and mode are the active image's, so that who may read the disk stays the same. */
 static gboolean
 take_owner (EngineVm *vm, const EngineOverlay *overlay, GError **error)
 {
-  const EngineLayer *head = engine_graph_head (overlay->disk);
-  EngineImagefile active, made;
+  const EngineOwnerFile file = {overlay->disk->name, overlay->intent->path, overlay->fd};
 
-  if (!engine_imagefile_stat (head->path, &active, error) || !engine_imagefile_stat_fd (overlay->fd, &made, error))
-    return FALSE;
-  if (!active.regular && !active.block)
-    return TRUE;
-  if (active.regular)
-    take_label (vm, overlay, head->path);
-  if ((active.uid != made.uid || active.gid != made.gid) && fchown (overlay->fd, active.uid, active.gid) != 0)
-    engine_context_warn (vm->context, "owner-differs", "disk '%s': '%s' could not be given the owner of '%s': %s",
-                         overlay->disk->name, overlay->intent->path, head->path, g_strerror (errno));
-  if (fchmod (overlay->fd, active.mode) != 0)
-    engine_context_warn (vm->context, "mode-differs", "disk '%s': '%s' could not be given the mode of '%s': %s",
-                         overlay->disk->name, overlay->intent->path, head->path, g_strerror (errno));
-  return TRUE;
+  return engine_owner_take (vm->context, &file, engine_graph_head (overlay->disk)->path, error);
 }
 
 static gboolean
