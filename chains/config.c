@@ -7,6 +7,7 @@
 #include "base/nearest.h"
 #include "chains/error.h"
 
+#include <grp.h>
 #include <string.h>
 
 #define DEFAULT_RESERVE (64 * (1 << 20))
@@ -21,6 +22,7 @@ config_clear (gpointer data)
   ChainsConfig *config = data;
 
   g_free (config->overlay_dir);
+  g_free (config->state_group);
 }
 
 ChainsConfig *
@@ -98,6 +100,26 @@ set_reserve (ChainsConfig *config, const char *value)
   return parse_size (value, &config->reserve);
 }
 
+static gboolean
+set_seal (ChainsConfig *config, const char *value)
+{
+  config->seal = g_str_equal (value, "on");
+  return config->seal || g_str_equal (value, "off");
+}
+
+static gboolean
+set_group (ChainsConfig *config, const char *value)
+{
+  const struct group *found = getgrnam (value);
+
+  if (found == NULL)
+    return FALSE;
+  g_free (config->state_group);
+  config->state_group = g_strdup (value);
+  config->state_gid = found->gr_gid;
+  return TRUE;
+}
+
 /* ---- keys ---- */
 
 typedef struct {
@@ -111,6 +133,8 @@ static const Key keys[] = {
     {"overlay", "dir", set_dir, "an absolute path"},
     {"overlay", "cluster_size", set_cluster_size, "a power of two from 512 to 2M"},
     {"overlay", "extended_l2", set_extended_l2, "one of auto, on, off"},
+    {"overlay", "seal", set_seal, "one of on, off"},
+    {"state", "group", set_group, "the name of a group on this host"},
     {"space", "reserve", set_reserve, "a number of bytes, or one with K, M or G behind it"},
 };
 

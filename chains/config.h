@@ -1,10 +1,11 @@
 /*
  * What the administrator has set, for all VMs: a key file (GKeyFile) with the
- * groups [overlay] and [space]. What is not in it has its default.
+ * groups [overlay], [space] and [state]. What is not in it has its default.
  */
 #pragma once
 
 #include <glib.h>
+#include <sys/types.h>
 
 /** "auto", "on", "off" */
 typedef enum { CHAINS_CONFIG_AUTO, CHAINS_CONFIG_ON, CHAINS_CONFIG_OFF } ChainsConfigSwitch;
@@ -14,12 +15,18 @@ typedef enum { CHAINS_CONFIG_AUTO, CHAINS_CONFIG_ON, CHAINS_CONFIG_OFF } ChainsC
  * @overlay_dir: (nullable): [overlay] dir: folder of new overlays, absolute; else each lies beside its active image
  * @cluster_size: [overlay] cluster_size: bytes, 0: QEMU's own (64K)
  * @extended_l2: [overlay] extended_l2: subclusters in new overlays; auto: where QEMU is known to do them right
+ * @seal: [overlay] seal: frozen images are made read-only for everybody; off unless set
+ * @state_group: (nullable): [state] group: whose members may use the database too
+ * @state_gid: its number, where @state_group is set
  * @reserve: [space] reserve: bytes that a verb leaves free beside what it needs; 64M unless set
  */
 typedef struct {
   char *overlay_dir;
   gint64 cluster_size;
   ChainsConfigSwitch extended_l2;
+  gboolean seal;
+  char *state_group;
+  gid_t state_gid;
   gint64 reserve;
 } ChainsConfig;
 

@@ -9,6 +9,7 @@
 #include "chains/images.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
+#include "engine/seal.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
 #include "qmp/nodes.h"
@@ -74,6 +75,7 @@ overlay_to_json (const EngineIntentOverlay *overlay)
   json_object_set_string_member (object, "job", overlay->job);
   json_object_set_string_member (object, "backing", overlay->backing);
   json_object_set_string_member (object, "backing-format", overlay->backing_format);
+  json_object_set_int_member (object, "backing-mode", overlay->backing_mode);
   json_object_set_int_member (object, "virtual-size", overlay->virtual_size);
   json_object_set_string_member (object, "options", overlay->options);
   return object;
@@ -147,6 +149,7 @@ overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **er
   overlay->device = (guint64)qmp_message_peek_int (object, "device", 0);
   overlay->inode = (guint64)qmp_message_peek_int (object, "inode", 0);
   overlay->born_ns = qmp_message_peek_int (object, "born-ns", 0);
+  overlay->backing_mode = (guint)qmp_message_peek_int (object, "backing-mode", 0) & 07777;
   return qmp_message_get_int (object, "virtual-size", &overlay->virtual_size, error) &&
          get_strings (object, members, G_N_ELEMENTS (members), error);
 }
@@ -271,12 +274,28 @@ record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const Engin
   return part->overlay != 0 && chains_registry_update_disk (vm->context->db, disk, error);
 }
 
+/* Before anything of the frozen images is noted: their change times are among that. */
+static gboolean
+seal (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  for (guint i = 0; !vm->context->dry_run && i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+
+    if (!engine_seal_close (vm->context, overlay->disk, overlay->backing, overlay->backing_mode, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboolean end, GError **error)
 {
   ChainsDb *db = vm->context->db;
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, error);
+  g_autoptr (ChainsTransaction) transaction = NULL;
 
+  if (!seal (vm, intent, error))
+    return FALSE;
+  transaction = chains_db_begin (db, error);
   if (transaction == NULL)
     return FALSE;
   intent->snapshot->vm = vm->record->id;
@@ -377,6 +396,19 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
   return TRUE;
 }
 
+/* An image that was sealed and not recorded as frozen (a death in between) stays the active one. */
+static gboolean
+unseal (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+
+    if (!engine_seal_open (vm->context, overlay->disk, overlay->backing, overlay->backing_mode, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
                     GError **error)
@@ -386,5 +418,7 @@ engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, co
   for (guint i = 0; i < intent->overlays->len && !base_point_is_mutant ("undo-leaves-files"); i++)
     if (!remove_file (vm, g_ptr_array_index (intent->overlays, i), error))
       return FALSE;
+  if (!unseal (vm, intent, error))
+    return FALSE;
   return !end || chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);
 }

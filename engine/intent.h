@@ -16,6 +16,7 @@
  *     unnamed files
  * @node, @file_node, @job: its names in QEMU
  * @backing, @backing_format: the image that it goes on: the active one until then
+ * @backing_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
  * @options: as engine_nodeoptions_to_json() gives them
  */
 typedef struct {
@@ -30,6 +31,7 @@ typedef struct {
   char *job;
   char *backing;
   char *backing_format;
+  guint backing_mode;
   gint64 virtual_size;
   char *options;
 } EngineIntentOverlay;

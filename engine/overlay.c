@@ -7,6 +7,7 @@
 #include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -282,24 +283,12 @@ node_json (const EngineOverlay *overlay)
 
 /* ---- files ---- */
 
-/* Owner and mode are the active image's, so that who may read the disk stays the same. */
 static gboolean
 take_owner (EngineVm *vm, const EngineOverlay *overlay, GError **error)
 {
-  const EngineLayer *head = engine_graph_head (overlay->disk);
-  EngineImagefile active, made;
+  const EngineOwnerFile file = {overlay->disk->name, overlay->intent->path, overlay->fd};
 
-  if (!engine_imagefile_stat (head->path, &active, error) || !engine_imagefile_stat_fd (overlay->fd, &made, error))
-    return FALSE;
-  if (!active.regular && !active.block)
-    return TRUE;
-  if ((active.uid != made.uid || active.gid != made.gid) && fchown (overlay->fd, active.uid, active.gid) != 0)
-    engine_context_warn (vm->context, "owner-differs", "disk '%s': '%s' could not be given the owner of '%s': %s",
-                         overlay->disk->name, overlay->intent->path, head->path, g_strerror (errno));
-  if (fchmod (overlay->fd, active.mode) != 0)
-    engine_context_warn (vm->context, "mode-differs", "disk '%s': '%s' could not be given the mode of '%s': %s",
-                         overlay->disk->name, overlay->intent->path, head->path, g_strerror (errno));
-  return TRUE;
+  return engine_owner_take (vm->context, &file, engine_graph_head (overlay->disk)->path, error);
 }
 
 static gboolean

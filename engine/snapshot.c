@@ -15,6 +15,7 @@
 #include "engine/outcome.h"
 #include "engine/overlay.h"
 #include "engine/preflight.h"
+#include "engine/seal.h"
 #include "engine/standin.h"
 #include "qmp/error.h"
 
@@ -185,9 +186,11 @@ plan_overlay (Run *run, const ChainsDisk *record, const EngineGraphDisk *disk, c
                          "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
                          disk->name, active->path, options->aio, options->discard);
   overlay = engine_overlay_plan (run->op, run->intent, disk, options, directory, base->path, reuse, error);
-  if (overlay != NULL)
-    g_ptr_array_add (run->overlays, overlay);
-  return overlay != NULL;
+  if (overlay == NULL)
+    return FALSE;
+  overlay->intent->backing_mode = engine_seal_plan (run->context, active);
+  g_ptr_array_add (run->overlays, overlay);
+  return TRUE;
 }
 
 static gboolean

@@ -1,12 +1,16 @@
 """The verb `snapshot` for the sweep: its side effects per scenario, and what is true after it has run or has not."""
+import pathlib
+import stat
+
 import crash_oracle as oracle
 from crash_cases import Scenario, Verb
 from support import images
 
 NAME = "crash"
+SEALING = pathlib.Path(__file__).parent / "seal.conf"
 HELPER, FREEZE, THAW = "process:watchdog", "qga:guest-fsfreeze-freeze", "qga:guest-fsfreeze-thaw"
 COMMIT, SWITCH = "db:commit", "qmp:transaction"
-CREATE, SYNC, REMOVE = "file:create", "file:sync", "file:remove"
+CREATE, SYNC, REMOVE, SEAL = "file:create", "file:sync", "file:remove", "file:seal"
 ADD, HEADER, DISMISS, CLOSE = "qmp:blockdev-add", "qmp:blockdev-create", "qmp:job-dismiss", "qmp:blockdev-del"
 
 
@@ -42,6 +46,18 @@ class RefusedSnapshot(Snapshot):
             machine.vm.monitor().execute("blockdev-del", node_name=node)
 
 
+class SealedSnapshot(Snapshot):
+    """As a snapshot with `overlay.seal`: frozen images are read-only, and what stays active is not. Recovery has no such
+    configuration: the journal tells it."""
+
+    name, words = "sealed", ("snapshot", "vm", "--config", str(SEALING), NAME)
+
+    def assert_settled(self, machine, happened):
+        super().assert_settled(machine, happened)
+        modes = {stat.S_IMODE(base.stat().st_mode) & 0o222 for base in machine.bases.values()}
+        assert modes == ({0} if happened else {0o200})
+
+
 def preparation(disks):
     steps = (CREATE, ADD, HEADER, DISMISS, SYNC, ADD)
     return (COMMIT, *(step for step in steps for _ in range(disks)), COMMIT)
@@ -60,5 +76,10 @@ def refused(disks):
     return Scenario(RefusedSnapshot(), disks, False, (HELPER, *preparation(disks), FREEZE, SWITCH, THAW, *undo))
 
 
+def sealed(disks):
+    return Scenario(SealedSnapshot(), disks, True, (*preparation(disks), SWITCH, *(SEAL,) * disks, COMMIT))
+
+
 SCENARIOS = [running(1), paused(1), running(2), paused(2)]
 REFUSED = refused(2)
+SEALED = sealed(2)

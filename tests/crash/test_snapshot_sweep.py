@@ -8,20 +8,27 @@ import pytest
 import crash_oracle as oracle
 from crash_cases import BEFORE, moments, sweep
 from crash_points import Pointed
-from crash_snapshot import COMMIT, FREEZE, REFUSED, SCENARIOS, SWITCH, THAW, running
+from crash_snapshot import COMMIT, FREEZE, REFUSED, SCENARIOS, SEALED, SWITCH, THAW, running
 from crash_strike import failing, strike
 
 DEATHS = [case for scenario in SCENARIOS for case in sweep(scenario)]
+DEATHS_WHILE_SEALING = sweep(SEALED, start=SEALED.points.index(SWITCH))
 DEATHS_WHILE_UNDOING = sweep(REFUSED, start=REFUSED.points.index(SWITCH) + 1)
 
 
-@pytest.mark.parametrize("scenario", [*SCENARIOS, REFUSED], ids=str)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, REFUSED, SEALED], ids=str)
 def test_the_side_effects_are_those_that_are_swept(scenario, reference):
     assert [point.name for point in reference(scenario)] == list(scenario.points)
 
 
 @pytest.mark.parametrize("case", DEATHS, ids=str)
 def test_death_is_recovered_from(case, reference, machine, tmp_path):
+    with strike(case, reference, machine, tmp_path) as struck:
+        struck.assert_recovers()
+
+
+@pytest.mark.parametrize("case", DEATHS_WHILE_SEALING, ids=str)
+def test_death_while_images_are_sealed_is_recovered_from(case, reference, machine, tmp_path):
     with strike(case, reference, machine, tmp_path) as struck:
         struck.assert_recovers()
 

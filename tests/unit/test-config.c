@@ -65,18 +65,23 @@ an_empty_file_leaves_all_defaults (void)
   CU_ASSERT_EQUAL (config->cluster_size, 0);
   CU_ASSERT_EQUAL (config->extended_l2, CHAINS_CONFIG_AUTO);
   CU_ASSERT_EQUAL (config->reserve, 64 * MIB);
+  CU_ASSERT_FALSE (config->seal);
+  CU_ASSERT_PTR_NULL (config->state_group);
 }
 
 static void
 every_key_counts (void)
 {
   g_autoptr (ChainsConfig) config = load_right ("[overlay]\ndir=/srv/over lays/../x\ncluster_size = 128K \n"
-                                                "extended_l2=on\n[space]\nreserve=3G\n");
+                                                "extended_l2=on\nseal=on\n[space]\nreserve=3G\n[state]\ngroup=root\n");
 
   CU_ASSERT_STRING_EQUAL (config->overlay_dir, "/srv/x");
   CU_ASSERT_EQUAL (config->cluster_size, 128 * KIB);
   CU_ASSERT_EQUAL (config->extended_l2, CHAINS_CONFIG_ON);
   CU_ASSERT_EQUAL (config->reserve, 3 * (gint64)1024 * MIB);
+  CU_ASSERT_TRUE (config->seal);
+  CU_ASSERT_STRING_EQUAL (config->state_group, "root");
+  CU_ASSERT_EQUAL (config->state_gid, 0);
 }
 
 static void
@@ -159,6 +164,9 @@ values_that_make_no_sense_are_refused (void)
   assert_wrong ("[overlay]\ndir=\n", "absolute");
   assert_wrong ("[overlay]\nextended_l2=yes\n", "extended_l2=yes|auto, on, off");
   assert_wrong ("[overlay]\nextended_l2=\n", "auto, on, off");
+  assert_wrong ("[overlay]\nseal=auto\n", "seal=auto|on, off");
+  assert_wrong ("[state]\ngroup=no such group\n", "group=no such group|the name of a group");
+  assert_wrong ("[state]\ngroup=\n", "the name of a group");
 }
 
 static void

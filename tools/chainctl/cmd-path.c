@@ -15,7 +15,7 @@ chainctl_cmd_path (ChainctlInvocation *invocation, GError **error)
       {"blockdev", 0, 0, G_OPTION_ARG_NONE, &blockdev, "as the value of a -blockdev option", NULL},
       {NULL},
   };
-  g_autoptr (EnginePath) path = NULL;
+  g_autoptr (EngineStartup) path = NULL;
 
   if (!chainctl_command_parse (invocation, entries, error))
     return FALSE;

@@ -6,6 +6,7 @@
 
 #include "chains/model.h"
 #include "tools/chainctl/output.h"
+#include "tools/chainctl/signals.h"
 
 typedef struct _ChainctlInvocation ChainctlInvocation;
 
@@ -41,6 +42,7 @@ typedef struct {
 
 /**
  * ChainctlInvocation:
+ * @signals: as they were when we began
  * @words: (array zero-terminated=1): the command line without the program and the command's own name
  * @vm: (nullable): the VM that is meant, once parsed
  * @arguments: (array zero-terminated=1): the others, once parsed
@@ -50,6 +52,7 @@ struct _ChainctlInvocation {
   const ChainctlCommand *command;
   EngineContext *context;
   ChainctlOutput *output;
+  ChainctlSignals signals;
   char **words;
   char *vm;
   char **arguments;

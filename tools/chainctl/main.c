@@ -7,21 +7,12 @@
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/table.h"
 
-#include <glib-unix.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 /* The global options that take a value in a word of its own, for finding the command behind them. */
 static const char *const valued_options[] = {"--state", "--config", "--progress", "--timeout", NULL};
-
-static gboolean
-cancel (gpointer cancellable)
-{
-  g_cancellable_cancel (cancellable);
-  return G_SOURCE_CONTINUE;
-}
 
 /* %TRUE where @word stands before `--`: then errors are said in JSON even if the rest cannot be understood. */
 static gboolean
@@ -139,14 +130,11 @@ main (int argc, char **argv)
   if (chainctl_completion_is_asked (argv))
     return chainctl_completion_main (argv);
   setlocale (LC_ALL, "");
-  signal (SIGPIPE, SIG_IGN);
   words = g_strdupv (argv + 1);
   invocation.output = chainctl_output_new (has_word (words, "--json"));
   invocation.output->json_messages = has_word (words, "--progress=json");
   invocation.context = engine_context_new ("/");
-  g_unix_signal_add (SIGINT, cancel, invocation.context->cancellable);
-  g_unix_signal_add (SIGTERM, cancel, invocation.context->cancellable);
-  g_unix_signal_add (SIGHUP, cancel, invocation.context->cancellable);
+  chainctl_signals_take (&invocation.signals, invocation.context->cancellable);
   run_command (&invocation, words, &error);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
   engine_context_free (invocation.context);

@@ -328,13 +328,19 @@ complain (const ChainctlOutput *output, const char *what, const char *message)
     fprintf (stderr, "chainctl: %s: %s\n", what, safe);
 }
 
+void
+chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context)
+{
+  for (guint i = 0; !output->quiet && context != NULL && i < context->warnings->len; i++)
+    complain (output, "warning", ((const EngineWarning *)g_ptr_array_index (context->warnings, i))->message);
+}
+
 static void
 print_messages (ChainctlOutput *output, const EngineContext *context, const GError *error)
 {
   const char *hint = engine_error_get_hint (error);
 
-  for (guint i = 0; !output->quiet && context != NULL && i < context->warnings->len; i++)
-    complain (output, "warning", ((const EngineWarning *)g_ptr_array_index (context->warnings, i))->message);
+  chainctl_output_warn_now (output, context);
   if (error != NULL)
     complain (output, "error", error->message);
   if (hint != NULL)

@@ -64,6 +64,9 @@ char *chainctl_output_local_time (const char *rfc3339);
 /** @text as it is safe on a terminal: control characters and what is no UTF-8 escaped. Returns: (transfer full) */
 char *chainctl_output_printable (const char *text);
 
+/** The warnings so far, on stderr, with --json too: for a command that will not come to its end. */
+void chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context);
+
 /**
  * chainctl_output_finish:
  * Prints all there is to say: the document or the text on stdout, warnings and the error on stderr.

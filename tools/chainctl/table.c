@@ -34,6 +34,10 @@ const ChainctlCommand chainctl_table[] = {
      chainctl_cmd_tree},
     {"path", "VM DISK", "the active image of a disk", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_NEEDED, 1, 1,
      chainctl_cmd_path},
+    {"exec", "[VM] -- CMD...", "start a VM on its active images",
+     "Replaces {DISK} in the arguments of CMD by that disk's active image, as the\n"
+     "value of a -blockdev option, and becomes CMD. In doubt starts nothing.",
+     CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_exec},
     {"log", "[VM]", "the operations on a VM", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_log},
     {"check", "[VM]", "look for what is wrong", NULL, CHAINS_DB_READ, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
