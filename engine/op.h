@@ -39,3 +39,6 @@ gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GE
 
 /** Commits that @step is about to run. */
 gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** That no operation on @vm is under way or waits for recovery. Raises %ENGINE_ERROR_HELD. */
+gboolean engine_op_check_finished (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
