@@ -13,7 +13,21 @@
 
 #include <string.h>
 
-#define START_RIGHT "start QEMU on the active images: `chainctl path VM DISK` names them"
+/* What to do about a QEMU that is not on what the database calls active. Returns: (transfer full) */
+static char *
+start_right (const EngineVm *vm, const char *disk)
+{
+  return g_strdup_printf (
+      "start QEMU on the active image%s (`chainctl path %s %s`), or take QEMU's word: `chainctl vm rescan %s --accept`",
+      disk != NULL ? "" : "s", vm->record->name, disk != NULL ? disk : "DISK", vm->record->name);
+}
+
+/* What to do about what only has to be noted. Returns: (transfer full) */
+static char *
+rescan (const EngineVm *vm)
+{
+  return g_strdup_printf ("`chainctl vm rescan %s`", vm->record->name);
+}
 
 static gboolean
 same_image (const EngineLayer *layer, const ChainsImage *image)
@@ -23,17 +37,58 @@ same_image (const EngineLayer *layer, const ChainsImage *image)
   return g_str_equal (layer->path, image->path);
 }
 
+/* What is wrong with the UUID at the monitor; %NULL where it is the VM's, or the VM was registered without one. */
+static char *
+describe_another (const EngineVm *vm)
+{
+  if (vm->record->uuid == NULL || vm->monitor == NULL || vm->standin != NULL ||
+      g_strcmp0 (vm->record->uuid, vm->uuid) == 0)
+    return NULL;
+  return g_strdup_printf ("the QEMU at '%s' is another VM: it has UUID %s, and '%s' was registered with %s",
+                          vm->record->qmp, vm->uuid != NULL ? vm->uuid : "none (a storage daemon)", vm->record->name,
+                          vm->record->uuid);
+}
+
+static char *
+another_repair (const EngineVm *vm)
+{
+  return g_strdup_printf ("name the right monitor with `chainctl vm set %s --qmp`; if it is the same VM under a new "
+                          "UUID: `chainctl vm rescan %s --accept`",
+                          vm->record->name, vm->record->name);
+}
+
 static void
 compare_uuid (const EngineVm *vm, GPtrArray *problems)
 {
-  if (g_strcmp0 (vm->record->uuid, vm->uuid) != 0 && vm->record->uuid != NULL && vm->standin == NULL)
-    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, START_RIGHT,
-                        "the QEMU at '%s' has UUID %s; '%s' was registered with %s", vm->record->qmp,
-                        vm->uuid != NULL ? vm->uuid : "none (a storage daemon)", vm->record->name, vm->record->uuid);
+  g_autofree char *another = describe_another (vm);
+  g_autofree char *repair = another != NULL ? another_repair (vm) : NULL;
+
+  if (another != NULL)
+    engine_problem_add (problems, "another-vm", TRUE, NULL, NULL, repair, "%s", another);
 }
 
-static EngineTreeImage *
-find_image (const EngineTree *tree, const EngineLayer *layer)
+void
+engine_drift_warn_of_another (EngineVm *vm)
+{
+  g_autofree char *another = describe_another (vm);
+
+  if (another != NULL)
+    engine_context_warn (vm->context, "another-vm", "%s", another);
+}
+
+gboolean
+engine_drift_refuse_another (EngineVm *vm, GError **error)
+{
+  g_autofree char *another = describe_another (vm);
+  g_autofree char *repair = another != NULL ? another_repair (vm) : NULL;
+
+  if (another != NULL)
+    engine_error_set (error, ENGINE_ERROR_DRIFT, repair, "VM '%s': %s", vm->record->name, another);
+  return another == NULL;
+}
+
+EngineTreeImage *
+engine_drift_find_image (const EngineTree *tree, const EngineLayer *layer)
 {
   for (guint i = 0; i < tree->images->len; i++) {
     EngineTreeImage *image = g_ptr_array_index (tree->images, i);
@@ -52,20 +107,31 @@ is_above (const EngineTreeImage *image, const EngineTreeImage *below)
   return image != NULL;
 }
 
-/* The snapshots whose data changes when @written is written to: its own, and those of every image above it. */
-static char *
-spoiled_by (const EngineTree *tree, const EngineTreeImage *written)
+void
+engine_drift_add_spoiled (const EngineTree *tree, const EngineTreeImage *written, GPtrArray *names)
 {
-  g_autoptr (GString) names = g_string_new (NULL);
-
   for (guint i = 0; i < tree->images->len; i++) {
     const EngineTreeImage *image = g_ptr_array_index (tree->images, i);
 
-    for (guint j = 0; is_above (image, written) && j < image->snapshots->len; j++)
-      g_string_append_printf (names, "%s'%s'", names->len > 0 ? ", " : "",
-                              (const char *)g_ptr_array_index (image->snapshots, j));
+    for (guint j = 0; is_above (image, written) && j < image->snapshots->len; j++) {
+      char *name = g_strdup_printf ("'%s'", (const char *)g_ptr_array_index (image->snapshots, j));
+
+      if (g_ptr_array_find_with_equal_func (names, name, g_str_equal, NULL))
+        g_free (name);
+      else
+        g_ptr_array_add (names, name);
+    }
   }
-  return names->len > 0 ? g_string_free (g_steal_pointer (&names), FALSE) : NULL;
+}
+
+char *
+engine_drift_list (GPtrArray *names)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  for (guint i = 0; i < names->len; i++)
+    g_string_append_printf (text, "%s%s", i > 0 ? ", " : "", (const char *)g_ptr_array_index (names, i));
+  return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
 /* QEMU runs on another image than the active one. The trap of the trade is that it is an older one of the same disk. */
@@ -76,19 +142,48 @@ add_wrong_active (EngineVm *vm, const ChainsDisk *record, const EngineLayer *lay
   g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
   g_autoptr (EngineTree) tree =
       snapshots != NULL ? engine_tree_read_disk (vm->context, chains_disk_copy (record), snapshots, error) : NULL;
+  g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *repair = start_right (vm, record->name);
   const EngineTreeImage *written;
   g_autofree char *spoiled = NULL;
 
   if (tree == NULL)
     return FALSE;
-  written = find_image (tree, layer);
-  spoiled = written != NULL ? spoiled_by (tree, written) : NULL;
+  written = engine_drift_find_image (tree, layer);
+  if (written != NULL)
+    engine_drift_add_spoiled (tree, written, names);
+  spoiled = engine_drift_list (names);
   engine_problem_add (
-      problems, "wrong-active-image", TRUE, record->name, layer->path, START_RIGHT,
+      problems, "wrong-active-image", TRUE, record->name, layer->path, repair,
       "disk '%s' runs on '%s', and its active image is '%s'%s%s", record->name, layer->path, active->path,
-      spoiled != NULL ? ": QEMU was started again on an old image, and what the guest writes there spoils " : "",
-      spoiled != NULL ? spoiled : "");
+      names->len > 0 ? ": QEMU was started again on an old image, and what the guest writes there spoils " : "",
+      spoiled);
   return TRUE;
+}
+
+static void
+add_wrong_chain (EngineVm *vm, const char *disk, const char *has, const char *belongs, GPtrArray *problems)
+{
+  g_autofree char *repair = start_right (vm, disk);
+
+  if (has == NULL)
+    engine_problem_add (problems, "wrong-chain", TRUE, disk, belongs, repair,
+                        "disk '%s': its chain ends above '%s', which belongs below", disk, belongs);
+  else
+    engine_problem_add (problems, "wrong-chain", TRUE, disk, has, repair,
+                        "disk '%s' has '%s' in its chain where %s%s%s belongs", disk, has, belongs != NULL ? "'" : "",
+                        belongs != NULL ? belongs : "nothing", belongs != NULL ? "'" : "");
+}
+
+static void
+compare_size (EngineVm *vm, const char *disk, const EngineLayer *layer, const ChainsImage *image, GPtrArray *problems)
+{
+  g_autofree char *repair = rescan (vm);
+
+  if (layer->node->virtual_size != image->virtual_size)
+    engine_problem_add (problems, "resized", FALSE, disk, layer->path, repair,
+                        "disk '%s' was resized from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " bytes", disk,
+                        image->virtual_size, layer->node->virtual_size);
 }
 
 /* Walks both chains downwards side by side: live layers and remembered images. */
@@ -97,23 +192,21 @@ compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *di
 {
   gint64 row = record->active;
 
-  for (guint i = 0; i < disk->layers->len && row != 0; i++) {
-    const EngineLayer *layer = g_ptr_array_index (disk->layers, i);
-    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
+  for (guint i = 0; i < disk->layers->len || row != 0; i++) {
+    const EngineLayer *layer = i < disk->layers->len ? g_ptr_array_index (disk->layers, i) : NULL;
+    g_autoptr (ChainsImage) image = row != 0 ? chains_images_get (vm->context->db, row, error) : NULL;
 
-    if (image == NULL)
+    if (row != 0 && image == NULL)
       return FALSE;
-    if (!same_image (layer, image)) {
+    if (layer == NULL || image == NULL || !same_image (layer, image)) {
       if (i == 0)
         return add_wrong_active (vm, record, layer, image, problems, error);
-      engine_problem_add (problems, "wrong-chain", TRUE, record->name, layer->path, START_RIGHT,
-                          "disk '%s' has '%s' in its chain where '%s' belongs", record->name, layer->path, image->path);
+      add_wrong_chain (vm, record->name, layer != NULL ? layer->path : NULL, image != NULL ? image->path : NULL,
+                       problems);
       return TRUE;
     }
-    if (i == 0 && layer->node->virtual_size != image->virtual_size)
-      engine_problem_add (problems, "resized", FALSE, record->name, layer->path, START_RIGHT,
-                          "disk '%s' was resized from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT " bytes", record->name,
-                          image->virtual_size, layer->node->virtual_size);
+    if (i == 0)
+      compare_size (vm, record->name, layer, image, problems);
     row = image->parent;
   }
   return TRUE;
@@ -136,9 +229,10 @@ find_added (const EngineVm *vm, const EngineGraph *graph, GPtrArray *problems)
 {
   for (guint i = 0; i < graph->disks->len; i++) {
     const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
+    g_autofree char *repair = rescan (vm);
 
     if (disk->skipped == NULL && find_record (vm, disk->name) == NULL)
-      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, START_RIGHT,
+      engine_problem_add (problems, "disk-added", FALSE, disk->name, engine_graph_head (disk)->path, repair,
                           "disk '%s' is not registered: it is left out", disk->name);
   }
 }
@@ -175,6 +269,16 @@ find_strays (const EngineGraph *graph, GPtrArray *problems)
   }
 }
 
+static void
+add_gone (const EngineVm *vm, const char *disk, GPtrArray *problems)
+{
+  g_autofree char *repair =
+      g_strdup_printf ("if it is gone for good: `chainctl vm rescan %s --accept`", vm->record->name);
+
+  engine_problem_add (problems, "disk-gone", TRUE, disk, NULL, repair,
+                      "disk '%s' is registered, and QEMU has no such disk", disk);
+}
+
 gboolean
 engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, GError **error)
 {
@@ -186,8 +290,7 @@ engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, 
     if (record->ignored)
       continue;
     if (disk == NULL || disk->skipped != NULL)
-      engine_problem_add (problems, "disk-gone", TRUE, record->name, NULL, START_RIGHT,
-                          "disk '%s' is registered, and QEMU has no such disk", record->name);
+      add_gone (vm, record->name, problems);
     else if (!compare_chain (vm, record, disk, problems, error))
       return FALSE;
   }

@@ -11,6 +11,24 @@
 
 #define RESTORE "bring the file back, or restore it from a backup"
 
+gboolean
+engine_inspect_remember (ChainsImage *image, GError **error)
+{
+  g_autoptr (EngineQcow2) header = NULL;
+  EngineImagefile file;
+
+  if (!engine_imagefile_stat (image->path, &file, error))
+    return FALSE;
+  image->frozen_size = file.size;
+  image->frozen_mtime_ns = file.mtime_ns;
+  image->frozen_ctime_ns = file.ctime_ns;
+  if (g_str_equal (image->format, "qcow2"))
+    header = engine_imagefile_read_qcow2 (image->path, NULL);
+  g_free (image->frozen_header);
+  image->frozen_header = header != NULL ? g_strdup (header->digest) : NULL;
+  return TRUE;
+}
+
 static void
 check_header (const EngineTreeImage *image, const char *disk, GPtrArray *problems)
 {

@@ -14,6 +14,13 @@
  */
 typedef enum { ENGINE_INSPECT_FILES, ENGINE_INSPECT_HEADERS } EngineInspectDepth;
 
+/**
+ * engine_inspect_remember:
+ * Sets what is remembered of @image as it is now, frozen: whatever differs later was done by somebody else.
+ * Raises %ENGINE_ERROR_NO_SUCH_IMAGE.
+ */
+gboolean engine_inspect_remember (ChainsImage *image, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Adds to @problems (element-type EngineProblem) what is wrong with @image of @disk. */
 void engine_inspect_image (const EngineTreeImage *image, const char *disk, EngineInspectDepth depth,
                            GPtrArray *problems);

@@ -9,6 +9,7 @@
 #include "chains/images.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
+#include "engine/inspect.h"
 #include "engine/seal.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
@@ -211,25 +212,14 @@ engine_intent_from_json (const char *text, GError **error)
 
 /* ---- recorded ---- */
 
-/* The image as it is from now on: whatever differs later was done by somebody else. */
 static gboolean
 record_frozen (EngineVm *vm, gint64 row, const EngineIntentOverlay *overlay, GError **error)
 {
   g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
-  g_autoptr (EngineQcow2) header = NULL;
-  EngineImagefile file;
 
-  if (image == NULL || !engine_imagefile_stat (image->path, &file, error))
+  if (image == NULL || !engine_inspect_remember (image, error))
     return FALSE;
-  image->frozen_size = file.size;
-  image->frozen_mtime_ns = file.mtime_ns;
-  image->frozen_ctime_ns = file.ctime_ns;
   image->virtual_size = overlay->virtual_size;
-  if (g_str_equal (image->format, "qcow2"))
-    header = engine_imagefile_read_qcow2 (image->path, NULL);
-  g_clear_pointer (&image->frozen_header, g_free);
-  if (header != NULL)
-    image->frozen_header = g_strdup (header->digest);
   return chains_images_update (vm->context->db, image, error);
 }
 

@@ -4,6 +4,8 @@
  */
 #include "engine/op.h"
 
+#include "engine/error.h"
+
 #include <string.h>
 #include <unistd.h>
 
@@ -97,4 +99,18 @@ engine_op_is_of_this_boot (const ChainsOp *op)
   g_autofree char *boot = boot_id ();
 
   return g_strcmp0 (op->boot, boot) == 0;
+}
+
+gboolean
+engine_op_check_finished (EngineVm *vm, GError **error)
+{
+  g_autoptr (GPtrArray) unfinished = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
+  const ChainsOp *op;
+
+  if (unfinished == NULL || unfinished->len == 0)
+    return unfinished != NULL;
+  op = g_ptr_array_index (unfinished, 0);
+  engine_error_set (error, ENGINE_ERROR_HELD, "end it first: `chainctl recover`",
+                    "VM '%s': operation %s (%s) has not ended", vm->record->name, op->id, op->verb);
+  return FALSE;
 }

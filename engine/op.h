@@ -46,3 +46,6 @@ gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_
 
 /** Whether the machine has been up since @op began; if not, steps that it took may not be in the journal. */
 gboolean engine_op_is_of_this_boot (const ChainsOp *op);
+
+/** That no operation on @vm is under way or waits for recovery. Raises %ENGINE_ERROR_HELD. */
+gboolean engine_op_check_finished (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -4,43 +4,7 @@
  */
 #pragma once
 
-#include "engine/graph.h"
-
-/**
- * EngineVmDisk: a registered disk as it is now
- * @node: (nullable): its format node while the VM runs
- */
-typedef struct {
-  char *name;
-  char *device;
-  char *node;
-  char *path;
-  char *format;
-  gint64 virtual_size;
-  char *base;
-  gboolean ignored;
-} EngineVmDisk;
-
-/** A device that is no disk. */
-typedef struct {
-  char *name;
-  char *why;
-} EngineVmSkipped;
-
-/**
- * EngineVmView:
- * @disks: (element-type EngineVmDisk)
- * @skipped: (element-type EngineVmSkipped)
- */
-typedef struct {
-  ChainsVm *record;
-  EngineVmState state;
-  GPtrArray *disks;
-  GPtrArray *skipped;
-} EngineVmView;
-
-void engine_registration_view_free (EngineVmView *view);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineVmView, engine_registration_view_free)
+#include "engine/vmview.h"
 
 /**
  * EngineRegistrationRequest:
@@ -66,13 +30,6 @@ typedef struct {
  */
 EngineVmView *engine_registration_add (EngineContext *context, const EngineRegistrationRequest *request, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
-
-/** The VM and how it is now; a VM that cannot be reached is shown as such, with a warning. Returns: (transfer full) */
-EngineVmView *engine_registration_show (EngineContext *context, const char *name, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-
-/** All of them, by name, without disks. Returns: (transfer full) (element-type EngineVmView) */
-GPtrArray *engine_registration_list (EngineContext *context, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Forgets the VM and its snapshots; its images stay as they are. Returns: (transfer full): what was forgotten */
 EngineVmView *engine_registration_remove (EngineContext *context, const char *name, GError **error)

@@ -120,7 +120,7 @@ chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error)
 
   if (!chainctl_command_parse (invocation, entries, error))
     return FALSE;
-  views = engine_registration_list (invocation->context, error);
+  views = engine_vmview_list (invocation->context, error);
   if (views == NULL)
     return FALSE;
   vms = json_array_new ();
@@ -142,7 +142,7 @@ chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error)
 
   if (!chainctl_command_parse (invocation, entries, error))
     return FALSE;
-  view = engine_registration_show (invocation->context, invocation->vm, error);
+  view = engine_vmview_show (invocation->context, invocation->vm, error);
   if (view == NULL)
     return FALSE;
   say_vm (invocation->output, view);
