@@ -32,16 +32,12 @@ say (ChainctlOutput *output, const EngineProblem *problem)
     chainctl_output_line (output, "  to repair: %s", problem->repair);
 }
 
-gboolean
-chainctl_cmd_check (ChainctlInvocation *invocation, GError **error)
+static gboolean
+check (ChainctlInvocation *invocation, gconstpointer options, GError **error)
 {
-  const GOptionEntry entries[] = {{NULL}};
-  g_autoptr (GPtrArray) problems = NULL;
+  g_autoptr (GPtrArray) problems = engine_check_run (invocation->context, invocation->vm, error);
   JsonArray *rows;
 
-  if (!chainctl_command_parse (invocation, entries, error))
-    return FALSE;
-  problems = engine_check_run (invocation->context, invocation->vm, error);
   if (problems == NULL)
     return FALSE;
   rows = json_array_new ();
@@ -56,4 +52,12 @@ chainctl_cmd_check (ChainctlInvocation *invocation, GError **error)
     return TRUE;
   g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_PROBLEMS, "VM '%s' has problems", invocation->vm);
   return FALSE;
+}
+
+gboolean
+chainctl_cmd_check (ChainctlInvocation *invocation, GError **error)
+{
+  const GOptionEntry entries[] = {{NULL}};
+
+  return chainctl_command_run (invocation, entries, check, NULL, error);
 }

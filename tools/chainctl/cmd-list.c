@@ -17,16 +17,12 @@ static const ChainctlOutputColumn columns[] = {
     {NULL},
 };
 
-gboolean
-chainctl_cmd_list (ChainctlInvocation *invocation, GError **error)
+static gboolean
+list (ChainctlInvocation *invocation, gconstpointer options, GError **error)
 {
-  const GOptionEntry entries[] = {{NULL}};
+  g_autoptr (GPtrArray) listed = engine_listing_read (invocation->context, invocation->vm, error);
   JsonArray *rows;
-  g_autoptr (GPtrArray) listed = NULL;
 
-  if (!chainctl_command_parse (invocation, entries, error))
-    return FALSE;
-  listed = engine_listing_read (invocation->context, invocation->vm, error);
   if (listed == NULL)
     return FALSE;
   rows = json_array_new ();
@@ -43,4 +39,12 @@ chainctl_cmd_list (ChainctlInvocation *invocation, GError **error)
   else
     chainctl_output_line (invocation->output, "%s has no snapshots.", invocation->vm);
   return TRUE;
+}
+
+gboolean
+chainctl_cmd_list (ChainctlInvocation *invocation, GError **error)
+{
+  const GOptionEntry entries[] = {{NULL}};
+
+  return chainctl_command_run (invocation, entries, list, NULL, error);
 }

@@ -37,19 +37,25 @@ say (ChainctlOutput *output, const GPtrArray *recovered)
     chainctl_output_line (output, "Nothing was interrupted.");
 }
 
+static gboolean
+recover (ChainctlInvocation *invocation, gconstpointer options, GError **error)
+{
+  g_autoptr (GPtrArray) recovered = engine_recover_list_new ();
+  const char *vm = invocation->vm != NULL ? invocation->vm : invocation->arguments[0];
+  gboolean done = vm != NULL ? engine_recover_vm (invocation->context, vm, recovered, error)
+                             : engine_recover_all (invocation->context, recovered, error);
+
+  /* What was settled is said also where something else could not be. */
+  invocation->output->in_part = recovered->len > 0;
+  if (done || recovered->len > 0)
+    say (invocation->output, recovered);
+  return done;
+}
+
 gboolean
 chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error)
 {
   const GOptionEntry entries[] = {{NULL}};
-  g_autoptr (GPtrArray) recovered = engine_recover_list_new ();
-  const char *vm;
 
-  if (!chainctl_command_parse (invocation, entries, error))
-    return FALSE;
-  vm = invocation->arguments[0];
-  if (vm != NULL ? !engine_recover_vm (invocation->context, vm, recovered, error)
-                 : !engine_recover_all (invocation->context, recovered, error))
-    return FALSE;
-  say (invocation->output, recovered);
-  return TRUE;
+  return chainctl_command_run (invocation, entries, recover, NULL, error);
 }

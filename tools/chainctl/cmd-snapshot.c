@@ -100,8 +100,9 @@ fill_request (EngineSnapshotRequest *request, ChainctlInvocation *invocation, co
 }
 
 static gboolean
-take (ChainctlInvocation *invocation, const Options *options, GError **error)
+take (ChainctlInvocation *invocation, gconstpointer data, GError **error)
 {
+  const Options *options = data;
   EngineSnapshotRequest request = {0};
   ChainsQuiesce quiesce;
   g_autoptr (GHashTable) reuse = parse_reuse (options->reuse, error);
@@ -138,5 +139,5 @@ chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error)
       {NULL},
   };
 
-  return chainctl_command_parse (invocation, entries, error) && take (invocation, &options, error);
+  return chainctl_command_run (invocation, entries, take, &options, error);
 }

@@ -9,6 +9,7 @@
 #include "engine/vm.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/options.h"
+#include "tools/chainctl/several.h"
 
 #include <unistd.h>
 
@@ -111,7 +112,10 @@ static gboolean
 split_arguments (ChainctlInvocation *invocation, char **words, GError **error)
 {
   guint count = g_strv_length (words);
-  gboolean named = invocation->command->takes_vm && count > 0;
+  gboolean named = invocation->command->takes_vm && invocation->vms == NULL && count > 0;
+
+  if (invocation->vms != NULL && !invocation->command->takes_vm && count > 0)
+    return chainctl_exit_set_usage (error, "VM '%s', and --all, --match or --vm: one of them", words[0]);
 
   invocation->vm = named ? g_strdup (words[0]) : NULL;
   invocation->arguments = g_strdupv (words + (named ? 1 : 0));
@@ -125,19 +129,32 @@ tell (GArray *told, const GOptionEntry *entries)
     g_array_append_vals (told, entry, 1);
 }
 
-/* A read-only command has no right to write in its own database connection: recovery gets one of its own. */
-static gboolean
-recover_apart (ChainctlInvocation *invocation, GError **error)
+/* Who may write: this command itself, or the one who does it for several, or a connection of its own. */
+static EngineContext *
+open_writer (ChainctlInvocation *invocation, GError **error)
 {
   EngineContext *context = invocation->context;
-  g_autoptr (EngineContext) writer = engine_context_new_like (context);
+  g_autoptr (EngineContext) writer = NULL;
 
-  return engine_context_open (writer, CHAINS_DB_UPDATE, error) &&
-         engine_recover_first (writer, invocation->vm, error) && engine_context_take_warnings (context, writer);
+  if (invocation->command->mode != CHAINS_DB_READ)
+    return engine_context_new_sharing (context);
+  if (invocation->writer != NULL)
+    return engine_context_new_sharing (invocation->writer);
+  writer = engine_context_new_like (context);
+  return engine_context_open (writer, CHAINS_DB_UPDATE, error) ? g_steal_pointer (&writer) : NULL;
 }
 
 static gboolean
-recover_first (ChainctlInvocation *invocation, GError **error)
+recover_apart (ChainctlInvocation *invocation, GError **error)
+{
+  g_autoptr (EngineContext) writer = open_writer (invocation, error);
+
+  return writer != NULL && engine_recover_first (writer, invocation->vm, error) &&
+         engine_context_take_warnings (invocation->context, writer);
+}
+
+gboolean
+chainctl_command_recover_first (ChainctlInvocation *invocation, GError **error)
 {
   ChainctlRecovery recovery = invocation->command->recovery;
   g_autoptr (GError) failure = NULL;
@@ -153,31 +170,73 @@ recover_first (ChainctlInvocation *invocation, GError **error)
   return TRUE;
 }
 
+/* The command's own options, and those that name several VMs where it takes them. Returns: (transfer full) */
+static GArray *
+all_entries (const ChainctlCommand *command, const GOptionEntry *entries, ChainctlSeveralOptions *several)
+{
+  GArray *all = g_array_new (TRUE, TRUE, sizeof (GOptionEntry));
+  g_autofree GOptionEntry *more = command->several ? chainctl_several_entries (several) : NULL;
+
+  tell (all, entries);
+  if (more != NULL)
+    tell (all, more);
+  return all;
+}
+
+static gboolean
+choose_vms (ChainctlInvocation *invocation, const ChainctlSeveralOptions *options, gboolean several, GError **error)
+{
+  invocation->parallel = (guint)options->parallel;
+  if (several) {
+    g_strfreev (invocation->vms);
+    invocation->vms = chainctl_several_choose (invocation->context, options, error);
+    return invocation->vms != NULL;
+  }
+  if (invocation->command->takes_vm && invocation->vm == NULL)
+    invocation->vm = chainctl_command_default_vm (invocation->context, error);
+  if (invocation->command->takes_vm && invocation->vm == NULL)
+    return FALSE;
+  return invocation->vm == NULL || chainctl_command_recover_first (invocation, error);
+}
+
 gboolean
 chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
 {
   g_auto (ChainctlOptions) options = {0};
+  g_auto (ChainctlSeveralOptions) several_options = {0};
+  g_autoptr (GArray) all = all_entries (invocation->command, entries, &several_options);
   g_autofree char *help = NULL;
+  gboolean several = FALSE;
 
   if (invocation->entries != NULL) {
-    tell (invocation->entries, entries);
+    tell (invocation->entries, (const GOptionEntry *)all->data);
     return FALSE;
   }
-  if (!chainctl_options_parse (&options, invocation->command, entries, &invocation->words, &help, error))
+  if (!chainctl_options_parse (&options, invocation->command, (const GOptionEntry *)all->data, &invocation->words,
+                               &help, error))
     return FALSE;
   if (help != NULL) {
     g_string_append (invocation->output->text, help);
     json_object_set_string_member (invocation->output->document, "help", help);
     return FALSE;
   }
-  if (!apply (invocation, &options, error) || !split_arguments (invocation, invocation->words, error) ||
-      !engine_context_open (invocation->context, invocation->command->mode, error))
+  if (!apply (invocation, &options, error) || !chainctl_several_check (&several_options, &several, error))
     return FALSE;
-  if (invocation->command->takes_vm && invocation->vm == NULL)
-    invocation->vm = chainctl_command_default_vm (invocation->context, error);
-  if (invocation->command->takes_vm && invocation->vm == NULL)
+  invocation->vms = several ? g_new0 (char *, 1) : NULL;
+  return split_arguments (invocation, invocation->words, error) &&
+         engine_context_open (invocation->context, invocation->command->mode, error) &&
+         choose_vms (invocation, &several_options, several, error);
+}
+
+gboolean
+chainctl_command_run (ChainctlInvocation *invocation, const GOptionEntry *entries, ChainctlAct act,
+                      gconstpointer options, GError **error)
+{
+  if (!chainctl_command_parse (invocation, entries, error))
     return FALSE;
-  return invocation->vm == NULL || recover_first (invocation, error);
+  if (invocation->vms != NULL)
+    return chainctl_several_run (invocation, act, options, error);
+  return act (invocation, options, error);
 }
 
 gboolean

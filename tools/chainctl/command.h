@@ -24,6 +24,7 @@ typedef enum { CHAINCTL_RECOVERY_NONE, CHAINCTL_RECOVERY_TRIED, CHAINCTL_RECOVER
  * @arguments: what stands behind it in the help text
  * @mode: whether it changes the database
  * @takes_vm: its first argument is VM, which may be left out
+ * @several: it takes --all, --match and --vm in place of VM, and is run through chainctl_command_run()
  * @recovery: what becomes of an operation that a dead process left unfinished on that VM
  * @least, @most: how many further arguments it takes
  */
@@ -34,6 +35,7 @@ typedef struct {
   const char *detail;
   ChainsDbMode mode;
   gboolean takes_vm;
+  gboolean several;
   ChainctlRecovery recovery;
   guint least;
   guint most;
@@ -45,6 +47,9 @@ typedef struct {
  * @signals: as they were when we began
  * @words: (array zero-terminated=1): the command line without the program and the command's own name
  * @vm: (nullable): the VM that is meant, once parsed
+ * @vms: (nullable) (array zero-terminated=1): the VMs that are meant, where several may be
+ * @parallel: how many of them at once, 0: all
+ * @writer: (nullable): who recovers, where the command itself only reads and is run on several VMs
  * @arguments: (array zero-terminated=1): the others, once parsed
  * @entries: (nullable) (element-type GOptionEntry): where set, the command tells its own options here and does not run
  */
@@ -55,6 +60,9 @@ struct _ChainctlInvocation {
   ChainctlSignals signals;
   char **words;
   char *vm;
+  char **vms;
+  guint parallel;
+  EngineContext *writer;
   char **arguments;
   GArray *entries;
 };
@@ -75,6 +83,16 @@ char *chainctl_command_state_folder (const char *option);
 
 /** The VM that is meant where none is named: $CHAINCTL_VM, else the only one. Returns: (transfer full) */
 char *chainctl_command_default_vm (EngineContext *context, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** What a command does on @invocation's VM, once its @options are known. */
+typedef gboolean (*ChainctlAct) (ChainctlInvocation *invocation, gconstpointer options, GError **error);
+
+/** chainctl_command_parse(), then @act on the VM that is meant, or on each of several. */
+gboolean chainctl_command_run (ChainctlInvocation *invocation, const GOptionEntry *entries, ChainctlAct act,
+                               gconstpointer options, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Ends what was interrupted on @invocation's VM, as its command wants it. */
+gboolean chainctl_command_recover_first (ChainctlInvocation *invocation, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Options that every verb that switches takes. */
 

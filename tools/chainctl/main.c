@@ -141,6 +141,7 @@ main (int argc, char **argv)
   chainctl_output_free (invocation.output);
   g_strfreev (invocation.words);
   g_strfreev (invocation.arguments);
+  g_strfreev (invocation.vms);
   g_free (invocation.vm);
   return status;
 }

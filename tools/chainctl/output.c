@@ -248,28 +248,22 @@ error_json (const GError *error)
 
 /* Only a verb that was done in part, or that found problems, shows its own keys beside an error. */
 static gboolean
-shows_keys (const GError *error)
+shows_keys (const ChainctlOutput *output, const GError *error)
 {
   int status = chainctl_exit_status (error);
 
-  return status == CHAINCTL_EXIT_DONE || status == CHAINCTL_EXIT_PROBLEMS || status == CHAINCTL_EXIT_PARTLY;
+  return output->in_part || status == CHAINCTL_EXIT_DONE || status == CHAINCTL_EXIT_PROBLEMS ||
+         status == CHAINCTL_EXIT_PARTLY;
 }
 
-static char *
-document_text (ChainctlOutput *output, const EngineContext *context, const GError *error)
+/* What a run has to say of itself, into @document. */
+static void
+fill_document (JsonObject *document, ChainctlOutput *output, const EngineContext *context, const GError *error)
 {
-  g_autoptr (JsonObject) document = json_object_new ();
-  g_autoptr (JsonNode) root = NULL;
-  g_autofree char *text = NULL;
   JsonObjectIter iter;
   const char *member;
   JsonNode *value;
 
-  json_object_set_int_member (document, "schema", SCHEMA);
-  if (output->command != NULL)
-    json_object_set_string_member (document, "command", output->command);
-  else
-    json_object_set_null_member (document, "command");
   json_object_set_boolean_member (document, "ok", error == NULL);
   json_object_set_array_member (document, "warnings", warnings_json (context));
   if (error != NULL)
@@ -279,9 +273,24 @@ document_text (ChainctlOutput *output, const EngineContext *context, const GErro
     json_object_set_array_member (document, "plan", json_array_ref (context->plan));
   }
   json_object_iter_init_ordered (&iter, output->document);
-  while (shows_keys (error) && json_object_iter_next_ordered (&iter, &member, &value))
+  while (shows_keys (output, error) && json_object_iter_next_ordered (&iter, &member, &value))
     json_object_set_member (document, member, json_node_copy (value));
-  root = json_node_init_object (json_node_alloc (), document);
+}
+
+static char *
+document_text (ChainctlOutput *output, const EngineContext *context, const GError *error)
+{
+  JsonObject *document = json_object_new ();
+  g_autoptr (JsonNode) root = json_node_new (JSON_NODE_OBJECT);
+  g_autofree char *text = NULL;
+
+  json_object_set_int_member (document, "schema", SCHEMA);
+  if (output->command != NULL)
+    json_object_set_string_member (document, "command", output->command);
+  else
+    json_object_set_null_member (document, "command");
+  fill_document (document, output, context, error);
+  json_node_take_object (root, document);
   text = json_to_string (root, FALSE);
   return g_strconcat (text, "\n", NULL);
 }
@@ -347,6 +356,42 @@ print_messages (ChainctlOutput *output, const EngineContext *context, const GErr
     complain (output, "hint", hint);
 }
 
+ChainctlOutput *
+chainctl_output_new_part (const ChainctlOutput *whole)
+{
+  ChainctlOutput *part = chainctl_output_new (whole->json);
+
+  part->quiet = whole->quiet;
+  part->json_messages = whole->json_messages;
+  part->colour = whole->colour;
+  return part;
+}
+
+/* What people read of a run that has ended so. */
+static const char *
+text_of (ChainctlOutput *output, const EngineContext *context, const GError *error)
+{
+  if (context != NULL && json_array_get_length (context->plan) > 0 && error == NULL)
+    print_plan (output, context);
+  return shows_keys (output, error) ? output->text->str : "";
+}
+
+JsonObject *
+chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutput *part, const EngineContext *context,
+                           const GError *error)
+{
+  JsonObject *result = json_object_new ();
+  const char *text = output->json ? "" : text_of (part, context, error);
+
+  json_object_set_string_member (result, "vm", vm);
+  fill_document (result, part, context, error);
+  if (*text != '\0')
+    g_string_append_printf (output->text, "%s%s:\n%s", output->text->len > 0 ? "\n" : "", vm, text);
+  if (!output->json)
+    print_messages (part, context, error);
+  return result;
+}
+
 int
 chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, const GError *error)
 {
@@ -354,9 +399,7 @@ chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, co
   const char *text = document;
 
   if (!output->json) {
-    if (context != NULL && json_array_get_length (context->plan) > 0 && error == NULL)
-      print_plan (output, context);
-    text = shows_keys (error) ? output->text->str : "";
+    text = text_of (output, context, error);
     print_messages (output, context, error);
   }
   if ((*text != '\0' && fputs (text, stdout) == EOF) || fflush (stdout) != 0) {

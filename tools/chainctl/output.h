@@ -14,6 +14,7 @@
  * @text: what a person reads
  * @json_messages: what goes to stderr is JSON too, an object a line
  * @colour: stdout is a terminal that may be coloured
+ * @in_part: what was done is shown beside an error, too
  */
 typedef struct {
   char *command;
@@ -21,6 +22,7 @@ typedef struct {
   gboolean quiet;
   gboolean json_messages;
   gboolean colour;
+  gboolean in_part;
   JsonObject *document;
   GString *text;
 } ChainctlOutput;
@@ -45,6 +47,19 @@ typedef struct {
 ChainctlOutput *chainctl_output_new (gboolean json);
 void chainctl_output_free (ChainctlOutput *output);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainctlOutput, chainctl_output_free)
+
+/** For one VM of several: it looks like @whole, and is given to chainctl_output_take_part(). Returns: (transfer full)
+ */
+ChainctlOutput *chainctl_output_new_part (const ChainctlOutput *whole);
+
+/**
+ * chainctl_output_take_part:
+ * @error: (nullable): how @part ended
+ * Adds @part's text to @output's, under a heading, and what it has to complain of to stderr.
+ * Returns: (transfer full): its result: "vm", "ok", "warnings", "error", and the command's own keys
+ */
+JsonObject *chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutput *part,
+                                       const EngineContext *context, const GError *error);
 
 /** A table of @rows (objects), as wide as its contents. @columns end with a NULL title. */
 void chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns);
