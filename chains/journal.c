@@ -295,16 +295,32 @@ chains_journal_list (ChainsDb *db, const char *vm_name, GError **error)
 GPtrArray *
 chains_journal_list_unfinished (ChainsDb *db, gint64 vm, GError **error)
 {
-  g_autoptr (ChainsQuery) query =
-      chains_query_new (db, "list unfinished operations",
-                        "SELECT " OP_COLUMNS " FROM operation WHERE vm = coalesce(?, vm) AND "
-                        "state IN ('open', 'detached') ORDER BY sequence",
-                        error);
+  /* Two statements: with a condition that may be none SQLite would not find its index. */
+  g_autoptr (ChainsQuery) query = chains_query_new (
+      db, "list unfinished operations",
+      vm != 0 ? "SELECT " OP_COLUMNS " FROM operation WHERE state IN ('open', 'detached') AND vm = ? ORDER BY sequence"
+              : "SELECT " OP_COLUMNS " FROM operation WHERE state IN ('open', 'detached') ORDER BY sequence",
+      error);
 
   if (query == NULL)
     return NULL;
-  chains_query_bind_id (query, vm);
+  if (vm != 0)
+    chains_query_bind_id (query, vm);
   return collect_ops (query, error);
+}
+
+gboolean
+chains_journal_weigh_unfinished (ChainsDb *db, gint64 *bytes, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (
+      db, "weigh operations",
+      "SELECT coalesce (sum (length (intent)), 0) FROM operation WHERE state IN ('open', 'detached')", error);
+  gboolean row = FALSE;
+
+  if (query == NULL || !chains_query_next (query, &row, error))
+    return FALSE;
+  *bytes = chains_query_read_int (query);
+  return TRUE;
 }
 
 GPtrArray *

@@ -39,5 +39,7 @@ GPtrArray *chains_journal_list (ChainsDb *db, const char *vm_name, GError **erro
 /** Returns: (transfer full) (element-type ChainsOp): those of @vm (0: of all VMs) that are open or
  * detached */
 GPtrArray *chains_journal_list_unfinished (ChainsDb *db, gint64 vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** How long the intents of all unfinished operations are together, in bytes. */
+gboolean chains_journal_weigh_unfinished (ChainsDb *db, gint64 *bytes, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsStep) in order */
 GPtrArray *chains_journal_list_steps (ChainsDb *db, const char *op, GError **error) G_GNUC_WARN_UNUSED_RESULT;

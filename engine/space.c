@@ -17,6 +17,9 @@
 #define L1_ENTRY 8
 #define REFCOUNT 2
 #define MAX_L1 (32 << 20)
+/* What one overlay takes in the journal at least, and on the disk before it is written to at most. */
+#define LEAST_INTENT 256
+#define MOST_OVERLAY (G_GINT64_CONSTANT (2) * MAX_L1)
 
 static gint64
 divide_up (gint64 number, gint64 by)
@@ -113,6 +116,25 @@ add_operations (Demand *demand, EngineContext *context, GError **error)
   return ops != NULL;
 }
 
+/*
+ * Whether there is so much space that what others have still to write cannot matter, taken at its most. Where many VMs
+ * are at it at once, each would else look at the files of all.
+ */
+static gboolean
+has_plenty (const Demand *demand, EngineContext *context, gboolean *plenty, GError **error)
+{
+  struct statvfs st;
+  gint64 others = 0;
+
+  if (!chains_journal_weigh_unfinished (context->db, &others, error))
+    return FALSE;
+  *plenty =
+      statvfs (demand->folder, &st) == 0 && (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64) -
+                                                    demand->needed - context->config->reserve >
+                                                others / LEAST_INTENT * MOST_OVERLAY;
+  return TRUE;
+}
+
 static gboolean
 refuse_missing (EngineVm *vm, const Demand *demand, gint64 available, GError **error)
 {
@@ -170,6 +192,7 @@ check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, GError 
 {
   g_auto (Demand) demand = {.disks = g_string_new (NULL)};
   const EngineOverlay *overlay = g_ptr_array_index (overlays, first);
+  gboolean plenty = FALSE;
   dev_t device;
 
   demand.folder = g_path_get_dirname (overlay->intent->path);
@@ -181,7 +204,8 @@ check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, GError 
       return TRUE;
   for (guint i = first; i < overlays->len; i++)
     add_overlay (&demand, g_ptr_array_index (overlays, i));
-  return add_operations (&demand, vm->context, error) && check_demand (vm, &demand, error);
+  return has_plenty (&demand, vm->context, &plenty, error) &&
+         (plenty || add_operations (&demand, vm->context, error)) && check_demand (vm, &demand, error);
 }
 
 gboolean
