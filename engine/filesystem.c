@@ -1,0 +1,74 @@
+/*
+ * Asks the kernel what a file system is and can do. The file that it makes to
+ * find out never has a name, and is gone when it is closed.
+ */
+#include "engine/filesystem.h"
+
+#include "engine/imagefile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Not in every linux/magic.h */
+#define CIFS 0xff534d42
+#define SMB2 0xfe534d42
+
+const EngineFilesystemType *
+engine_filesystem_type (const char *path)
+{
+  static const EngineFilesystemType types[] = {
+      {TMPFS_MAGIC, "tmpfs", ENGINE_FILESYSTEM_MEMORY},
+      {RAMFS_MAGIC, "ramfs", ENGINE_FILESYSTEM_MEMORY},
+      {NFS_SUPER_MAGIC, "nfs", ENGINE_FILESYSTEM_NETWORK},
+      {CIFS, "cifs", ENGINE_FILESYSTEM_NETWORK},
+      {SMB2, "cifs", ENGINE_FILESYSTEM_NETWORK},
+      {SMB_SUPER_MAGIC, "smb", ENGINE_FILESYSTEM_NETWORK},
+      {V9FS_MAGIC, "9p", ENGINE_FILESYSTEM_NETWORK},
+      {FUSE_SUPER_MAGIC, "fuse", ENGINE_FILESYSTEM_NETWORK},
+      {CEPH_SUPER_MAGIC, "ceph", ENGINE_FILESYSTEM_NETWORK},
+      {AFS_SUPER_MAGIC, "afs", ENGINE_FILESYSTEM_NETWORK},
+      {CODA_SUPER_MAGIC, "coda", ENGINE_FILESYSTEM_NETWORK},
+      {0, "", ENGINE_FILESYSTEM_LOCAL},
+  };
+  const EngineFilesystemType *type = types;
+  struct statfs st;
+
+  /* f_type is signed, and some magics have the highest of 32 bits. */
+  while (type->magic != 0 && (statfs (path, &st) != 0 || type->magic != (gint64)(guint32)st.f_type))
+    type++;
+  return type;
+}
+
+static gboolean
+makes_unnamed_files (const char *folder)
+{
+  int fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+
+  if (fd < 0)
+    return errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL;
+  close (fd);
+  return TRUE;
+}
+
+gboolean
+engine_filesystem_look (const char *folder, EngineFilesystem *out)
+{
+  EngineImagefile file;
+  struct statvfs st;
+
+  if (!engine_imagefile_stat (folder, &file, NULL) || statvfs (folder, &st) != 0)
+    return FALSE;
+  *out = (EngineFilesystem){
+      .type = engine_filesystem_type (folder),
+      .device = file.device,
+      .unnamed_files = makes_unnamed_files (folder),
+      .birth_times = file.born_ns != 0,
+      .available = (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64),
+      .inodes = st.f_files != 0 ? (gint64)MIN ((guint64)st.f_favail, (guint64)G_MAXINT64) : G_MAXINT64,
+  };
+  return TRUE;
+}
