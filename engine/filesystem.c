@@ -18,7 +18,7 @@
 #define SMB2 0xfe534d42
 
 const EngineFilesystemType *
-engine_filesystem_type (const char *path)
+engine_filesystem_type_of (guint32 magic)
 {
   static const EngineFilesystemType types[] = {
       {TMPFS_MAGIC, "tmpfs", ENGINE_FILESYSTEM_MEMORY},
@@ -35,12 +35,19 @@ engine_filesystem_type (const char *path)
       {0, "", ENGINE_FILESYSTEM_LOCAL},
   };
   const EngineFilesystemType *type = types;
-  struct statfs st;
 
-  /* f_type is signed, and some magics have the highest of 32 bits. */
-  while (type->magic != 0 && (statfs (path, &st) != 0 || type->magic != (gint64)(guint32)st.f_type))
+  while (type->magic != 0 && type->magic != magic)
     type++;
   return type;
+}
+
+const EngineFilesystemType *
+engine_filesystem_type (const char *path)
+{
+  struct statfs st;
+
+  /* f_type is signed, and some numbers have the highest of 32 bits. */
+  return engine_filesystem_type_of (statfs (path, &st) == 0 ? (guint32)st.f_type : 0);
 }
 
 static gboolean

@@ -18,15 +18,18 @@ typedef enum {
   ENGINE_FILESYSTEM_NETWORK,
 } EngineFilesystemKind;
 
-/** @name: as mount(8) calls it, "" where it makes no difference */
+/** @magic: 0 for any that makes no difference; @name: as mount(8) calls it */
 typedef struct {
-  gint64 magic;
+  guint32 magic;
   const char *name;
   EngineFilesystemKind kind;
 } EngineFilesystemType;
 
 /** The type of the file system that holds @path; a device node is not its own data. Source: statfs(2). Borrowed. */
 const EngineFilesystemType *engine_filesystem_type (const char *path);
+
+/** The same by its number, as statfs(2) gives it. */
+const EngineFilesystemType *engine_filesystem_type_of (guint32 magic);
 
 /**
  * EngineFilesystem:
