@@ -67,21 +67,31 @@ find_open_file (const char *path, const EngineImagefile *folder, GPtrArray *prob
                         path, file.uid, folder->uid);
 }
 
+/* The files in folder @path, which is the state folder @state or one in it. */
+static void
+find_open_files (const char *path, const EngineImagefile *state, GPtrArray *problems)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *file = g_build_filename (path, name, NULL);
+
+    find_open_file (file, state, problems);
+  }
+}
+
 static void
 find_open_state (EngineContext *context, GPtrArray *problems)
 {
-  g_autoptr (GDir) dir = g_dir_open (context->state, 0, NULL);
+  g_autofree char *locks = g_build_filename (context->state, "locks", NULL);
   EngineImagefile folder;
-  const char *name;
 
-  if (dir == NULL || !engine_imagefile_stat (context->state, &folder, NULL))
+  if (!engine_imagefile_stat (context->state, &folder, NULL))
     return;
   find_open_folder (context, &folder, problems);
-  while ((name = g_dir_read_name (dir)) != NULL) {
-    g_autofree char *path = g_build_filename (context->state, name, NULL);
-
-    find_open_file (path, &folder, problems);
-  }
+  find_open_files (context->state, &folder, problems);
+  find_open_files (locks, &folder, problems);
 }
 
 /* ---- programs ---- */

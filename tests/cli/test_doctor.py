@@ -98,7 +98,7 @@ def test_people_are_told_the_same_and_nothing_is_changed(make):
     found = doctor(vm.chainctl)
     human = vm.chainctl.run("doctor", "vm1", json_output=False)
     for problem in found.values():
-        assert problem["message"] in human.out and problem["repair"] in human.out, human
+        assert problem["message"] in human.out and (problem["repair"] or "") in human.out, human
     assert vm.untouched() == before
 
 
@@ -368,7 +368,11 @@ def test_state_folder_and_files_that_are_open_are_told_with_what_closes_them(mak
     subprocess.run(doctor(vm.chainctl)["state-open"]["repair"].strip("`"), shell=True, check=True)
     assert codes(vm) == set()
     (vm.chainctl.state_dir / "chainctl.db").chmod(0o644)
-    assert doctor(vm.chainctl)["state-open"]["path"] == str(vm.chainctl.state_dir / "chainctl.db")
+    found = [problem for problem in vm.chainctl.ok("doctor", "vm1")["problems"] if problem["code"] == "state-open"]
+    assert str(vm.chainctl.state_dir / "chainctl.db") in [problem["path"] for problem in found]
+    for problem in found:
+        subprocess.run(problem["repair"].strip("`"), shell=True)  # SQLite's own files come and go
+    assert codes(vm) == set()
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750])
@@ -409,7 +413,7 @@ def test_row_without_the_one_it_names_is_damage(make):
     vm = make()
     with sqlite3.connect(vm.chainctl.state_dir / "chainctl.db") as database:
         database.execute("PRAGMA foreign_keys = OFF")
-        database.execute("INSERT INTO step (op, number, name, begun_us) VALUES ('none', 1, 'x', 1)")
+        database.execute("INSERT INTO step (operation, number, name, begun_us) VALUES (99, 1, 'x', 1)")
     database.close()
     assert "step" in doctor(vm.chainctl, status=7)["database-damaged"]["message"]
 
