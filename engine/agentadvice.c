@@ -261,7 +261,7 @@ engine_agentadvice_find (EngineVm *vm, GPtrArray *problems)
   g_autoptr (GPtrArray) chardevs = NULL;
 
   if (vm->record->agent == NULL) {
-    if (wanted)
+    if (wanted && !vm->daemon)
       find_unregistered (vm, problems);
     return;
   }

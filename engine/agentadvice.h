@@ -12,5 +12,6 @@
  * @problems: (element-type EngineProblem)
  * Asks the agent, where one is registered and the guest may run. @vm need not be connected. Where `quiesce` is
  * `require`, what keeps a guest from being frozen is an error, else a warning; where it is `off` it is nothing.
+ * A storage daemon has no guest that could have one.
  */
 void engine_agentadvice_find (EngineVm *vm, GPtrArray *problems);

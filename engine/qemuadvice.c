@@ -33,14 +33,14 @@ count_monitors (char **arguments)
   return count;
 }
 
-/* A configuration file may open more. */
+/* A configuration file may open more. A storage daemon has other words, and is started for one purpose. */
 static void
 find_one_monitor (const EngineVm *vm, char **arguments, GPtrArray *problems)
 {
   g_autoptr (GPtrArray) files = engine_nodeoptions_list (arguments, "-readconfig");
   g_autofree char *repair = NULL;
 
-  if (files->len > 0 || count_monitors (arguments) != 1)
+  if (vm->daemon || files->len > 0 || count_monitors (arguments) != 1)
     return;
   repair = g_strdup_printf ("start QEMU with another for other programs: `-qmp unix:/run/%s.qmp2,server=on,wait=off`",
                             vm->record->name);
@@ -177,7 +177,8 @@ find_too_old (EngineVm *vm, GPtrArray *problems)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (!engine_preflight_check_features (vm, &failure))
+  if (!engine_preflight_check_features (vm, &failure) &&
+      g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_UNSUPPORTED))
     engine_problem_add (problems, "qemu-too-old", TRUE, NULL, NULL, engine_error_get_hint (failure), "%s",
                         failure->message);
 }

@@ -4,11 +4,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 
 import pytest
 
 from documents import PROBLEM, matches, only_document
-from support import disks, images, mounts
+from support import disks, images, mounts, process
 from support.process import program
 from support.qmp import Qmp
 
@@ -198,6 +199,20 @@ def test_command_line_with_the_active_image_and_those_below_it_is_well(make, qem
                   "-device", "virtio-blk-pci,id=vda,drive=top"])  # fmt: skip
     point_at(vm, again.qmp)
     assert codes(vm) == set()
+
+
+def test_storage_daemon_has_no_guest_and_nothing_is_said_of_one(chainctl, image_folder, tmp_path):
+    path, ctl = images.create(image_folder / "vda.qcow2", "64M"), chainctl()
+    with tempfile.TemporaryDirectory(prefix="ck-", dir="/tmp") as folder:
+        words = [program("qemu-storage-daemon"), "--blockdev", f"driver=qcow2,node-name=vda,file.driver=file,file.filename={path}",
+                 "--chardev", f"socket,id=m,path={folder}/qmp,server=on,wait=off", "--monitor", "chardev=m"]  # fmt: skip
+        with process.running(words):
+            process.wait_until(lambda: os.path.exists(f"{folder}/qmp"), 20, "the daemon's monitor")
+            ctl.ok("vm", "add", "vm1", "--qmp", f"{folder}/qmp")
+            found = doctor(ctl)
+            assert set(found) <= {"images-in-memory"}, found
+            ctl.ok("snapshot", "vm1", "s")
+            assert "old-image-on-command-line" in doctor(ctl)
 
 
 # ---- caches ----
