@@ -188,10 +188,11 @@ static void
 close_file (EngineVm *vm, gint64 handle)
 {
   g_autoptr (JsonObject) arguments = json_object_new ();
-  g_autoptr (JsonNode) reply = NULL;
+  JsonNode *reply;
 
   json_object_set_int_member (arguments, "handle", handle);
   reply = ask (vm, "guest-file-close", arguments, NULL);
+  g_clear_pointer (&reply, json_node_unref);
 }
 
 /* guest-file-open. An agent that does not allow it, or fails in another way, tells nothing of the hook. */

@@ -132,11 +132,10 @@ GPtrArray *
 engine_doctor_run (EngineContext *context, const char *name, GError **error)
 {
   g_autoptr (EngineVm) vm = engine_vm_open (context, name, NULL, error);
-  g_autoptr (EngineGraph) graph = NULL;
   g_autoptr (GPtrArray) problems = engine_problem_list_new ();
   Visit visit = {.vm = vm, .problems = problems};
   gboolean seen = vm != NULL && look (&visit, error);
 
-  graph = visit.graph;
+  g_clear_pointer (&visit.graph, engine_graph_free);
   return seen ? g_steal_pointer (&problems) : NULL;
 }

@@ -18,10 +18,10 @@ typedef enum {
   ENGINE_FILESYSTEM_NETWORK,
 } EngineFilesystemKind;
 
-/** @magic: 0 for any that makes no difference; @name: as mount(8) calls it */
+/** @name: as mount(8) calls it; @magic: 0, and no name, for any that makes no difference */
 typedef struct {
-  guint32 magic;
   const char *name;
+  guint32 magic;
   EngineFilesystemKind kind;
 } EngineFilesystemType;
 
