@@ -81,6 +81,40 @@ chains_db_free (ChainsDb *db)
   g_free (db);
 }
 
+/* Keeps the first row's first column; later rows tell more of the same. */
+static int
+keep_first (gpointer first, int columns, char **values, char **names)
+{
+  char **kept = first;
+
+  if (*kept == NULL)
+    *kept = g_strdup (columns > 0 && values[0] != NULL ? values[0] : "");
+  return SQLITE_OK;
+}
+
+static char *
+first_answer (ChainsDb *db, const char *sql)
+{
+  char *answer = NULL;
+
+  return sqlite3_exec (db->handle, sql, keep_first, &answer, NULL) == SQLITE_OK || answer != NULL
+             ? answer
+             : g_strdup (sqlite3_errmsg (db->handle));
+}
+
+char *
+chains_db_find_damage (ChainsDb *db)
+{
+  char *answer = first_answer (db, "PRAGMA quick_check (1)");
+  g_autofree char *orphan = NULL;
+
+  if (g_strcmp0 (answer, "ok") != 0)
+    return answer;
+  g_free (answer);
+  orphan = first_answer (db, "PRAGMA foreign_key_check");
+  return orphan != NULL ? g_strdup_printf ("a row of '%s' names one that is not there", orphan) : NULL;
+}
+
 const char *
 chains_db_get_path (ChainsDb *db)
 {

@@ -42,6 +42,13 @@ ChainsDb *chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy
 void chains_db_free (ChainsDb *db);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsDb, chains_db_free)
 
+/**
+ * chains_db_find_damage:
+ * Reads the whole file. Source: SQLite, "PRAGMA quick_check", "PRAGMA foreign_key_check".
+ * Returns: (transfer full) (nullable): %NULL where it is whole, else what is wrong first, mostly in SQLite's words
+ */
+char *chains_db_find_damage (ChainsDb *db) G_GNUC_WARN_UNUSED_RESULT;
+
 /** The file, for messages. Borrowed. */
 const char *chains_db_get_path (ChainsDb *db);
 

@@ -211,6 +211,26 @@ from_memory (EngineNodeOptions *options, const char *remembered)
   return TRUE;
 }
 
+GPtrArray *
+engine_nodeoptions_list (char **arguments, const char *option)
+{
+  GPtrArray *list = g_ptr_array_new_with_free_func ((GDestroyNotify)g_hash_table_unref);
+
+  for (gsize i = 0; arguments != NULL && arguments[i] != NULL && arguments[i + 1] != NULL; i++) {
+    const char *name = arguments[i] + (g_str_has_prefix (arguments[i], "--") ? 1 : 0);
+    const char *text = arguments[i + 1];
+    Options *options;
+
+    if (!g_str_equal (name, option))
+      continue;
+    options = *text == '{' ? parse_json (text) : parse_keyval (text);
+    add_json_file (options);
+    g_hash_table_replace (options, g_strdup (""), g_strdup (text));
+    g_ptr_array_add (list, options);
+  }
+  return list;
+}
+
 static void
 from_nodes (EngineNodeOptions *options, const EngineLayer *head)
 {

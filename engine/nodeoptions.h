@@ -40,5 +40,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineNodeOptions, engine_nodeoptions_free)
 /** The command line of process @qemu, or %NULL where it cannot be read. Returns: (transfer full) */
 char **engine_nodeoptions_read_arguments (pid_t qemu);
 
+/**
+ * engine_nodeoptions_list:
+ * @option: "-blockdev", "-drive", "-mon", "-hda" …; on the command line it may have two dashes
+ * Each occurrence of @option in @arguments (nullable) as a table of dotted keys, the file.* in a -drive's
+ * file=json:{…} too; the whole text stands under the empty key.
+ * Returns: (transfer full) (element-type GHashTable)
+ */
+GPtrArray *engine_nodeoptions_list (char **arguments, const char *option);
+
 /** To remember with the image. Returns: (transfer full) */
 char *engine_nodeoptions_to_json (const EngineNodeOptions *options);

@@ -5,17 +5,17 @@
 #include "engine/preflight.h"
 
 #include "engine/error.h"
+#include "engine/filesystem.h"
 #include "engine/imagefile.h"
 #include "engine/process.h"
 #include "engine/space.h"
 #include "qmp/error.h"
+#include "qmp/features.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 /* ---- the VM ---- */
@@ -91,6 +91,32 @@ engine_preflight_check_vm (EngineVm *vm, GError **error)
   return jobs->len == 0 || refuse_job (vm, g_ptr_array_index (jobs, 0), error);
 }
 
+gboolean
+engine_preflight_check_features (EngineVm *vm, GError **error)
+{
+  static const struct {
+    const char *command;
+    const char *argument;
+  } needed[] = {
+      {"blockdev-create", "options.=qcow2.backing-fmt"},
+      {"transaction", "actions.=blockdev-snapshot"},
+      {"blockdev-add", "=qcow2.backing"},
+      {"query-named-block-nodes", "flat"},
+      {"job-dismiss", "id"},
+  };
+  QmpWait wait = engine_vm_wait (vm);
+  g_autoptr (QmpFeatures) features = qmp_features_query (vm->monitor, wait.deadline_us, wait.cancellable, error);
+
+  for (gsize i = 0; features != NULL && i < G_N_ELEMENTS (needed); i++) {
+    if (qmp_features_has_argument (features, needed[i].command, needed[i].argument))
+      continue;
+    engine_error_set (error, ENGINE_ERROR_UNSUPPORTED, "QEMU 5.0 and later have it",
+                      "VM '%s': its QEMU has no %s with %s", vm->record->name, needed[i].command, needed[i].argument);
+    return FALSE;
+  }
+  return features != NULL;
+}
+
 /* ---- a disk ---- */
 
 static const char *
@@ -128,15 +154,15 @@ engine_preflight_check_disk (EngineVm *vm, const EngineGraphDisk *disk, gboolean
 
 /* ---- where an overlay would go ---- */
 
-/* One planned overlay. @qemu: (nullable): where it may be looked at */
+/* One overlay that is planned. @qemu: (nullable): where it may be looked at; @reused: the file is there already */
 typedef struct {
   const EngineVm *vm;
   const EngineProcess *qemu;
-  const EngineOverlay *overlay;
   const char *disk;
   const char *active;
   const char *path;
   const char *folder;
+  gboolean reused;
 } Place;
 
 static gboolean
@@ -163,38 +189,26 @@ check_same_folder (const Place *place, GError **error)
   return FALSE;
 }
 
-/* devtmpfs shows itself as one of these. */
-static gboolean
-is_volatile (const char *path, gint64 *type)
-{
-  struct statfs st;
-
-  if (statfs (path, &st) != 0)
-    return FALSE;
-  *type = (gint64)st.f_type;
-  return *type == TMPFS_MAGIC || *type == RAMFS_MAGIC;
-}
-
 /* What is lost at a power cut anyway may have its overlay there too. A device node in /dev is not its own data. */
 static gboolean
 check_durable (const Place *place, GError **error)
 {
+  const EngineFilesystemType *type = engine_filesystem_type (place->folder);
   EngineImagefile file;
-  gint64 type, active_type = 0;
 
-  if (!is_volatile (place->folder, &type) || (is_volatile (place->active, &active_type) && active_type == type &&
-                                              engine_imagefile_stat (place->active, &file, NULL) && file.regular))
+  if (type->kind != ENGINE_FILESYSTEM_MEMORY || (engine_filesystem_type (place->active) == type &&
+                                                 engine_imagefile_stat (place->active, &file, NULL) && file.regular))
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "choose a folder on a disk with --dir",
                     "VM '%s', disk '%s': '%s' would lie in memory (%s), and be lost when this host stops",
-                    place->vm->record->name, place->disk, place->path, type == RAMFS_MAGIC ? "ramfs" : "tmpfs");
+                    place->vm->record->name, place->disk, place->path, type->name);
   return FALSE;
 }
 
 static gboolean
 check_our_right (const Place *place, GError **error)
 {
-  if (place->overlay->intent->reused || faccessat (AT_FDCWD, place->folder, W_OK | X_OK, AT_EACCESS) == 0)
+  if (place->reused || faccessat (AT_FDCWD, place->folder, W_OK | X_OK, AT_EACCESS) == 0)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "run chainctl as a user who may, or choose another folder with --dir",
                     "VM '%s', disk '%s': '%s' cannot be made: no right to make files in the folder '%s': %s",
@@ -236,7 +250,7 @@ may_open_new (const Place *place)
 static gboolean
 check_qemu_open (const Place *place, GError **error)
 {
-  gboolean reused = place->overlay->intent->reused;
+  gboolean reused = place->reused;
 
   if (reused ? engine_process_may (place->qemu, place->path, ENGINE_PROCESS_READ | ENGINE_PROCESS_WRITE)
              : may_open_new (place))
@@ -266,6 +280,18 @@ check_qemu_right (const Place *place, GError **error)
   return FALSE;
 }
 
+typedef gboolean (*CheckPlace) (const Place *place, GError **error);
+
+/* In the order in which they are asked: a later one may make sense only where the earlier ones found nothing. */
+static const struct {
+  CheckPlace check;
+  const char *code;
+} place_checks[] = {
+    {check_same_file, "another-file"},       {check_same_folder, "folder-not-seen"},
+    {check_durable, "overlay-in-memory"},    {check_our_right, "folder-not-writable"},
+    {check_qemu_right, "qemu-has-no-right"},
+};
+
 static gboolean
 check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overlay, GError **error)
 {
@@ -273,15 +299,17 @@ check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overl
   Place place = {
       .vm = vm,
       .qemu = qemu,
-      .overlay = overlay,
       .disk = overlay->intent->disk,
       .active = engine_graph_head (overlay->disk)->path,
       .path = overlay->intent->path,
       .folder = folder,
+      .reused = overlay->intent->reused,
   };
 
-  return check_same_file (&place, error) && check_same_folder (&place, error) && check_durable (&place, error) &&
-         check_our_right (&place, error) && check_qemu_right (&place, error);
+  for (gsize i = 0; i < G_N_ELEMENTS (place_checks); i++)
+    if (!place_checks[i].check (&place, error))
+      return FALSE;
+  return TRUE;
 }
 
 gboolean
@@ -293,4 +321,23 @@ engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, GError
     if (!check_place (vm, qemu, g_ptr_array_index (overlays, i), error))
       return FALSE;
   return engine_space_check (vm, overlays, error);
+}
+
+void
+engine_preflight_find_obstacle (const EngineVm *vm, const char *disk, const char *active, const char *folder,
+                                GPtrArray *problems)
+{
+  g_autoptr (EngineProcess) qemu = engine_process_read (vm->qemu);
+  g_autofree char *path = g_build_filename (folder, "a new overlay", NULL);
+  Place place = {.vm = vm, .qemu = qemu, .disk = disk, .active = active, .path = path, .folder = folder};
+  GError *failure = NULL;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (place_checks); i++) {
+    if (place_checks[i].check (&place, &failure))
+      continue;
+    engine_problem_add (problems, place_checks[i].code, TRUE, disk, folder, engine_error_get_hint (failure), "%s",
+                        failure->message);
+    g_error_free (failure);
+    return;
+  }
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/overlay.h"
+#include "engine/problem.h"
 
 /**
  * engine_preflight_check_vm:
@@ -13,6 +14,9 @@
  * Raises %ENGINE_ERROR_HELD for a job of an operation of ours, %ENGINE_ERROR_REFUSED else.
  */
 gboolean engine_preflight_check_vm (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** That @vm's QEMU, connected, has what snapshots need. QAPI: query-qmp-schema. Raises %ENGINE_ERROR_UNSUPPORTED. */
+gboolean engine_preflight_check_features (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_preflight_check_disk:
@@ -33,3 +37,13 @@ gboolean engine_preflight_check_disk (EngineVm *vm, const EngineGraphDisk *disk,
  */
 gboolean engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_preflight_find_obstacle:
+ * @active: path of the active image of @disk; @folder: where an overlay on it would go
+ * @problems: (element-type EngineProblem)
+ * What of engine_preflight_check_overlays(), room aside, would refuse an overlay in @folder: added as a problem of
+ * severity error. @vm need not be connected: what only QEMU's process can tell is then not asked.
+ */
+void engine_preflight_find_obstacle (const EngineVm *vm, const char *disk, const char *active, const char *folder,
+                                     GPtrArray *problems);

@@ -1,6 +1,6 @@
 /*
- * A finding: something about a VM, a disk or an image that is not as the
- * database has it. Collected by engine/drift and engine/check.
+ * A finding: something about a VM, a disk, an image or the host that is or could
+ * go wrong. Collected by engine/drift, engine/findings and whoever gives advice.
  */
 #pragma once
 

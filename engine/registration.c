@@ -9,8 +9,8 @@
 #include "engine/intake.h"
 #include "engine/nodeoptions.h"
 #include "engine/op.h"
+#include "engine/preflight.h"
 #include "qmp/error.h"
-#include "qmp/features.h"
 #include "qmp/transport.h"
 
 #define NIL_UUID "00000000-0000-0000-0000-000000000000"
@@ -59,32 +59,6 @@ record_new (const EngineRegistrationRequest *request)
   record->quiesce = request->quiesce;
   record->created_us = g_get_real_time ();
   return record;
-}
-
-static gboolean
-check_features (EngineVm *vm, GError **error)
-{
-  static const struct {
-    const char *command;
-    const char *argument;
-  } needed[] = {
-      {"blockdev-create", "options.=qcow2.backing-fmt"},
-      {"transaction", "actions.=blockdev-snapshot"},
-      {"blockdev-add", "=qcow2.backing"},
-      {"query-named-block-nodes", "flat"},
-      {"job-dismiss", "id"},
-  };
-  QmpWait wait = engine_vm_wait (vm);
-  g_autoptr (QmpFeatures) features = qmp_features_query (vm->monitor, wait.deadline_us, wait.cancellable, error);
-
-  for (gsize i = 0; features != NULL && i < G_N_ELEMENTS (needed); i++) {
-    if (qmp_features_has_argument (features, needed[i].command, needed[i].argument))
-      continue;
-    engine_error_set (error, ENGINE_ERROR_UNSUPPORTED, "QEMU 5.0 and later have it",
-                      "VM '%s': its QEMU has no %s with %s", vm->record->name, needed[i].command, needed[i].argument);
-    return FALSE;
-  }
-  return features != NULL;
 }
 
 static gboolean
@@ -149,7 +123,7 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
     return NULL;
   vm = engine_vm_new (context, record_new (request));
   vm->lock = engine_lock_take (context, request->name, "vm add", error);
-  if (vm->lock == NULL || !engine_vm_connect (vm, error) || !check_features (vm, error))
+  if (vm->lock == NULL || !engine_vm_connect (vm, error) || !engine_preflight_check_features (vm, error))
     return NULL;
   if (vm->uuid != NULL && !g_str_equal (vm->uuid, NIL_UUID))
     vm->record->uuid = g_strdup (vm->uuid);

@@ -105,6 +105,50 @@ qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error)
 }
 
 void
+qmp_commands_chardev_free (QmpChardev *chardev)
+{
+  if (chardev == NULL)
+    return;
+  g_free (chardev->label);
+  g_free (chardev->filename);
+  g_free (chardev);
+}
+
+static QmpChardev *
+parse_chardev (JsonNode *entry, GError **error)
+{
+  JsonObject *object = qmp_message_as_object (entry, "query-chardev", error);
+  const char *label = NULL, *filename = NULL;
+  gboolean open = FALSE;
+  if (object == NULL || !qmp_message_get_string (object, "label", &label, error) ||
+      !qmp_message_get_string (object, "filename", &filename, error) ||
+      !qmp_message_get_boolean (object, "frontend-open", &open, error))
+    return NULL;
+  QmpChardev *chardev = g_new0 (QmpChardev, 1);
+  chardev->label = g_strdup (label);
+  chardev->filename = g_strdup (filename);
+  chardev->frontend_open = open;
+  return chardev;
+}
+
+GPtrArray *
+qmp_commands_query_chardev (QmpClient *client, QmpWait wait, GError **error)
+{
+  g_autoptr (JsonNode) reply = execute (client, wait, "query-chardev", NULL, error);
+  JsonArray *entries = reply != NULL ? qmp_message_as_array (reply, "query-chardev", error) : NULL;
+  if (entries == NULL)
+    return NULL;
+  g_autoptr (GPtrArray) chardevs = g_ptr_array_new_with_free_func ((GDestroyNotify)qmp_commands_chardev_free);
+  for (guint i = 0; i < json_array_get_length (entries); i++) {
+    QmpChardev *chardev = parse_chardev (json_array_get_element (entries, i), error);
+    if (chardev == NULL)
+      return NULL;
+    g_ptr_array_add (chardevs, chardev);
+  }
+  return g_steal_pointer (&chardevs);
+}
+
+void
 qmp_commands_job_free (QmpJob *job)
 {
   if (job == NULL)

@@ -34,6 +34,21 @@ char *qmp_commands_finish_query_migrate (QmpCall *call, GCancellable *cancellabl
 QmpCall *qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property);
 gboolean qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * QmpChardev: one character device, from query-chardev
+ * @filename: QEMU's own words, "disconnected:unix:/run/agent,server=on"
+ * @frontend_open: whoever is on QEMU's side (a program in the guest) has opened it
+ */
+typedef struct {
+  char *label;
+  char *filename;
+  gboolean frontend_open;
+} QmpChardev;
+void qmp_commands_chardev_free (QmpChardev *chardev);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpChardev, qmp_commands_chardev_free)
+/** query-chardev. Returns: (transfer full) (element-type QmpChardev) */
+GPtrArray *qmp_commands_query_chardev (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** A block or background job, from query-jobs. @error: (nullable) */
 typedef struct {
   char *id;

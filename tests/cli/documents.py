@@ -115,6 +115,7 @@ SHAPES = {
     "path": {"path": path, "format": text, "blockdev": text},
     "log": {"operations": [OPERATION]},
     "check": {"problems": [PROBLEM]},
+    "doctor": {"problems": [PROBLEM]},
     "guest": {},
 }
 

@@ -5,7 +5,8 @@ import pytest
 
 from documents import assert_failure, assert_success, only_document
 
-COMMANDS = ["vm add", "vm list", "vm show", "vm remove", "snapshot", "list", "show", "tree", "path", "exec", "log", "check", "guest"]
+COMMANDS = ["vm add", "vm list", "vm show", "vm remove", "snapshot", "list", "show", "tree", "path", "exec", "log", "check", "doctor",
+            "guest"]  # fmt: skip
 
 WRONG = {
     "no command": ([], None),
@@ -205,7 +206,7 @@ def test_version_and_help_keep_the_promise_of_json(chainctl, words):
 
 
 @pytest.mark.parametrize("typed, meant", [
-    ("snapshto", "snapshot"), ("lst", "list"), ("shwo", "show"), ("trees", "tree"), ("pth", "path"), ("chek", "check"),
+    ("snapshto", "snapshot"), ("lst", "list"), ("shwo", "show"), ("trees", "tree"), ("pth", "path"), ("chek", "check"), ("docter", "doctor"),
     ("geust", "guest"), ("vm remov", "vm remove"), ("vm lst", "vm list"), ("vm ad", "vm add"),
 ])  # fmt: skip
 def test_mistyped_command_is_answered_with_the_nearest(chainctl, typed, meant):

@@ -21,6 +21,7 @@ VM_VERBS = {
     "path": ["path", "vm1", "vda"],
     "log": ["log", "vm1"],
     "check": ["check", "vm1"],
+    "doctor": ["doctor", "vm1"],
     "vm remove": ["vm", "remove", "vm1"],
 }
 

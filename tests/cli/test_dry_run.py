@@ -16,6 +16,7 @@ VERBS = {
     "path": ["path", "vm1", "vda"],
     "log": ["log", "vm1"],
     "check": ["check", "vm1"],
+    "doctor": ["doctor", "vm1"],
     "vm list": ["vm", "list"],
     "vm show": ["vm", "show", "vm1"],
     "vm remove": ["vm", "remove", "vm1"],

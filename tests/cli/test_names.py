@@ -10,7 +10,7 @@ from support import images
 
 from cli_vm import disk_words
 
-BARE_COMMANDS = [["snapshot"], ["list"], ["tree"], ["log"], ["check"]]
+BARE_COMMANDS = [["snapshot"], ["list"], ["tree"], ["log"], ["check"], ["doctor"]]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from support import images
 
 from cli_vm import contents, disk_words
 
-READING = [["vm", "list"], ["list"], ["tree"], ["log"], ["check"], ["vm", "show", "vm1"], ["list", "vm1"], ["path", "vm1", "vda"],
+READING = [["vm", "list"], ["list"], ["tree"], ["log"], ["check"], ["doctor"], ["vm", "show", "vm1"], ["list", "vm1"], ["path", "vm1", "vda"],
            ["show", "vm1", "s"], ["guest", "vm1", "ping"]]  # fmt: skip
 
 

@@ -157,6 +157,35 @@ a_node_of_ours_is_remembered (void)
   CU_ASSERT_FALSE (again->guessed);
 }
 
+static void
+every_occurrence_of_an_option_is_listed_in_each_spelling (void)
+{
+  const char *const arguments[] = {"qemu",
+                                   "-drive",
+                                   "file=/a,,b,if=none",
+                                   "--drive",
+                                   "file=json:{\"file\":{\"filename\":\"/c\"}}",
+                                   "-blockdev",
+                                   "{\"file\":{\"filename\":\"/d\"}}",
+                                   "-hda",
+                                   "/e",
+                                   "-drive",
+                                   NULL};
+  g_autoptr (GPtrArray) drives = engine_nodeoptions_list ((char **)arguments, "-drive");
+  g_autoptr (GPtrArray) nodes = engine_nodeoptions_list ((char **)arguments, "-blockdev");
+  g_autoptr (GPtrArray) bare = engine_nodeoptions_list ((char **)arguments, "-hda");
+  g_autoptr (GPtrArray) none = engine_nodeoptions_list (NULL, "-drive");
+
+  CU_ASSERT_EQUAL_FATAL (drives->len, 2);
+  CU_ASSERT_STRING_EQUAL (g_hash_table_lookup (g_ptr_array_index (drives, 0), "file"), "/a,b");
+  CU_ASSERT_STRING_EQUAL (g_hash_table_lookup (g_ptr_array_index (drives, 1), "file.filename"), "/c");
+  CU_ASSERT_EQUAL_FATAL (nodes->len, 1);
+  CU_ASSERT_STRING_EQUAL (g_hash_table_lookup (g_ptr_array_index (nodes, 0), "file.filename"), "/d");
+  CU_ASSERT_EQUAL_FATAL (bare->len, 1);
+  CU_ASSERT_STRING_EQUAL (g_hash_table_lookup (g_ptr_array_index (bare, 0), ""), "/e");
+  CU_ASSERT_EQUAL (none->len, 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -170,6 +199,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (what_qmp_tells_comes_from_the_node),
       SUPPORT_TEST (what_cannot_be_found_out_is_said),
       SUPPORT_TEST (a_node_of_ours_is_remembered),
+      SUPPORT_TEST (every_occurrence_of_an_option_is_listed_in_each_spelling),
   };
 
   return support_suite_run ("nodeoptions", tests, G_N_ELEMENTS (tests), argc, argv);

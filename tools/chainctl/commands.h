@@ -7,6 +7,7 @@
 
 /* Each parses its own options, calls the engine once, and fills the output. Errors: whatever the engine raises. */
 gboolean chainctl_cmd_check (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_doctor (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_exec (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);

@@ -24,7 +24,7 @@ enum {
 /**
  * ChainctlExitError: what the command line itself has to say
  * @CHAINCTL_EXIT_ERROR_USAGE: the command line is wrong
- * @CHAINCTL_EXIT_ERROR_PROBLEMS: `check` found a problem of severity error
+ * @CHAINCTL_EXIT_ERROR_PROBLEMS: `check` or `doctor` found a problem of severity error
  * @CHAINCTL_EXIT_ERROR_OUTPUT: stdout could not be written
  */
 typedef enum {

@@ -42,6 +42,10 @@ const ChainctlCommand chainctl_table[] = {
      chainctl_cmd_log},
     {"check", "[VM]", "look for what is wrong", NULL, CHAINS_DB_READ, TRUE, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_check},
+    {"doctor", "[VM]", "explain what is or could go wrong",
+     "What check finds, and advice: the agent, the monitor, permissions, file systems,\n"
+     "cache modes, deep chains, this host. Each finding says what to do about it.",
+     CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 0, 0, chainctl_cmd_doctor},
     {"recover", "[VM]", "finish or undo what was interrupted",
      "Without VM: of every VM. The same is done by itself before any other command on\n"
      "a VM that has an interrupted operation.",
