@@ -506,9 +506,10 @@ complete (char **words)
   g_auto (Line) line = {.options = options_of (NULL), .arguments = g_ptr_array_new (), .word = ""};
 
   for (gsize i = 0; words[i] != NULL; i++) {
-    char *word = unquoted (words[i]);
+    const char *word;
 
-    g_ptr_array_add (typed, word);
+    g_ptr_array_add (typed, unquoted (words[i]));
+    word = g_ptr_array_index (typed, i);
     if (words[i + 1] != NULL)
       take (&line, word);
     else
