@@ -506,7 +506,7 @@ complete (char **words)
   g_auto (Line) line = {.options = options_of (NULL), .arguments = g_ptr_array_new (), .word = ""};
 
   for (gsize i = 0; words[i] != NULL; i++) {
-    const char *word;
+    char *word;
 
     g_ptr_array_add (typed, unquoted (words[i]));
     word = g_ptr_array_index (typed, i);
