@@ -1,0 +1,155 @@
+/*
+ * Reads nodes and edges. Promises, as qmp/nodes does, %QMP_ERROR_PROTOCOL
+ * instead of a guess where the reply lacks a member. An edge to what is not
+ * among the nodes says nothing.
+ * Source: QEMU qapi/block-core.json, XDbgBlockGraph.
+ */
+#include "qmp/edges.h"
+
+#include "qmp/error.h"
+#include "qmp/message.h"
+
+#define COMMAND "x-debug-query-block-graph"
+
+struct _QmpEdges {
+  GPtrArray *all;      /* (element-type QmpVertex) */
+  GHashTable *by_id;   /* gint64 -> QmpVertex, borrowed; %NULL for what is no node */
+  GHashTable *by_name; /* utf8 -> QmpVertex, both borrowed */
+  guint users;
+};
+
+static void
+vertex_free (QmpVertex *vertex)
+{
+  g_free (vertex->name);
+  g_free (vertex);
+}
+
+void
+qmp_edges_free (QmpEdges *edges)
+{
+  if (edges == NULL)
+    return;
+  g_hash_table_unref (edges->by_id);
+  g_hash_table_unref (edges->by_name);
+  g_ptr_array_unref (edges->all);
+  g_free (edges);
+}
+
+static gboolean
+add_node (QmpEdges *edges, JsonObject *entry, GError **error)
+{
+  const char *type = NULL, *name = NULL;
+  gint64 id = 0;
+  if (!qmp_message_get_string (entry, "type", &type, error) || !qmp_message_get_string (entry, "name", &name, error) ||
+      !qmp_message_get_int (entry, "id", &id, error))
+    return FALSE;
+  gint64 *key = g_new (gint64, 1);
+  *key = id;
+  if (!g_str_equal (type, "block-driver")) {
+    g_hash_table_replace (edges->by_id, key, NULL);
+    return TRUE;
+  }
+  QmpVertex *vertex = g_new0 (QmpVertex, 1);
+  vertex->name = g_strdup (name);
+  g_hash_table_replace (edges->by_id, key, vertex);
+  g_hash_table_insert (edges->by_name, vertex->name, vertex);
+  g_ptr_array_add (edges->all, vertex);
+  return TRUE;
+}
+
+static gboolean
+may_write (JsonObject *entry)
+{
+  JsonNode *node = json_object_get_member (entry, "perm");
+  JsonArray *rights = node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+  for (guint i = 0; rights != NULL && i < json_array_get_length (rights); i++) {
+    JsonNode *right = json_array_get_element (rights, i);
+    const char *word = JSON_NODE_HOLDS_VALUE (right) ? json_node_get_string (right) : NULL;
+    if (g_strcmp0 (word, "write") == 0)
+      return TRUE;
+  }
+  return FALSE;
+}
+
+static gboolean
+add_edge (QmpEdges *edges, JsonObject *entry, GError **error)
+{
+  const char *name = NULL;
+  gint64 parent = 0, child = 0;
+  gpointer above = NULL;
+  if (!qmp_message_get_string (entry, "name", &name, error) || !qmp_message_get_int (entry, "parent", &parent, error) ||
+      !qmp_message_get_int (entry, "child", &child, error))
+    return FALSE;
+  QmpVertex *below = g_hash_table_lookup (edges->by_id, &child);
+  if (below == NULL || !g_hash_table_lookup_extended (edges->by_id, &parent, NULL, &above))
+    return TRUE;
+  if (above == NULL) {
+    below->has_user = TRUE;
+    edges->users++;
+    return TRUE;
+  }
+  QmpVertex *vertex = above;
+  below->has_parent = TRUE;
+  if (g_str_equal (name, "file")) {
+    vertex->file = below;
+    vertex->writes = may_write (entry);
+  } else if (g_str_equal (name, "backing")) {
+    vertex->backing = below;
+  }
+  return TRUE;
+}
+
+typedef gboolean (*AddEntry) (QmpEdges *edges, JsonObject *entry, GError **error);
+
+static gboolean
+add_all (QmpEdges *edges, JsonObject *reply, const char *member, AddEntry add, GError **error)
+{
+  JsonArray *entries = NULL;
+  if (!qmp_message_get_array (reply, member, &entries, error))
+    return FALSE;
+  for (guint i = 0; i < json_array_get_length (entries); i++) {
+    JsonNode *element = json_array_get_element (entries, i);
+    if (!JSON_NODE_HOLDS_OBJECT (element)) {
+      g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "%s: entry %u is no object", member, i);
+      return FALSE;
+    }
+    if (!add (edges, json_node_get_object (element), error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+QmpEdges *
+qmp_edges_parse (JsonNode *reply, GError **error)
+{
+  JsonObject *object = qmp_message_as_object (reply, COMMAND, error);
+  if (object == NULL)
+    return NULL;
+  g_autoptr (QmpEdges) edges = g_new0 (QmpEdges, 1);
+  edges->all = g_ptr_array_new_with_free_func ((GDestroyNotify)vertex_free);
+  edges->by_id = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  edges->by_name = g_hash_table_new (g_str_hash, g_str_equal);
+  if (add_all (edges, object, "nodes", add_node, error) && add_all (edges, object, "edges", add_edge, error))
+    return g_steal_pointer (&edges);
+  g_prefix_error (error, COMMAND ": ");
+  return NULL;
+}
+
+const GPtrArray *
+qmp_edges_get_all (const QmpEdges *edges)
+{
+  return edges->all;
+}
+
+const QmpVertex *
+qmp_edges_find (const QmpEdges *edges, const char *name)
+{
+  return g_hash_table_lookup (edges->by_name, name);
+}
+
+guint
+qmp_edges_count_users (const QmpEdges *edges)
+{
+  return edges->users;
+}
