@@ -31,9 +31,10 @@ struct _ChainsDb {
   sqlite3 *handle;
   char *path;
   int busy_ms;
-  gboolean writes; /* accepted, and open for writing */
-  guint depth;     /* of transactions in one another; no fiber waits inside one */
-  Group *group;    /* (nullable): the one that is open */
+  gboolean writes;        /* accepted, and open for writing */
+  guint depth;            /* of transactions in one another; no fiber waits inside one */
+  Group *group;           /* (nullable): the one that is open */
+  GHashTable *statements; /* SQL -> sqlite3_stmt that nobody uses now */
 };
 
 struct _ChainsTransaction {
@@ -43,6 +44,12 @@ struct _ChainsTransaction {
   Group *group; /* (nullable): that it is part of */
 };
 
+static void
+finalize (gpointer statement)
+{
+  sqlite3_finalize (statement);
+}
+
 static ChainsDb *
 db_new (const char *path, int busy_ms)
 {
@@ -50,12 +57,14 @@ db_new (const char *path, int busy_ms)
 
   db->path = g_strdup (path);
   db->busy_ms = busy_ms;
+  db->statements = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, finalize);
   return db;
 }
 
 static void
 disconnect (ChainsDb *db)
 {
+  g_hash_table_remove_all (db->statements);
   sqlite3_close (db->handle);
   db->handle = NULL;
 }
@@ -77,6 +86,7 @@ chains_db_free (ChainsDb *db)
     return;
   shorten_log (db);
   disconnect (db);
+  g_hash_table_unref (db->statements);
   g_free (db->path);
   g_free (db);
 }
@@ -188,6 +198,27 @@ chains_db_execute (ChainsDb *db, const char *doing, const char *sql, GError **er
     return TRUE;
   chains_db_set_error (db, doing, error);
   return FALSE;
+}
+
+sqlite3_stmt *
+chains_db_take_statement (ChainsDb *db, const char *sql)
+{
+  sqlite3_stmt *statement = NULL;
+  gpointer key = NULL, kept = NULL;
+
+  if (g_hash_table_steal_extended (db->statements, sql, &key, &kept)) {
+    g_free (key);
+    return kept;
+  }
+  return sqlite3_prepare_v2 (db->handle, sql, -1, &statement, NULL) == SQLITE_OK ? statement : NULL;
+}
+
+void
+chains_db_give_statement (ChainsDb *db, sqlite3_stmt *statement)
+{
+  sqlite3_reset (statement);
+  sqlite3_clear_bindings (statement);
+  g_hash_table_replace (db->statements, g_strdup (sqlite3_sql (statement)), statement);
 }
 
 /* Sets what needs no look at the file, which may not be ours yet. */

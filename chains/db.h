@@ -75,6 +75,10 @@ void chains_db_set_synced (ChainsDb *db, gboolean synced);
 sqlite3 *chains_db_get_handle (ChainsDb *db);
 /** One consistent view (READ) or one change (WRITE): a savepoint inside the caller's transaction, else one's own. */
 ChainsTransaction *chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** @sql prepared: one that was given back, or a new one. Returns: (transfer full) (nullable): %NULL on SQLite's failure */
+sqlite3_stmt *chains_db_take_statement (ChainsDb *db, const char *sql);
+/** Gives a statement back for the next who wants the same. @statement: (transfer full) */
+void chains_db_give_statement (ChainsDb *db, sqlite3_stmt *statement);
 /** Runs statements without parameters or rows. @doing: as in "cannot DOING" */
 gboolean chains_db_execute (ChainsDb *db, const char *doing, const char *sql, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Sets @error from SQLite's last error on @db, with what was being done. */

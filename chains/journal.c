@@ -299,7 +299,8 @@ chains_journal_list_unfinished (ChainsDb *db, gint64 vm, GError **error)
   g_autoptr (ChainsQuery) query = chains_query_new (
       db, "list unfinished operations",
       vm != 0 ? "SELECT " OP_COLUMNS " FROM operation WHERE state IN ('open', 'detached') AND vm = ? ORDER BY sequence"
-              : "SELECT " OP_COLUMNS " FROM operation WHERE state IN ('open', 'detached') ORDER BY sequence",
+              : "SELECT " OP_COLUMNS
+                " FROM operation WHERE state IN ('open', 'detached') AND vm IS NOT NULL ORDER BY sequence",
       error);
 
   if (query == NULL)

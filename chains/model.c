@@ -104,6 +104,7 @@ chains_disk_copy (const ChainsDisk *disk)
   *copy = *disk;
   copy->name = g_strdup (disk->name);
   copy->device = g_strdup (disk->device);
+  copy->live = g_strdup (disk->live);
   return copy;
 }
 
@@ -114,6 +115,7 @@ chains_disk_free (ChainsDisk *disk)
     return;
   g_free (disk->name);
   g_free (disk->device);
+  g_free (disk->live);
   g_free (disk);
 }
 

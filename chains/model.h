@@ -69,6 +69,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsVm, chains_vm_free)
  * @device: (nullable): what query-block calls it: an id or a QOM path
  * @ignored: named by --ignore-disk
  * @base, @active: image row ids (0 while the disk is being added)
+ * @live: (nullable): JSON object: what the last run knew of its nodes in the QEMU of that day; written apart from the
+ *     rest, never a fact by itself
  */
 typedef struct {
   gint64 id;
@@ -79,6 +81,7 @@ typedef struct {
   gboolean ignored;
   gint64 base;
   gint64 active;
+  char *live;
 } ChainsDisk;
 
 ChainsDisk *chains_disk_new (void);

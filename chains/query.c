@@ -17,21 +17,19 @@ struct _ChainsQuery {
   int read;
 };
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (sqlite3_stmt, sqlite3_finalize)
-
 ChainsQuery *
 chains_query_new (ChainsDb *db, const char *doing, const char *sql, GError **error)
 {
-  g_autoptr (sqlite3_stmt) statement = NULL;
+  sqlite3_stmt *statement = chains_db_take_statement (db, sql);
   ChainsQuery *query = NULL;
 
-  if (sqlite3_prepare_v2 (chains_db_get_handle (db), sql, -1, &statement, NULL) != SQLITE_OK) {
+  if (statement == NULL) {
     chains_db_set_error (db, doing, error);
     return NULL;
   }
   query = g_new0 (ChainsQuery, 1);
   query->db = db;
-  query->statement = g_steal_pointer (&statement);
+  query->statement = statement;
   query->doing = doing;
   return query;
 }
@@ -41,7 +39,7 @@ chains_query_free (ChainsQuery *query)
 {
   if (query == NULL)
     return;
-  sqlite3_finalize (query->statement);
+  chains_db_give_statement (query->db, query->statement);
   g_free (query);
 }
 

@@ -10,7 +10,7 @@
 #include "chains/query.h"
 
 #define VM_COLUMNS "id, name, uuid, qmp, agent, guest, quiesce, created_us"
-#define DISK_COLUMNS "id, vm, position, name, device, ignored, base, active"
+#define DISK_COLUMNS "id, vm, position, name, device, ignored, base, active, live"
 
 static gpointer
 read_vm (ChainsQuery *query)
@@ -43,6 +43,7 @@ read_disk (ChainsQuery *query)
   disk->ignored = chains_query_read_int (query) != 0;
   disk->base = chains_query_read_int (query);
   disk->active = chains_query_read_int (query);
+  disk->live = chains_query_read_text (query);
   return disk;
 }
 
@@ -276,6 +277,23 @@ chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GError **erro
   bind_disk (query, disk);
   chains_query_bind_int (query, disk->id);
   return chains_query_run (query, error) && check_changed (query, "disk", disk->id, error) &&
+         chains_db_commit (transaction, error);
+}
+
+gboolean
+chains_registry_set_live (ChainsDb *db, gint64 disk, const char *live, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL)
+    return FALSE;
+  query = chains_query_new (db, "note a disk's nodes", "UPDATE disk SET live = ? WHERE id = ?", error);
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_text (query, live);
+  chains_query_bind_int (query, disk);
+  return chains_query_run (query, error) && check_changed (query, "disk", disk, error) &&
          chains_db_commit (transaction, error);
 }
 

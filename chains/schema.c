@@ -139,7 +139,10 @@ static const char version_1[] =
     "  PRIMARY KEY (operation, number)\n"
     ") STRICT, WITHOUT ROWID;\n";
 
-static const char *const migrations[] = {version_1};
+/* What a run knew of a disk's nodes, so that the next need not ask for all of a deep chain. */
+static const char version_2[] = "ALTER TABLE disk ADD COLUMN live TEXT CHECK (live GLOB '{*}');\n";
+
+static const char *const migrations[] = {version_1, version_2};
 static const ChainsSchema current = {G_N_ELEMENTS (migrations), migrations};
 
 const ChainsSchema *

@@ -186,9 +186,10 @@ compare_size (EngineVm *vm, const char *disk, const EngineLayer *layer, const Ch
                         image->virtual_size, layer->node->virtual_size);
 }
 
-/* Walks both chains downwards side by side: live layers and remembered images. */
+/* Walks both chains downwards side by side: live layers and remembered images; of a known chain the head alone. */
 static gboolean
-compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, GPtrArray *problems, GError **error)
+compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, gboolean known, GPtrArray *problems,
+               GError **error)
 {
   gint64 row = record->active;
 
@@ -207,7 +208,7 @@ compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *di
     }
     if (i == 0)
       compare_size (vm, record->name, layer, image, problems);
-    row = image->parent;
+    row = known ? 0 : image->parent;
   }
   return TRUE;
 }
@@ -291,7 +292,7 @@ engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, 
       continue;
     if (disk == NULL || disk->skipped != NULL)
       add_gone (vm, record->name, problems);
-    else if (!compare_chain (vm, record, disk, problems, error))
+    else if (!compare_chain (vm, record, disk, graph->known, problems, error))
       return FALSE;
   }
   find_added (vm, graph, problems);

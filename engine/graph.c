@@ -54,9 +54,9 @@ engine_graph_free (EngineGraph *graph)
   g_free (graph);
 }
 
-/* The QOM path of the device itself: a virtio device's medium hangs off a child of it. */
-static char *
-qom_path (const char *device)
+/* A virtio device's medium hangs off a child of it. */
+char *
+engine_graph_qom_path (const char *device)
 {
   if (device[0] != '/')
     return g_strconcat (PERIPHERAL, device, NULL);
@@ -68,7 +68,7 @@ qom_path (const char *device)
 char *
 engine_graph_disk_name (const char *device, const char *backend)
 {
-  g_autofree char *path = device != NULL ? qom_path (device) : NULL;
+  g_autofree char *path = device != NULL ? engine_graph_qom_path (device) : NULL;
 
   if (path != NULL && g_str_has_prefix (path, PERIPHERAL)) {
     const char *id = path + strlen (PERIPHERAL);
@@ -181,7 +181,7 @@ start_types (EngineVm *vm, const GPtrArray *devices)
 
   for (guint i = 0; i < devices->len; i++) {
     const QmpDevice *device = g_ptr_array_index (devices, i);
-    g_autofree char *path = device->qdev != NULL ? qom_path (device->qdev) : NULL;
+    g_autofree char *path = device->qdev != NULL ? engine_graph_qom_path (device->qdev) : NULL;
     gint64 deadline_us = engine_context_deadline (vm->context);
 
     g_ptr_array_add (calls, path == NULL ? NULL : qmp_commands_start_qom_get (vm->monitor, deadline_us, path, "type"));
@@ -213,13 +213,48 @@ read_disks (EngineVm *vm, EngineGraph *graph, GError **error)
 }
 
 EngineGraph *
+engine_graph_new (QmpNodes *nodes)
+{
+  EngineGraph *graph = g_new0 (EngineGraph, 1);
+
+  graph->nodes = nodes;
+  graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_free);
+  return graph;
+}
+
+EngineGraphDisk *
+engine_graph_disk_new_known (const char *name, const char *device, const QmpNode *node, const QmpNode *file,
+                             const char *path)
+{
+  EngineGraphDisk *disk = g_new0 (EngineGraphDisk, 1);
+  EngineLayer *layer = g_new0 (EngineLayer, 1);
+  EngineImagefile stat;
+
+  disk->name = g_strdup (name);
+  disk->backend = g_strdup ("");
+  disk->device = g_strdup (device);
+  disk->filters = g_ptr_array_new ();
+  disk->layers = g_ptr_array_new_with_free_func ((GDestroyNotify)layer_free);
+  layer->node = node;
+  layer->file = file;
+  layer->path = g_strdup (path);
+  layer->format = format_of (node);
+  layer->local = TRUE;
+  if (engine_imagefile_stat (path, &stat, NULL)) {
+    layer->device = stat.device;
+    layer->inode = stat.inode;
+  }
+  g_ptr_array_add (disk->layers, layer);
+  return disk;
+}
+
+EngineGraph *
 engine_graph_read (EngineVm *vm, GError **error)
 {
-  g_autoptr (EngineGraph) graph = g_new0 (EngineGraph, 1);
+  g_autoptr (EngineGraph) graph = engine_graph_new (NULL);
   QmpNodesScope scope = vm->daemon ? QMP_NODES_OF_DAEMON : QMP_NODES_OF_MACHINE;
   QmpNodesQuery *query = qmp_nodes_start (vm->monitor, scope, engine_context_deadline (vm->context));
 
-  graph->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_free);
   graph->nodes = qmp_nodes_finish (query, vm->cancellable, error);
   if (graph->nodes == NULL || !read_disks (vm, graph, error))
     return NULL;

@@ -46,10 +46,16 @@ typedef struct {
   GPtrArray *layers;
 } EngineGraphDisk;
 
+/** @known: it was not asked for in full (engine/known): each disk's first layer alone, the others being as remembered
+ */
 typedef struct {
   QmpNodes *nodes;
   GPtrArray *disks;
+  gboolean known;
 } EngineGraph;
+
+/** Without disks yet. @nodes: (transfer full). Returns: (transfer full) */
+EngineGraph *engine_graph_new (QmpNodes *nodes);
 
 /** Asks @vm's monitor. Raises QMP_ERROR's. Returns: (transfer full) */
 EngineGraph *engine_graph_read (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -71,6 +77,13 @@ const char *engine_graph_why_nameless (const EngineLayer *layer);
 
 /** Borrowed, or %NULL. */
 const EngineGraphDisk *engine_graph_find (const EngineGraph *graph, const char *name);
+
+/** A disk that is known without asking: @node on @file, which is at @path. Returns: (transfer full) */
+EngineGraphDisk *engine_graph_disk_new_known (const char *name, const char *device, const QmpNode *node,
+                                              const QmpNode *file, const char *path);
+
+/** The QOM path of a device as query-block names it. Returns: (transfer full) */
+char *engine_graph_qom_path (const char *device);
 
 /** The name that the contract gives to a device. @backend may be "". Returns: (transfer full) */
 char *engine_graph_disk_name (const char *device, const char *backend);

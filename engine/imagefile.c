@@ -231,6 +231,24 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
   return read_backing (header, cluster, size, path, error) && read_l1 (fd, header, cluster, path, error);
 }
 
+gboolean
+engine_imagefile_read_size (const char *path, gint64 *size, GError **error)
+{
+  guint8 start[QCOW2_HEADER_V2];
+  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0) {
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));
+    return FALSE;
+  }
+  if (!read_at (fd, path, start, sizeof start, 0, error))
+    return FALSE;
+  if (be32 (start) != QCOW2_MAGIC)
+    return damaged (path, "wrong magic", error);
+  *size = (gint64)be64 (start + 24);
+  return TRUE;
+}
+
 EngineQcow2 *
 engine_imagefile_read_qcow2 (const char *path, GError **error)
 {

@@ -29,6 +29,7 @@ overlay_free (EngineIntentOverlay *overlay)
   g_free (overlay->backing);
   g_free (overlay->backing_format);
   g_free (overlay->options);
+  g_free (overlay->live);
   g_free (overlay);
 }
 
@@ -261,7 +262,8 @@ record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const Engin
   part->overlay_path = g_strdup (overlay->path);
   part->overlay = record_overlay (vm, op, disk, overlay, error);
   disk->active = part->overlay;
-  return part->overlay != 0 && chains_registry_update_disk (vm->context->db, disk, error);
+  return part->overlay != 0 && chains_registry_update_disk (vm->context->db, disk, error) &&
+         chains_registry_set_live (vm->context->db, disk->id, overlay->live, error);
 }
 
 /* Before anything of the frozen images is noted: their change times are among that. */

@@ -18,6 +18,7 @@
  * @backing, @backing_format: the image that it goes on: the active one until then
  * @backing_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
  * @options: as engine_nodeoptions_to_json() gives them
+ * @live: (nullable): as engine_known_after() gives it; not in the journal
  */
 typedef struct {
   char *disk;
@@ -34,6 +35,7 @@ typedef struct {
   guint backing_mode;
   gint64 virtual_size;
   char *options;
+  char *live;
 } EngineIntentOverlay;
 
 EngineIntentOverlay *engine_intent_overlay_new (void);

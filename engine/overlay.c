@@ -554,28 +554,44 @@ engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays)
   }
 }
 
+/* The size that the guest sees now: QEMU writes it into a qcow2 header when it resizes; of others it has to be asked.
+ */
+static gboolean
+read_size (EngineVm *vm, const EngineLayer *head, gint64 *size, GError **error)
+{
+  QmpNodesQuery *query;
+  g_autoptr (QmpNodes) nodes = NULL;
+  const QmpNode *node;
+
+  if (head->local && g_str_equal (head->format, "qcow2"))
+    return engine_imagefile_read_size (head->path, size, error);
+  query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
+  nodes = qmp_nodes_finish (query, vm->cancellable, error);
+  if (nodes == NULL)
+    return FALSE;
+  node = qmp_nodes_find (nodes, head->node->name);
+  if (node == NULL) {
+    engine_error_set (error, ENGINE_ERROR_DRIFT, "run the command again", "somebody changed the node of '%s' meanwhile",
+                      head->path);
+    return FALSE;
+  }
+  *size = node->virtual_size;
+  return TRUE;
+}
+
 gboolean
 engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
-  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->cancellable, error);
-
-  if (nodes == NULL)
-    return FALSE;
   for (guint i = 0; i < overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-    const QmpNode *head = qmp_nodes_find (nodes, engine_graph_head (overlay->disk)->node->name);
-    const QmpNode *node = qmp_nodes_find (nodes, overlay->intent->node);
+    gint64 size;
 
-    if (head == NULL || node == NULL) {
-      engine_error_set (error, ENGINE_ERROR_DRIFT, "run the command again",
-                        "disk '%s': somebody changed its nodes meanwhile", overlay->disk->name);
+    if (!read_size (vm, engine_graph_head (overlay->disk), &size, error))
       return FALSE;
-    }
-    if (head->virtual_size != node->virtual_size &&
-        !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->intent->node, head->virtual_size, error))
+    if (size != overlay->intent->virtual_size &&
+        !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->intent->node, size, error))
       return FALSE;
-    overlay->intent->virtual_size = head->virtual_size;
+    overlay->intent->virtual_size = size;
   }
   return TRUE;
 }

@@ -12,6 +12,7 @@
 #include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
+#include "engine/known.h"
 #include "engine/outcome.h"
 #include "engine/overlay.h"
 #include "engine/preflight.h"
@@ -27,6 +28,7 @@ typedef struct {
   EngineContext *context;
   const EngineSnapshotRequest *request;
   EngineVm *vm;
+  EngineKnown *known;
   EngineGraph *graph;
   EngineOp *op;
   EngineGuard *guard;
@@ -42,6 +44,7 @@ run_clear (Run *run)
   g_clear_pointer (&run->overlays, g_ptr_array_unref);
   g_clear_pointer (&run->op, engine_op_free);
   g_clear_pointer (&run->graph, engine_graph_free);
+  g_clear_pointer (&run->known, engine_known_free);
   g_clear_pointer (&run->intent, engine_intent_free);
   g_clear_pointer (&run->vm, engine_vm_free);
 }
@@ -228,7 +231,12 @@ check_live (Run *run, GError **error)
     engine_vm_start_agent (vm);
   if (!engine_preflight_check_vm (vm, error))
     return FALSE;
-  run->graph = engine_graph_read (vm, error);
+  run->known = engine_known_ask (vm, error);
+  if (run->known == NULL)
+    return FALSE;
+  run->graph = engine_known_recall (vm, run->known);
+  if (run->graph == NULL)
+    run->graph = engine_graph_read (vm, error);
   return run->graph != NULL && engine_drift_refuse (vm, run->graph, error);
 }
 
@@ -388,6 +396,12 @@ record_intent (Run *run, GError **error)
 {
   ChainsSnapshot *snapshot = run->intent->snapshot;
 
+  for (guint i = 0; i < run->overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
+
+    g_free (overlay->intent->live);
+    overlay->intent->live = engine_known_after (run->known, overlay->disk, overlay->intent);
+  }
   snapshot->consistency = run->guard->consistency;
   snapshot->reason = g_strdup (run->guard->reason);
   snapshot->frozen_us = run->guard->frozen_us;

@@ -147,8 +147,7 @@ parse_nodes (QmpNodes *nodes, JsonNode *reply, GError **error)
       return FALSE;
     }
     read_image (node, image);
-    g_hash_table_insert (nodes->by_name, node->name, node);
-    g_ptr_array_add (nodes->nodes, g_steal_pointer (&node));
+    qmp_nodes_add (nodes, g_steal_pointer (&node));
   }
   return TRUE;
 }
@@ -299,12 +298,26 @@ parse_devices (QmpNodes *nodes, JsonNode *block, JsonNode *blockstats, GError **
 }
 
 QmpNodes *
-qmp_nodes_parse (QmpNodesScope scope, JsonNode *named_nodes, JsonNode *first, JsonNode *second, GError **error)
+qmp_nodes_new (void)
 {
-  g_autoptr (QmpNodes) nodes = g_new0 (QmpNodes, 1);
+  QmpNodes *nodes = g_new0 (QmpNodes, 1);
   nodes->nodes = g_ptr_array_new_with_free_func ((GDestroyNotify)node_free);
   nodes->by_name = g_hash_table_new (g_str_hash, g_str_equal);
   nodes->devices = g_ptr_array_new_with_free_func ((GDestroyNotify)qmp_nodes_device_free);
+  return nodes;
+}
+
+void
+qmp_nodes_add (QmpNodes *nodes, QmpNode *node)
+{
+  g_hash_table_insert (nodes->by_name, node->name, node);
+  g_ptr_array_add (nodes->nodes, node);
+}
+
+QmpNodes *
+qmp_nodes_parse (QmpNodesScope scope, JsonNode *named_nodes, JsonNode *first, JsonNode *second, GError **error)
+{
+  g_autoptr (QmpNodes) nodes = qmp_nodes_new ();
   if (!parse_nodes (nodes, named_nodes, error))
     return NULL;
   if (scope == QMP_NODES_OF_DAEMON) {

@@ -110,6 +110,11 @@ QmpNodes *qmp_nodes_parse (QmpNodesScope scope, JsonNode *named_nodes, JsonNode 
 void qmp_nodes_free (QmpNodes *nodes);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpNodes, qmp_nodes_free)
 
+/** None yet, for what is known without asking. Returns: (transfer full) */
+QmpNodes *qmp_nodes_new (void);
+/** @node: (transfer full) */
+void qmp_nodes_add (QmpNodes *nodes, QmpNode *node);
+
 /** (element-type QmpDevice) in QEMU's order. Borrowed. */
 const GPtrArray *qmp_nodes_get_devices (const QmpNodes *nodes);
 /** (element-type QmpNode) Borrowed. */
