@@ -79,6 +79,7 @@ engine_context_free (EngineContext *context)
   g_clear_object (&context->cancellable);
   g_ptr_array_unref (context->warnings);
   json_array_unref (context->plan);
+  g_free (context->op);
   g_free (context->state);
   g_free (context);
 }

@@ -1,0 +1,15 @@
+/*
+ * One record in the host's journal for each run of a command that changes
+ * something: for a timer's runs, which nobody watches.
+ */
+#pragma once
+
+#include "tools/chainctl/command.h"
+
+/**
+ * chainctl_journal_record:
+ * @status: the exit status; @error: (nullable): what went wrong
+ * Sends one record, unless stderr is a terminal, the command only looks, or nothing was meant to be done (a dry run,
+ * --help). Where there is no journal, or none that takes it at once, nothing happens.
+ */
+void chainctl_journal_record (const ChainctlInvocation *invocation, int status, const GError *error);
