@@ -84,7 +84,7 @@ def test_warning_is_a_warning(running_vm, journal):
 
 
 def test_what_only_looks_and_what_only_pretends_leaves_none(vm, journal):
-    for words in (["list", "vm1"], ["check", "vm1"], ["vm", "list"], ["path", "vm1", "vda"], ["snapshot", "vm1", "s", "--dry-run"]):
+    for words in (["list", "vm1"], ["check", "vm1"], ["vm", "list"], ["path", "vm1", "vda"], ["recover"], ["snapshot", "vm1", "s", "--dry-run"]):
         vm.chainctl.ok(*words, prefix=journal.prefix)
     vm.chainctl.run("snapshot", "--help", prefix=journal.prefix)
     assert journal.records() == []

@@ -39,6 +39,16 @@ changes_something (const ChainctlInvocation *invocation)
          !invocation->context->dry_run && !json_object_has_member (invocation->output->document, "help");
 }
 
+/* A timer that recovers each minute, and finds nothing to do, is no news. */
+static gboolean
+is_news (const ChainctlInvocation *invocation, const GError *error)
+{
+  JsonNode *recovered = json_object_get_member (invocation->output->document, "recovered");
+
+  return error != NULL || recovered == NULL || !JSON_NODE_HOLDS_ARRAY (recovered) ||
+         json_array_get_length (json_node_get_array (recovered)) > 0;
+}
+
 /* The VM, also where a command names it among its other arguments. */
 static const char *
 vm_of (const ChainctlInvocation *invocation)
@@ -76,7 +86,7 @@ chainctl_journal_record (const ChainctlInvocation *invocation, int status, const
   GLogField fields[9];
   gsize count = 0;
 
-  if (!changes_something (invocation) || isatty (STDERR_FILENO) || !is_ready ())
+  if (!changes_something (invocation) || !is_news (invocation, error) || isatty (STDERR_FILENO) || !is_ready ())
     return;
   message = message_of (invocation, error);
   number = g_strdup_printf ("%d", status);
