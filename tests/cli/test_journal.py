@@ -83,6 +83,13 @@ def test_warning_is_a_warning(running_vm, journal):
     assert taken["warnings"][0]["message"] in record["MESSAGE"]
 
 
+def test_several_vms_have_a_record_each(vm, journal):
+    assert vm.chainctl.run("snapshot", "--vm", "vm1,none", prefix=journal.prefix).status == 3
+    records = journal.records()
+    assert [(record["CHAINCTL_VM"], record["CHAINCTL_STATUS"]) for record in records] == [("vm1", "0"), ("none", "3")]
+    assert records[0]["CHAINCTL_OP"] == vm.chainctl.ok("log", "vm1")["operations"][0]["op"]
+
+
 def test_what_only_looks_and_what_only_pretends_leaves_none(vm, journal):
     for words in (["list", "vm1"], ["check", "vm1"], ["vm", "list"], ["path", "vm1", "vda"], ["recover"], ["snapshot", "vm1", "s", "--dry-run"]):
         vm.chainctl.ok(*words, prefix=journal.prefix)

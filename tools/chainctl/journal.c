@@ -39,12 +39,15 @@ changes_something (const ChainctlInvocation *invocation)
          !invocation->context->dry_run && !json_object_has_member (invocation->output->document, "help");
 }
 
-/* A timer that recovers each minute, and finds nothing to do, is no news. */
+/* Of several VMs each has had its own; and a timer that recovers each minute, and finds nothing to do, is no news. */
 static gboolean
 is_news (const ChainctlInvocation *invocation, const GError *error)
 {
-  JsonNode *recovered = json_object_get_member (invocation->output->document, "recovered");
+  const ChainctlOutput *output = invocation->output;
+  JsonNode *recovered = json_object_get_member (output->document, "recovered");
 
+  if (output->in_part)
+    return FALSE;
   return error != NULL || recovered == NULL || !JSON_NODE_HOLDS_ARRAY (recovered) ||
          json_array_get_length (json_node_get_array (recovered)) > 0;
 }
@@ -77,7 +80,7 @@ message_of (const ChainctlInvocation *invocation, const GError *error)
 }
 
 void
-chainctl_journal_record (const ChainctlInvocation *invocation, int status, const GError *error)
+chainctl_journal_record (const ChainctlInvocation *invocation, const GError *error)
 {
   g_autofree char *message = NULL;
   g_autofree char *number = NULL;
@@ -89,7 +92,7 @@ chainctl_journal_record (const ChainctlInvocation *invocation, int status, const
   if (!changes_something (invocation) || !is_news (invocation, error) || isatty (STDERR_FILENO) || !is_ready ())
     return;
   message = message_of (invocation, error);
-  number = g_strdup_printf ("%d", status);
+  number = g_strdup_printf ("%d", chainctl_exit_status (error));
   vm = vm_of (invocation);
   op = invocation->context->op;
   fields[count++] = (GLogField){"MESSAGE", message, -1};

@@ -8,8 +8,10 @@
 
 /**
  * chainctl_journal_record:
- * @status: the exit status; @error: (nullable): what went wrong
- * Sends one record, unless stderr is a terminal, the command only looks, or nothing was meant to be done (a dry run,
- * --help), or a recovery found nothing to do. Where there is no journal, or none that takes it at once, nothing happens.
+ * @error: (nullable): what went wrong
+ * Sends one record, for a run on several VMs one for each, unless stderr is a terminal, the command only looks, or
+ * nothing was meant to be done (a dry run,
+ * --help), or a recovery found nothing to do. Where there is no journal, or none that takes it at once, nothing
+ * happens.
  */
-void chainctl_journal_record (const ChainctlInvocation *invocation, int status, const GError *error);
+void chainctl_journal_record (const ChainctlInvocation *invocation, const GError *error);
