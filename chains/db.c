@@ -464,9 +464,10 @@ chains_db_open_schema (const char *folder, ChainsDbMode mode, int busy_ms, const
 
   if (!check_length (path, error))
     return NULL;
-  if (mode == CHAINS_DB_WRITE && !chains_file_prepare_folder (folder, error))
-    return NULL;
   if (!chains_file_exists (path, &exists, error))
+    return NULL;
+  /* Where there is a database the folder need not be ours to write to. */
+  if (!exists && mode == CHAINS_DB_WRITE && !chains_file_prepare_folder (folder, error))
     return NULL;
   return open_as (db, mode, exists, schema, error) ? g_steal_pointer (&db) : NULL;
 }

@@ -4,7 +4,12 @@
  */
 #include "engine/context.h"
 
+#include "chains/sharing.h"
+#include "engine/lock.h"
 #include "qmp/call.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define DEFAULT_TIMEOUT_US (10 * G_USEC_PER_SEC)
 #define DATABASE_BUSY_MS 5000
@@ -74,6 +79,7 @@ engine_context_free (EngineContext *context)
   g_clear_object (&context->cancellable);
   g_ptr_array_unref (context->warnings);
   json_array_unref (context->plan);
+  g_free (context->op);
   g_free (context->state);
   g_free (context);
 }
@@ -90,13 +96,32 @@ engine_context_configure (EngineContext *context, const char *path, GError **err
   return TRUE;
 }
 
+/* For the owner of the database to do; that it cannot be done is no reason to do nothing else. */
+static void
+share (EngineContext *context)
+{
+  g_autoptr (GError) failure = NULL;
+  struct stat st;
+
+  if (stat (chains_db_get_path (context->db), &st) != 0 || st.st_uid != geteuid ())
+    return;
+  if (!engine_lock_share (context, &failure) ||
+      !chains_sharing_apply (context->state, context->config->state_gid, &failure))
+    engine_context_warn (context, "not-shared", "group '%s' cannot use the state folder: %s",
+                         context->config->state_group, failure->message);
+}
+
 gboolean
 engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error)
 {
   if (context->dry_run)
     mode = CHAINS_DB_PRETEND;
   context->db = chains_db_open (context->state, mode, DATABASE_BUSY_MS, error);
-  return context->db != NULL;
+  if (context->db == NULL)
+    return FALSE;
+  if (context->config->state_group != NULL && (mode == CHAINS_DB_WRITE || mode == CHAINS_DB_UPDATE))
+    share (context);
+  return TRUE;
 }
 
 gint64

@@ -29,6 +29,7 @@ typedef struct {
  * @dry_run: every check is done, nothing is changed
  * @cancellable: cancelled at SIGINT and SIGTERM
  * @warnings: (element-type EngineWarning)
+ * @op: (nullable): id of the operation that was begun last
  * @plan: what a dry run would send and make, in order: objects with "to" and the thing itself
  */
 typedef struct {
@@ -41,6 +42,7 @@ typedef struct {
   gboolean dry_run;
   GCancellable *cancellable;
   GPtrArray *warnings;
+  char *op;
   JsonArray *plan;
 } EngineContext;
 

@@ -5,6 +5,7 @@
 #include "engine/lock.h"
 
 #include "base/fiber.h"
+#include "chains/sharing.h"
 #include "engine/error.h"
 
 #include <errno.h>
@@ -81,16 +82,34 @@ still_there (int fd, const char *path)
          held.st_dev == named.st_dev;
 }
 
+/* A new lock file is for the group as well, before anybody waits for it. */
+static void
+share (const EngineContext *context, int fd)
+{
+  gid_t group = context->config->state_gid;
+  struct stat st;
+
+  if (context->config->state_group == NULL || context->dry_run || fstat (fd, &st) != 0 || st.st_uid != geteuid ())
+    return;
+  if ((st.st_gid != group && fchown (fd, (uid_t)-1, group) != 0) ||
+      ((st.st_mode & 07777) != 0660 && fchmod (fd, 0660) != 0))
+    g_debug ("lock not shared: %s", g_strerror (errno));
+}
+
 /* -1 with errno EWOULDBLOCK where somebody holds it. A lock that was retired while we took it is taken anew. */
 static int
-try_lock (const char *path, gboolean dry_run)
+try_lock (const EngineContext *context, const char *path)
 {
+  /* Whose members may write to the folder might put a link there. */
+  int flags = (context->dry_run ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC | O_NOFOLLOW;
+
   for (;;) {
-    int fd = open (path, dry_run ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open (path, flags, 0600);
     int saved;
 
     if (fd < 0)
       return -1;
+    share (context, fd);
     saved = flock (fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     if (saved == 0 && still_there (fd, path))
       return fd;
@@ -131,10 +150,11 @@ set_held (const char *vm, const Holder *holder, GError **error)
 }
 
 static gboolean
-make_folder (const char *folder, GError **error)
+make_folder (const EngineContext *context, const char *folder, GError **error)
 {
   if (g_mkdir_with_parents (folder, 0700) == 0)
-    return TRUE;
+    return context->config->state_group == NULL ||
+           chains_sharing_give (folder, context->config->state_gid, S_ISGID | 0770, error);
   engine_error_set (error, ENGINE_ERROR_FAILED, "name another folder with --state", "cannot make '%s': %s", folder,
                     g_strerror (errno));
   return FALSE;
@@ -163,6 +183,14 @@ taken (const EngineContext *context, const char *path, const char *verb, int fd)
   return lock;
 }
 
+gboolean
+engine_lock_share (const EngineContext *context, GError **error)
+{
+  g_autofree char *folder = g_build_filename (context->state, "locks", NULL);
+
+  return make_folder (context, folder, error);
+}
+
 EngineLock *
 engine_lock_take (EngineContext *context, const char *vm, const char *verb, GError **error)
 {
@@ -171,11 +199,11 @@ engine_lock_take (EngineContext *context, const char *vm, const char *verb, GErr
   g_autofree char *path = g_build_filename (folder, file, NULL);
   gint64 since_us = g_get_monotonic_time ();
 
-  if (!context->dry_run && !make_folder (folder, error))
+  if (!context->dry_run && !make_folder (context, folder, error))
     return NULL;
   for (;;) {
     g_auto (Holder) holder = {0};
-    int fd = try_lock (path, context->dry_run);
+    int fd = try_lock (context, path);
 
     if (fd >= 0)
       return taken (context, path, verb, fd);

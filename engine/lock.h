@@ -25,6 +25,9 @@ EngineLock *engine_lock_take (EngineContext *context, const char *vm, const char
 void engine_lock_release (EngineLock *lock);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineLock, engine_lock_release)
 
+/** Makes the folder of the locks, and gives it to the group of the configuration (mode 2770). */
+gboolean engine_lock_share (const EngineContext *context, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Lets go, and removes the file: for a VM that is forgotten. */
 void engine_lock_retire (EngineLock *lock);
 

@@ -84,7 +84,11 @@ engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **er
   row->started_us = g_get_real_time ();
   row->state = CHAINS_OP_OPEN;
   row->intent = to_text (intent);
-  return chains_journal_begin (op->vm->context->db, row, error);
+  if (!chains_journal_begin (op->vm->context->db, row, error))
+    return FALSE;
+  g_free (op->vm->context->op);
+  op->vm->context->op = g_strdup (op->id);
+  return TRUE;
 }
 
 gboolean

@@ -47,7 +47,8 @@ engine_owner_take (EngineContext *context, const EngineOwnerFile *file, const ch
     take_label (context, file, from);
   if ((model.uid != made.uid || model.gid != made.gid) && fchown (file->fd, model.uid, model.gid) != 0)
     differs (context, file, "owner-differs", "owner", from);
-  if (fchmod (file->fd, model.mode) != 0)
+  /* An image that nobody may write to is a sealed one; what stands on it is to be written to. */
+  if (fchmod (file->fd, (model.mode & 0222) != 0 ? model.mode : model.mode | S_IWUSR) != 0)
     differs (context, file, "mode-differs", "mode", from);
   return TRUE;
 }

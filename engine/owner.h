@@ -15,7 +15,7 @@ typedef struct {
 
 /**
  * engine_owner_take:
- * @from: the image whose owner, mode and label (security.selinux) @file gets
+ * @from: the image whose owner, mode and label (security.selinux) @file gets; the owner may write to it in any case
  * What cannot be given is a warning. Raises %ENGINE_ERROR_NO_SUCH_IMAGE where @from is not there.
  */
 gboolean engine_owner_take (EngineContext *context, const EngineOwnerFile *file, const char *from, GError **error)

@@ -76,6 +76,14 @@ def test_file_that_cannot_be_changed_is_a_warning(vm, ctl, folder):
     assert (mode(folder / "vda.qcow2"), mode(folder / "vdb.qcow2")) == (0o644, 0o444)
 
 
+def test_overlay_on_an_image_that_nobody_may_write_to_is_its_owners_to_write_to(vm, chainctl, folder):
+    ctl = chainctl()
+    disks.register(ctl, vm)
+    (folder / "vda.qcow2").chmod(0o440)
+    ctl.ok("snapshot", "vm", "one")
+    assert (mode(folder / "vda.one.qcow2"), mode(folder / "vdb.one.qcow2")) == (0o640, 0o644)
+
+
 @needs_root
 def test_qemu_of_its_own_user_fails_on_a_frozen_image_and_runs_on_the_active_one(ctl):
     with open_folder((NOBODY, NOBODY)) as home:

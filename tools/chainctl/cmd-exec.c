@@ -15,9 +15,9 @@ take_command (char **words)
   char **command;
   gsize at = 0;
 
-  while (words[at] != NULL && !g_str_equal (words[at], "--"))
+  while (words != NULL && words[at] != NULL && !g_str_equal (words[at], "--"))
     at++;
-  if (words[at] == NULL)
+  if (words == NULL || words[at] == NULL)
     return NULL;
   command = g_strdupv (words + at + 1);
   for (gsize i = at; words[i] != NULL; i++)
@@ -25,9 +25,14 @@ take_command (char **words)
   return command;
 }
 
+/* Help and completion go without a command. */
 static gboolean
-check_command (char **command, GError **error)
+check_command (const ChainctlInvocation *invocation, char **command, GError **error)
 {
+  const char *const *words = (const char *const *)invocation->words;
+
+  if (words == NULL || g_strv_contains (words, "--help") || g_strv_contains (words, "-h"))
+    return TRUE;
   if (command == NULL)
     return chainctl_exit_set_usage (error, "the command to start stands behind `--`: chainctl exec VM -- CMD...");
   if (command[0] == NULL || *command[0] == '\0')
@@ -76,12 +81,8 @@ chainctl_cmd_exec (ChainctlInvocation *invocation, GError **error)
   const GOptionEntry entries[] = {{NULL}};
   g_auto (GStrv) command = take_command (invocation->words);
   g_autoptr (EngineExec) exec = NULL;
-  gboolean asks = g_strv_contains ((const char *const *)invocation->words, "--help") ||
-                  g_strv_contains ((const char *const *)invocation->words, "-h");
 
-  if (!asks && !check_command (command, error))
-    return FALSE;
-  if (!chainctl_command_parse (invocation, entries, error))
+  if (!check_command (invocation, command, error) || !chainctl_command_parse (invocation, entries, error))
     return FALSE;
   exec = engine_exec_prepare (invocation->context, invocation->vm, (const char *const *)command, error);
   if (exec == NULL)

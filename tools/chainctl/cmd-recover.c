@@ -34,7 +34,7 @@ say (ChainctlOutput *output, const GPtrArray *recovered)
   }
   json_object_set_array_member (output->document, "recovered", rows);
   if (recovered->len == 0)
-    chainctl_output_line (output, "Nothing was interrupted.");
+    chainctl_output_note (output, "Nothing was interrupted.");
 }
 
 static gboolean

@@ -5,6 +5,7 @@
 #include "engine/watchdog.h"
 #include "tools/chainctl/completion.h"
 #include "tools/chainctl/exit.h"
+#include "tools/chainctl/journal.h"
 #include "tools/chainctl/table.h"
 
 #include <locale.h>
@@ -137,6 +138,7 @@ main (int argc, char **argv)
   chainctl_signals_take (&invocation.signals, invocation.context->cancellable);
   run_command (&invocation, words, &error);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
+  chainctl_journal_record (&invocation, error);
   engine_context_free (invocation.context);
   chainctl_output_free (invocation.output);
   g_strfreev (invocation.words);

@@ -10,6 +10,7 @@
 #include "engine/listing.h"
 #include "engine/recover.h"
 #include "tools/chainctl/exit.h"
+#include "tools/chainctl/journal.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -206,6 +207,7 @@ chainctl_several_run (ChainctlInvocation *invocation, ChainctlAct act, gconstpoi
   for (guint i = 0; i < runs->len; i++) {
     Run *run = g_ptr_array_index (runs, i);
 
+    chainctl_journal_record (&run->invocation, run->error);
     json_array_add_object_element (results, chainctl_output_take_part (invocation->output, run->invocation.vm,
                                                                        run->invocation.output, run->invocation.context,
                                                                        run->error));
