@@ -7,7 +7,6 @@
 #include "qmp/call.h"
 
 #define DEFAULT_TIMEOUT_US (10 * G_USEC_PER_SEC)
-#define DATABASE_BUSY_MS 5000
 
 static void
 warning_free (EngineWarning *warning)
@@ -95,7 +94,7 @@ engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error)
 {
   if (context->dry_run)
     mode = CHAINS_DB_PRETEND;
-  context->db = chains_db_open (context->state, mode, DATABASE_BUSY_MS, error);
+  context->db = chains_db_open (context->state, mode, ENGINE_CONTEXT_BUSY_MS, error);
   return context->db != NULL;
 }
 

@@ -89,7 +89,9 @@ def test_recovery_that_dies_is_recovered_from(second, recovery_points, reference
     raise Missed(str(second))
 
 
-FAILURES = [(crash, place) for crash, points in RECOVERIES.items() for place in range(len(points))]
+# A note that cannot be written is a warning.
+FAILURES = [(crash, place) for crash, points in RECOVERIES.items() for place in range(len(points))
+            if points[place] != NOTE]  # fmt: skip
 
 
 @pytest.mark.parametrize(
