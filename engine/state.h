@@ -32,9 +32,9 @@ EngineStateCopy *engine_state_backup (EngineContext *context, const char *target
 /**
  * engine_state_restore:
  * The copy @file in the place of the database, which may be missing or damaged; @context has none open. Takes the lock
- * of every VM of either. Operations that were under way when the copy was made are a warning, and `recover`'s to decide.
- * Raises %ENGINE_ERROR_HELD where an operation runs, %ENGINE_ERROR_USAGE where @file is the database, CHAINS_ERROR's.
- * Returns: (transfer full)
+ * of every VM of either. Operations that were under way when the copy was made are a warning, and `recover`'s to
+ * decide. Raises %ENGINE_ERROR_HELD where an operation runs, %ENGINE_ERROR_USAGE where @file is the database,
+ * CHAINS_ERROR's. Returns: (transfer full)
  */
 EngineStateCopy *engine_state_restore (EngineContext *context, const char *file, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
