@@ -17,28 +17,35 @@
 
 /* ---- text ---- */
 
-/* What the parser would take beyond JSON (comments, other quotes) is refused, or this would count other brackets. */
+/* One object or array and nothing more, not too deep. What the parser would take beyond JSON (comments, other quotes, a
+ * second text) is refused: this would count other brackets than it. */
 static gboolean
-is_shallow (const char *text, gsize length)
+is_one_shallow_tree (const char *text, gsize length)
 {
   gboolean quoted = FALSE;
+  gboolean begun = FALSE;
   guint depth = 0;
 
   for (gsize at = 0; at < length; at++) {
     char letter = text[at];
 
-    if (quoted && letter == '\\')
+    if (quoted && letter == '\\') {
       at++;
-    else if (letter == '"')
+    } else if (depth > 0 && letter == '"') {
       quoted = !quoted;
-    else if (!quoted && !g_ascii_isalnum (letter) && strchr ("{}[]:,+-. \t\r\n", letter) == NULL)
+    } else if (!quoted && (letter == '{' || letter == '[')) {
+      if (++depth > MAX_DEPTH || (depth == 1 && begun))
+        return FALSE;
+      begun = TRUE;
+    } else if (!quoted && (letter == '}' || letter == ']')) {
+      if (depth-- == 0)
+        return FALSE;
+    } else if (!quoted && !g_ascii_isspace (letter) &&
+               (depth == 0 || (!g_ascii_isalnum (letter) && strchr (":,+-.", letter) == NULL))) {
       return FALSE;
-    else if (!quoted && (letter == '{' || letter == '[') && ++depth > MAX_DEPTH)
-      return FALSE;
-    else if (!quoted && (letter == '}' || letter == ']') && depth > 0)
-      depth--;
+    }
   }
-  return TRUE;
+  return begun && depth == 0;
 }
 
 static gboolean
@@ -54,7 +61,7 @@ engine_document_parse (const char *text, gsize length, GError **error)
   g_autoptr (JsonParser) parser = json_parser_new_immutable ();
   JsonNode *root = NULL;
 
-  if (length > G_MAXSSIZE || !g_utf8_validate (text, (gssize)length, NULL) || !is_shallow (text, length)) {
+  if (length > G_MAXSSIZE || !g_utf8_validate (text, (gssize)length, NULL) || !is_one_shallow_tree (text, length)) {
     engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "it is no JSON document of ours");
     return NULL;
   }

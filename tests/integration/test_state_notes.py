@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from support import disks, images
+from support import disks
 
 
 @pytest.fixture

@@ -181,6 +181,8 @@ hostile_texts_are_errors_and_never_a_crash (void)
   }
   assert_refused ("");
   assert_refused ("null");
+  assert_refused ("[][]");
+  assert_refused (GOOD GOOD);
   assert_refused ("[]");
   assert_refused ("\"chainctl_note\"");
   assert_refused ("{\"chainctl_note\":1}");

@@ -16,7 +16,7 @@ static const ChainctlOutputColumn disk_columns[] = {
 };
 
 gboolean
-chainctl_cmd_vm_export (ChainctlInvocation *invocation, GError **error)
+chainctl_cmd_vm_move_export (ChainctlInvocation *invocation, GError **error)
 {
   const GOptionEntry entries[] = {{NULL}};
   g_autoptr (JsonObject) document = NULL;
@@ -36,7 +36,7 @@ chainctl_cmd_vm_export (ChainctlInvocation *invocation, GError **error)
 }
 
 gboolean
-chainctl_cmd_vm_import (ChainctlInvocation *invocation, GError **error)
+chainctl_cmd_vm_move_import (ChainctlInvocation *invocation, GError **error)
 {
   const GOptionEntry entries[] = {{NULL}};
   g_autoptr (EngineVmView) view = NULL;

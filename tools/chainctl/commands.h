@@ -21,8 +21,8 @@ gboolean chainctl_cmd_state_rebuild (ChainctlInvocation *invocation, GError **er
 gboolean chainctl_cmd_state_restore (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_tree (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error);
-gboolean chainctl_cmd_vm_export (ChainctlInvocation *invocation, GError **error);
-gboolean chainctl_cmd_vm_import (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_move_export (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_move_import (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error);

@@ -23,10 +23,10 @@ const ChainctlCommand chainctl_table[] = {
     {"vm remove", "VM", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 1,
      1, chainctl_cmd_vm_remove},
     {"vm export", "[VM]", "a VM as a document for another host", NULL, CHAINS_DB_READ, TRUE, FALSE,
-     CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_vm_export},
+     CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_vm_move_export},
     {"vm import", "FILE", "register a VM from such a document",
      "Its images have to be here already, at the same paths. FILE - is stdin.", CHAINS_DB_WRITE, FALSE, FALSE,
-     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_import},
+     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_move_import},
     {"snapshot", "[VM [NAME]]", "one point in time of all disks",
      "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
      "frozen where its agent allows it. All of the disks are switched, or none.",
@@ -94,7 +94,7 @@ chainctl_table_describe (const char *group)
 
   for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
     if (group == NULL || (g_str_has_prefix (command->name, group) && command->name[strlen (group)] == ' '))
-      g_string_append_printf (text, "  %-10s %s\n", command->name, command->summary);
+      g_string_append_printf (text, "  %-13s %s\n", command->name, command->summary);
   return text->len > 0 ? g_string_free (g_steal_pointer (&text), FALSE) : NULL;
 }
 
