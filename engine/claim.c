@@ -39,11 +39,31 @@ check_header (ChainsImage *image, const char *backing, gboolean *changed, GError
   return TRUE;
 }
 
+void
+engine_claim_learn_birth (ChainsImage *image)
+{
+  EngineImagefile file;
+
+  image->born_ns = 0;
+  if (g_path_is_absolute (image->path) && engine_imagefile_stat (image->path, &file, NULL) &&
+      file.inode == image->inode && file.device == image->device)
+    image->born_ns = file.born_ns;
+}
+
+/* An inode's number is used again, for a copy in the place of a lost file; a device's is another after a reboot. */
+static gboolean
+is_same (const ChainsImage *image, const EngineImagefile *file)
+{
+  if (image->inode != file->inode)
+    return FALSE;
+  return image->born_ns != 0 && file->born_ns != 0 ? image->born_ns == file->born_ns : image->device == file->device;
+}
+
 /* The times of the very file that was frozen tell whether it was written to since; those of a copy tell nothing. */
 static void
 take_identity (ChainsImage *image, const EngineImagefile *file)
 {
-  gboolean same = image->inode == file->inode && image->device == file->device;
+  gboolean same = is_same (image, file);
 
   image->device = file->device;
   image->inode = file->inode;

@@ -6,6 +6,9 @@
 
 #include "chains/model.h"
 
+/** Fills in when the file of @image was made, for a document: where it is the very file that is registered. */
+void engine_claim_learn_birth (ChainsImage *image);
+
 /**
  * engine_claim_image:
  * @image: as it is described; what this host knows better (identity, size as its header has it, the times of a file

@@ -316,6 +316,7 @@ engine_document_from_image (const ChainsImage *image)
   json_object_set_boolean_member (object, "owned", image->owned);
   json_object_set_int_member (object, "device", (gint64)image->device);
   json_object_set_int_member (object, "inode", (gint64)image->inode);
+  json_object_set_int_member (object, "born_ns", image->born_ns);
   set_string (object, "created_by", image->created_by);
   set_string (object, "options", image->options);
   set_frozen (object, image);
@@ -359,6 +360,7 @@ engine_document_to_image (JsonObject *object, GError **error)
       !engine_document_get_boolean (object, "owned", &image->owned, error) ||
       !engine_document_get_int (object, "device", G_MININT64, G_MAXINT64, &device, error) ||
       !engine_document_get_int (object, "inode", G_MININT64, G_MAXINT64, &inode, error) ||
+      !engine_document_get_int (object, "born_ns", G_MININT64, G_MAXINT64, &image->born_ns, error) ||
       !engine_document_get_string (object, "created_by", TRUE, &image->created_by, error) ||
       !engine_document_get_string (object, "options", TRUE, &image->options, error) ||
       !check_options (image->options, error) || !get_frozen (object, image, error))

@@ -7,6 +7,7 @@
 
 #include "base/point.h"
 #include "chains/images.h"
+#include "engine/claim.h"
 #include "engine/document.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -227,7 +228,7 @@ get_image (ChainsDb *db, gint64 row, GError **error)
   ChainsImage *image = chains_images_get (db, row, error);
 
   if (image != NULL)
-    image->frozen_ctime_ns = 0;
+    engine_claim_learn_birth (image);
   return image;
 }
 

@@ -104,6 +104,11 @@ take_frozen (const EngineRebuildDisk *disk, ChainsImage *image)
 
   if (note == NULL)
     return;
+  if (image->inode == 0) {
+    image->device = note->image->device;
+    image->inode = note->image->inode;
+    image->born_ns = note->image->born_ns;
+  }
   image->virtual_size = note->image->virtual_size;
   image->frozen_size = note->image->frozen_size;
   image->frozen_mtime_ns = note->image->frozen_mtime_ns;
@@ -167,6 +172,7 @@ add_overlay (EngineRebuildDisk *disk, Store *store, const char *path, const char
   if (note != NULL) {
     image->device = note->overlay->device;
     image->inode = note->overlay->inode;
+    image->born_ns = note->overlay->born_ns;
     image->created_by = g_strdup (note->overlay->created_by);
     image->options = g_strdup (note->overlay->options);
   }

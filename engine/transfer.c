@@ -67,9 +67,11 @@ export_disk (EngineContext *context, const ChainsDisk *disk, GError **error)
   object = engine_document_from_disk (disk);
   array = json_array_new ();
   for (guint i = 0; i < images->len; i++) {
-    const ChainsImage *image = g_ptr_array_index (images, i);
-    JsonObject *member = engine_document_from_image (image);
+    ChainsImage *image = g_ptr_array_index (images, i);
+    JsonObject *member;
 
+    engine_claim_learn_birth (image);
+    member = engine_document_from_image (image);
     engine_document_set_path (member, "parent", image->parent != 0 ? path_of (images, image->parent) : NULL);
     json_array_add_object_element (array, member);
   }

@@ -15,7 +15,7 @@
 #define ID "01234567-89ab-cdef-0123-456789abcdef"
 #define IMAGE(path, more)                                                                          \
   "{\"path\":\"" path "\",\"format\":\"qcow2\",\"virtual_size\":1024,\"owned\":true,\"device\":1," \
-  "\"inode\":-2,\"created_by\":null,\"options\":null,\"frozen\":null" more "}"
+  "\"inode\":-2,\"born_ns\":9,\"created_by\":null,\"options\":null,\"frozen\":null" more "}"
 #define GOOD                                                                                                          \
   "{\"chainctl_note\":1,"                                                                                             \
   "\"vm\":{\"name\":\"web\",\"uuid\":null,\"qmp\":\"/run/web.qmp\",\"agent\":null,\"guest\":null,"                    \
