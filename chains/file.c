@@ -26,6 +26,9 @@
 #define OFFSET_APPLICATION_ID 68
 #define OFFSET_VALID_FOR 92
 
+/* How long a copy waits for whoever is just opening or closing the database. */
+#define BUSY_MS 5000
+
 typedef struct {
   guint8 bytes[HEADER_SIZE];
   sqlite3_int64 file_size;
@@ -254,6 +257,36 @@ chains_file_publish (const char *draft, const char *path, GError **error)
   return sync_folder_of (path, error);
 }
 
+gboolean
+chains_file_publish_new (const char *draft, const char *path, GError **error)
+{
+  if (!sync_path (draft, error))
+    return FALSE;
+  if (link (draft, path) != 0) {
+    set_errno_error (error, errno, "make", path);
+    return FALSE;
+  }
+  return sync_folder_of (path, error);
+}
+
+gboolean
+chains_file_replace (const char *draft, const char *path, GError **error)
+{
+  if (!sync_path (draft, error))
+    return FALSE;
+  if (g_rename (draft, path) != 0) {
+    set_errno_error (error, errno, "replace", path);
+    return FALSE;
+  }
+  return sync_folder_of (path, error);
+}
+
+gboolean
+chains_file_link (const char *path, const char *other)
+{
+  return link (path, other) == 0;
+}
+
 static int
 copy_pages (sqlite3 *from, sqlite3 *to)
 {
@@ -272,6 +305,7 @@ copy_from_path (ChainsDb *db, sqlite3 *to)
   sqlite3 *from = NULL;
   int result = sqlite3_open_v2 (chains_db_get_path (db), &from, SQLITE_OPEN_READONLY, NULL);
 
+  sqlite3_busy_timeout (from, BUSY_MS);
   if (result == SQLITE_OK)
     result = copy_pages (from, to);
   sqlite3_close (from);
@@ -296,8 +330,8 @@ chains_file_copy_to_memory (ChainsDb *db, sqlite3 *memory, GError **error)
   return check_copied (db, copy_pages (chains_db_get_handle (db), memory), error);
 }
 
-static gboolean
-copy_to_draft (ChainsDb *db, const char *draft, GError **error)
+gboolean
+chains_file_copy_pages (ChainsDb *db, const char *draft, GError **error)
 {
   sqlite3 *to = NULL;
   int result = sqlite3_open_v2 (draft, &to, SQLITE_OPEN_READWRITE, NULL);
@@ -319,7 +353,7 @@ chains_file_copy (ChainsDb *db, const char *target, gboolean *made, GError **err
   draft = chains_file_make_draft (target, error);
   if (draft == NULL)
     return FALSE;
-  *made = copy_to_draft (db, draft, error) && chains_file_publish (draft, target, error);
+  *made = chains_file_copy_pages (db, draft, error) && chains_file_publish (draft, target, error);
   g_unlink (draft);
   return *made;
 }

@@ -27,6 +27,15 @@ char *chains_file_make_draft (const char *path, GError **error) G_GNUC_WARN_UNUS
 /** Gives the synced @draft the name @path, unless something has that name already: then that is kept. */
 gboolean chains_file_publish (const char *draft, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** As chains_file_publish(), but something that has that name already is an error. */
+gboolean chains_file_publish_new (const char *draft, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Puts the synced @draft in the place of @path. */
+gboolean chains_file_replace (const char *draft, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Gives the file @path the name @other too; else errno says why. */
+gboolean chains_file_link (const char *path, const char *other) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Copies the committed state of @db's file into the empty file @draft. */
+gboolean chains_file_copy_pages (ChainsDb *db, const char *draft, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Copies @db into the empty database @memory. */
 gboolean chains_file_copy_to_memory (ChainsDb *db, sqlite3 *memory, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Copies the committed state of @db to a new file @target, synced; an existing one is kept, and @made is %FALSE. */

@@ -97,6 +97,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsDisk, chains_disk_free)
  * @owned: the VM's; a foreign image (a template below the base) is read, never written, moved or removed
  * @created_by: (nullable): id of the operation that made the file; only such files are ever removed
  * @device, @inode: identity of the file when it was registered, 0 where it is no file
+ * @born_ns: when that file was made, as a note or an exported VM tells; not in the database, 0 where unknown
  * @options: (nullable): JSON object: how its nodes were opened (cache, aio, discard, detect-zeroes)
  * @frozen_size, @frozen_mtime_ns, @frozen_ctime_ns: the file when it ceased to be active, 0 while it is active
  * @frozen_header: (nullable): hex SHA-256 of its header then
@@ -112,6 +113,7 @@ typedef struct {
   char *created_by;
   guint64 device;
   guint64 inode;
+  gint64 born_ns;
   char *options;
   gint64 frozen_size;
   gint64 frozen_mtime_ns;

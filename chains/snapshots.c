@@ -86,7 +86,7 @@ insert_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, gint64 *sequence,
   g_autoptr (ChainsQuery) query =
       chains_query_new (db, "add a snapshot",
                         "INSERT INTO snapshot (name, description, protected, automatic, consistency, reason, "
-                        "frozen_us, vm, id, created_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        "frozen_us, vm, id, created_us, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                         error);
 
   if (query == NULL)
@@ -95,6 +95,7 @@ insert_snapshot (ChainsDb *db, const ChainsSnapshot *snapshot, gint64 *sequence,
   chains_query_bind_int (query, snapshot->vm);
   chains_query_bind_text (query, snapshot->id);
   chains_query_bind_int (query, snapshot->created_us);
+  chains_query_bind_id (query, snapshot->sequence);
   if (!chains_query_run (query, error))
     return FALSE;
   *sequence = chains_query_get_inserted (query);

@@ -10,8 +10,8 @@
  * %CHAINS_ERROR_EXISTS, %CHAINS_ERROR_INVALID. */
 gboolean chains_snapshots_check (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
-/** Adds @snapshot with its disks and tags and gives it its sequence. Raises %CHAINS_ERROR_EXISTS,
- * %CHAINS_ERROR_INVALID. */
+/** Adds @snapshot with its disks and tags and gives it its sequence, unless it has one that is free. Raises
+ * %CHAINS_ERROR_EXISTS, %CHAINS_ERROR_INVALID. */
 gboolean chains_snapshots_add (ChainsDb *db, ChainsSnapshot *snapshot, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Writes @snapshot's members, disks and tags (all but sequence, VM, id and created): its protection, or where its data
  * lies after a merge. Raises %CHAINS_ERROR_NOT_FOUND and those of adding. */

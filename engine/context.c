@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define DEFAULT_TIMEOUT_US (10 * G_USEC_PER_SEC)
-#define DATABASE_BUSY_MS 5000
 
 static void
 warning_free (EngineWarning *warning)
@@ -116,7 +115,7 @@ engine_context_open (EngineContext *context, ChainsDbMode mode, GError **error)
 {
   if (context->dry_run)
     mode = CHAINS_DB_PRETEND;
-  context->db = chains_db_open (context->state, mode, DATABASE_BUSY_MS, error);
+  context->db = chains_db_open (context->state, mode, ENGINE_CONTEXT_BUSY_MS, error);
   if (context->db == NULL)
     return FALSE;
   if (context->config->state_group != NULL && (mode == CHAINS_DB_WRITE || mode == CHAINS_DB_UPDATE))

@@ -10,6 +10,9 @@
 
 #include <json-glib/json-glib.h>
 
+/** How long another process's write to the database is waited for, in milliseconds. */
+#define ENGINE_CONTEXT_BUSY_MS 5000
+
 /**
  * EngineWarning:
  * @code: a word for scripts, such as "agent-silent"

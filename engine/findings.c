@@ -10,6 +10,7 @@
 #include "engine/imagefile.h"
 #include "engine/inspect.h"
 #include "engine/intent.h"
+#include "engine/notebook.h"
 
 static gboolean
 check_images (EngineVm *vm, GPtrArray *problems, GError **error)
@@ -79,5 +80,6 @@ gboolean
 engine_findings_add (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, GError **error)
 {
   return (graph == NULL || engine_drift_find (vm, graph, problems, error)) && check_operations (vm, problems, error) &&
-         check_images (vm, problems, error) && check_left_over_files (vm, problems, error);
+         check_images (vm, problems, error) && check_left_over_files (vm, problems, error) &&
+         engine_notebook_check (vm, problems, error);
 }

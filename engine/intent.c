@@ -10,6 +10,8 @@
 #include "chains/snapshots.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
+#include "engine/note.h"
+#include "engine/notebook.h"
 #include "engine/seal.h"
 #include "qmp/error.h"
 #include "qmp/message.h"
@@ -294,8 +296,10 @@ engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
   for (guint i = 0; i < intent->overlays->len; i++)
     if (!record_disk (vm, op, intent->snapshot, g_ptr_array_index (intent->overlays, i), error))
       return FALSE;
-  return chains_snapshots_add (db, intent->snapshot, error) &&
-         (!end || vm->context->dry_run || chains_journal_end (db, op, CHAINS_OP_DONE, NULL, error)) &&
+  if (!chains_snapshots_add (db, intent->snapshot, error))
+    return FALSE;
+  engine_notebook_record (vm, intent->snapshot);
+  return (!end || vm->context->dry_run || chains_journal_end (db, op, CHAINS_OP_DONE, NULL, error)) &&
          chains_db_commit (transaction, error);
 }
 
@@ -401,6 +405,23 @@ unseal (EngineVm *vm, const EngineIntent *intent, GError **error)
   return TRUE;
 }
 
+/* Of a snapshot that was never recorded. It goes before its overlay: behind that it would be forgotten by a death. */
+static void
+remove_note (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay *overlay)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (!engine_note_remove (overlay->path, intent->snapshot->id, &failure))
+    engine_context_warn (vm->context, "note-left", "disk '%s': %s", overlay->disk, failure->message);
+}
+
+static gboolean
+take_back (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay *overlay, GError **error)
+{
+  remove_note (vm, intent, overlay);
+  return remove_file (vm, overlay, error);
+}
+
 gboolean
 engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
                     GError **error)
@@ -408,7 +429,7 @@ engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, co
   if (vm->monitor != NULL && !base_point_is_mutant ("undo-leaves-nodes") && !close_nodes (vm, intent, error))
     return FALSE;
   for (guint i = 0; i < intent->overlays->len && !base_point_is_mutant ("undo-leaves-files"); i++)
-    if (!remove_file (vm, g_ptr_array_index (intent->overlays, i), error))
+    if (!take_back (vm, intent, g_ptr_array_index (intent->overlays, i), error))
       return FALSE;
   if (!unseal (vm, intent, error))
     return FALSE;

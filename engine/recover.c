@@ -11,6 +11,7 @@
 #include "chains/journal.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
+#include "engine/notebook.h"
 #include "engine/outcome.h"
 #include "qmp/error.h"
 
@@ -217,11 +218,10 @@ recover_op (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **err
   return FALSE;
 }
 
-gboolean
-engine_recover_vm (EngineContext *context, const char *name, GPtrArray *recovered, GError **error)
+static gboolean
+recover_ops (EngineVm *vm, GPtrArray *recovered, GError **error)
 {
-  g_autoptr (EngineVm) vm = engine_vm_open (context, name, VERB, error);
-  g_autoptr (GPtrArray) ops = vm != NULL ? chains_journal_list_unfinished (context->db, vm->record->id, error) : NULL;
+  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
   gboolean connected = FALSE;
 
   for (guint i = 0; ops != NULL && i < ops->len; i++) {
@@ -238,6 +238,27 @@ engine_recover_vm (EngineContext *context, const char *name, GPtrArray *recovere
     }
   }
   return ops != NULL;
+}
+
+/* A disk's row may be another one after an operation was finished. */
+static gboolean
+refresh_notes (EngineContext *context, EngineVm *vm, GError **error)
+{
+  g_autoptr (GPtrArray) disks = chains_registry_list_disks (context->db, vm->record->id, error);
+
+  if (disks == NULL)
+    return FALSE;
+  g_ptr_array_unref (vm->disks);
+  vm->disks = g_steal_pointer (&disks);
+  return engine_notebook_refresh (vm, error);
+}
+
+gboolean
+engine_recover_vm (EngineContext *context, const char *name, GPtrArray *recovered, GError **error)
+{
+  g_autoptr (EngineVm) vm = engine_vm_open (context, name, VERB, error);
+
+  return vm != NULL && recover_ops (vm, recovered, error) && refresh_notes (context, vm, error);
 }
 
 gboolean
@@ -277,8 +298,10 @@ engine_recover_first (EngineContext *context, const char *name, GError **error)
 {
   g_autoptr (GPtrArray) recovered = engine_recover_list_new ();
   g_autoptr (GError) failure = NULL;
+  g_autoptr (EngineVm) vm = NULL;
 
-  if (!engine_recover_vm (context, name, recovered, &failure) &&
+  vm = engine_vm_open (context, name, VERB, &failure);
+  if ((vm == NULL || !recover_ops (vm, recovered, &failure)) &&
       !g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_HELD)) {
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;

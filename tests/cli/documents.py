@@ -117,6 +117,11 @@ SHAPES = {
     "check": {"problems": [PROBLEM]},
     "doctor": {"problems": [PROBLEM]},
     "guest": {},
+    "vm export": {"export": {"chainctl_export": one_of(1), "vm": {"name": text}, "disks": [{}], "snapshots": [{}]}},
+    "vm import": {"vm": VM},
+    "state backup": {"state": {"path": path, "vms": size, "snapshots": size}},
+    "state restore": {"state": {"path": path, "vms": size, "snapshots": size, "before": or_null(path)}},
+    "state rebuild": {"state": {"path": path, "vms": size, "snapshots": size, "notes": size}},
 }
 
 

@@ -34,6 +34,23 @@ def test_document_of_a_command_has_its_keys_and_types_and_stands_alone(vm, comma
     assert_success(command, only_document(result.out))
 
 
+def test_documents_of_the_database_and_of_a_move_have_their_keys_and_types(vm, chainctl, image_folder, tmp_path):
+    vm.chainctl.ok("snapshot", "vm1", "first")
+    other = chainctl(tmp_path / "other")
+    export = vm.chainctl.run("vm", "export", "vm1")
+    (tmp_path / "vm1.json").write_text(export.out)
+    assert_success("vm export", only_document(export.out))
+    for command, ctl, argument in [
+        ("vm import", other, tmp_path / "vm1.json"),
+        ("state backup", vm.chainctl, tmp_path / "copy.db"),
+        ("state restore", vm.chainctl, tmp_path / "copy.db"),
+        ("state rebuild", chainctl(tmp_path / "third"), image_folder),
+    ]:
+        result = ctl.run(*command.split(), argument)
+        assert result.status == 0, result
+        assert_success(command, only_document(result.out))
+
+
 def test_vm_add_document(vm, chainctl, tmp_path):
     result = chainctl(tmp_path / "other").run("vm", "add", "vm1", "--qmp", vm.qemu.qmp)
     document = only_document(result.out)

@@ -33,7 +33,8 @@ def assert_settled(machine, taken, extra_files=()):
     assert snapshots(machine) == taken
     assert not {"open", "detached"} & set(operations(machine))
     made = {path.rpartition("/")[2] for chain in chains.values() for path in chain}
-    assert machine.files() == made | set(extra_files)
+    notes = {f"{overlay(machine, name, one).name}.chainctl" for name in machine.names for one in taken}
+    assert machine.files() == made | notes | set(extra_files)
     _assert_agreement(machine, chains)
 
 

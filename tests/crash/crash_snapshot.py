@@ -10,7 +10,8 @@ NAME = "crash"
 SEALING = pathlib.Path(__file__).parent / "seal.conf"
 HELPER, FREEZE, THAW = "process:watchdog", "qga:guest-fsfreeze-freeze", "qga:guest-fsfreeze-thaw"
 COMMIT, SWITCH = "db:commit", "qmp:transaction"
-CREATE, SYNC, REMOVE, SEAL = "file:create", "file:sync", "file:remove", "file:seal"
+CREATE, SYNC, REMOVE = "file:create", "file:sync", "file:remove"
+NOTE, SEAL = "file:note", "file:seal"
 ADD, HEADER, DISMISS, CLOSE = "qmp:blockdev-add", "qmp:blockdev-create", "qmp:job-dismiss", "qmp:blockdev-del"
 
 
@@ -63,12 +64,16 @@ def preparation(disks):
     return (COMMIT, *(step for step in steps for _ in range(disks)), COMMIT)
 
 
+def notes(disks):
+    return (NOTE,) * disks
+
+
 def running(disks):
-    return Scenario(Snapshot(), disks, False, (HELPER, *preparation(disks), FREEZE, SWITCH, THAW, COMMIT))
+    return Scenario(Snapshot(), disks, False, (HELPER, *preparation(disks), FREEZE, SWITCH, THAW, *notes(disks), COMMIT))
 
 
 def paused(disks):
-    return Scenario(Snapshot(), disks, True, (*preparation(disks), SWITCH, COMMIT))
+    return Scenario(Snapshot(), disks, True, (*preparation(disks), SWITCH, *notes(disks), COMMIT))
 
 
 def refused(disks):
@@ -77,7 +82,7 @@ def refused(disks):
 
 
 def sealed(disks):
-    return Scenario(SealedSnapshot(), disks, True, (*preparation(disks), SWITCH, *(SEAL,) * disks, COMMIT))
+    return Scenario(SealedSnapshot(), disks, True, (*preparation(disks), SWITCH, *(SEAL,) * disks, *notes(disks), COMMIT))
 
 
 SCENARIOS = [running(1), paused(1), running(2), paused(2)]

@@ -7,7 +7,7 @@ import pytest
 import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, moment
 from crash_points import Missed, Pointed, Stopped
-from crash_snapshot import ADD, CLOSE, COMMIT, CREATE, DISMISS, FREEZE, HEADER, REMOVE, SWITCH, THAW, running
+from crash_snapshot import ADD, CLOSE, COMMIT, CREATE, DISMISS, FREEZE, HEADER, NOTE, REMOVE, SWITCH, THAW, running
 from crash_strike import ATTEMPTS, strike
 
 TWO = running(2)
@@ -18,9 +18,9 @@ RECOVERIES = {
     Case(moment(TWO, AFTER, HEADER, 1), BOTH): (DISMISS, DISMISS, CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
     Case(moment(TWO, AFTER, ADD, 2), ALL): (REMOVE, REMOVE, COMMIT),
     Case(moment(TWO, AFTER, FREEZE), BOTH): (THAW, CLOSE, CLOSE, CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
-    Case(moment(TWO, AFTER, SWITCH), BOTH): (THAW, COMMIT),
-    Case(moment(TWO, AFTER, SWITCH), ALL): (COMMIT,),
-    Case(moment(TWO, BEFORE, COMMIT, -1), CHAINCTL): (COMMIT,),
+    Case(moment(TWO, AFTER, SWITCH), BOTH): (THAW, NOTE, NOTE, COMMIT),
+    Case(moment(TWO, AFTER, SWITCH), ALL): (NOTE, NOTE, COMMIT),
+    Case(moment(TWO, BEFORE, COMMIT, -1), CHAINCTL): (NOTE, NOTE, COMMIT),
 }
 
 
@@ -89,7 +89,9 @@ def test_recovery_that_dies_is_recovered_from(second, recovery_points, reference
     raise Missed(str(second))
 
 
-FAILURES = [(crash, place) for crash, points in RECOVERIES.items() for place in range(len(points))]
+# A note that cannot be written is a warning.
+FAILURES = [(crash, place) for crash, points in RECOVERIES.items() for place in range(len(points))
+            if points[place] != NOTE]  # fmt: skip
 
 
 @pytest.mark.parametrize(

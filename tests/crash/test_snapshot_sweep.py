@@ -8,7 +8,7 @@ import pytest
 import crash_oracle as oracle
 from crash_cases import BEFORE, moments, sweep
 from crash_points import Pointed
-from crash_snapshot import COMMIT, FREEZE, REFUSED, SCENARIOS, SEALED, SWITCH, THAW, running
+from crash_snapshot import COMMIT, FREEZE, NOTE, REFUSED, SCENARIOS, SEALED, SWITCH, THAW, running
 from crash_strike import failing, strike
 
 DEATHS = [case for scenario in SCENARIOS for case in sweep(scenario)]
@@ -43,12 +43,14 @@ def test_death_while_a_refused_switch_is_undone_is_recovered_from(case, referenc
                          ids=lambda at: f"{at.scenario}-{at}")  # fmt: skip
 def test_failure_is_undone_or_got_over(at, reference, machine, tmp_path):
     is_record = at.place == len(at.scenario.points) - 1
-    status = 8 if is_record else 0 if at.name in (FREEZE, THAW) else 1
+    status = 8 if is_record else 0 if at.name in (FREEZE, THAW, NOTE) else 1
     with failing(at, reference, machine, tmp_path) as (made, result):
         assert result.status == status, result
         if status == 0:
             consistency = result.json["snapshot"]["consistency"]
-            assert consistency == ("filesystem" if at.name == THAW else "crash")
+            assert consistency == ("crash" if at.name == FREEZE or at.scenario.paused else "filesystem")
+            said = [warning["code"] for warning in result.json["warnings"]]
+            assert said.count("note-not-written") == (at.name == NOTE), said
         else:
             assert "was made to fail" in result.json["error"]["message"]
         assert not made.agent.frozen

@@ -211,7 +211,8 @@ def test_two_databases_at_once_end_in_one_chain_that_one_of_them_knows(vm, chain
     winner, loser = (both if statuses[0] == 0 else both[::-1])
     assert [len(vm.monitor().chain(disk)) for disk in ("vda", "vdb")] == [2, 2]
     assert winner.ok("check", "vm")["problems"] == [] and loser.ok("list", "vm")["snapshots"] == []
-    assert sorted(path.name for path in folder.iterdir()) == ["vda.qcow2", "vda.same.qcow2", "vdb.qcow2", "vdb.same.qcow2"]
+    made = {path.name for path in folder.iterdir() if path.suffix == ".qcow2"}
+    assert made == {"vda.qcow2", "vda.same.qcow2", "vdb.qcow2", "vdb.same.qcow2"}
 
 
 @pytest.mark.parametrize("moment", ["blockdev-create", "job-dismiss", "transaction"])

@@ -199,8 +199,8 @@ choose_vms (ChainctlInvocation *invocation, const ChainctlSeveralOptions *option
   return invocation->vm == NULL || chainctl_command_recover_first (invocation, error);
 }
 
-gboolean
-chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
+static gboolean
+parse (ChainctlInvocation *invocation, const GOptionEntry *entries, gboolean opens, GError **error)
 {
   g_auto (ChainctlOptions) options = {0};
   g_auto (ChainctlSeveralOptions) several_options = {0};
@@ -223,9 +223,22 @@ chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entr
   if (!apply (invocation, &options, error) || !chainctl_several_check (&several_options, &several, error))
     return FALSE;
   invocation->vms = several ? g_new0 (char *, 1) : NULL;
-  return split_arguments (invocation, invocation->words, error) &&
-         engine_context_open (invocation->context, invocation->command->mode, error) &&
-         choose_vms (invocation, &several_options, several, error);
+  if (!split_arguments (invocation, invocation->words, error))
+    return FALSE;
+  return !opens || (engine_context_open (invocation->context, invocation->command->mode, error) &&
+                    choose_vms (invocation, &several_options, several, error));
+}
+
+gboolean
+chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
+{
+  return parse (invocation, entries, TRUE, error);
+}
+
+gboolean
+chainctl_command_parse_apart (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
+{
+  return parse (invocation, entries, FALSE, error);
 }
 
 gboolean

@@ -77,6 +77,10 @@ struct _ChainctlInvocation {
 gboolean chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/** The same, but opens no database: for what has to work where that is damaged. */
+gboolean chainctl_command_parse_apart (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
 /** The state folder: @option, what --state says (nullable), else the environment's, else the user's. Returns: (transfer
  * full): absolute */
 char *chainctl_command_state_folder (const char *option);

@@ -22,6 +22,11 @@ const ChainctlCommand chainctl_table[] = {
      chainctl_cmd_vm_show},
     {"vm remove", "VM", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 1,
      1, chainctl_cmd_vm_remove},
+    {"vm export", "[VM]", "a VM as a document for another host", NULL, CHAINS_DB_READ, TRUE, FALSE,
+     CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_vm_move_export},
+    {"vm import", "FILE", "register a VM from such a document",
+     "Its images have to be here already, at the same paths. FILE - is stdin.", CHAINS_DB_WRITE, FALSE, FALSE,
+     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_move_import},
     {"snapshot", "[VM [NAME]]", "one point in time of all disks",
      "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
      "frozen where its agent allows it. All of the disks are switched, or none.",
@@ -52,6 +57,14 @@ const ChainctlCommand chainctl_table[] = {
      CHAINS_DB_UPDATE, FALSE, TRUE, CHAINCTL_RECOVERY_NONE, 0, 1, chainctl_cmd_recover},
     {"guest", "VM ping|info|status|thaw", "the agent by hand", NULL, CHAINS_DB_READ, TRUE, FALSE,
      CHAINCTL_RECOVERY_TRIED, 1, 1, chainctl_cmd_guest},
+    {"state backup", "FILE", "a copy of the database while it is in use", NULL, CHAINS_DB_READ, FALSE, FALSE,
+     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_state_backup},
+    {"state restore", "FILE", "put such a copy in the database's place",
+     "Refused while an operation runs. What was there before is kept beside it.", CHAINS_DB_WRITE, FALSE, FALSE,
+     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_state_restore},
+    {"state rebuild", "DIR...", "make a lost database again",
+     "From the notes and the headers of the images in these folders and below.", CHAINS_DB_WRITE, FALSE, FALSE,
+     CHAINCTL_RECOVERY_NONE, 1, G_MAXUINT, chainctl_cmd_state_rebuild},
     {NULL},
 };
 
@@ -81,7 +94,7 @@ chainctl_table_describe (const char *group)
 
   for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
     if (group == NULL || (g_str_has_prefix (command->name, group) && command->name[strlen (group)] == ' '))
-      g_string_append_printf (text, "  %-10s %s\n", command->name, command->summary);
+      g_string_append_printf (text, "  %-13s %s\n", command->name, command->summary);
   return text->len > 0 ? g_string_free (g_steal_pointer (&text), FALSE) : NULL;
 }
 

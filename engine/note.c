@@ -1,0 +1,497 @@
+/*
+ * Makes, reads, writes and removes notes. Promises that a note is whole, that no
+ * other file is overwritten or removed for one, and that what is read is fit
+ * for the database. Which notes there ought to be is notebook's to know.
+ */
+#include "engine/note.h"
+
+#include "base/point.h"
+#include "chains/images.h"
+#include "engine/claim.h"
+#include "engine/document.h"
+#include "engine/error.h"
+#include "engine/imagefile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FORMAT_KEY "chainctl_note"
+#define FORMAT 1
+#define MAX_SIZE (1024 * 1024)
+#define DRAFT_SUFFIX ".new"
+
+G_DEFINE_AUTO_CLEANUP_FREE_FUNC (int, close, -1)
+
+static EngineNote *
+note_new (void)
+{
+  EngineNote *note = g_new0 (EngineNote, 1);
+
+  note->foreign = g_ptr_array_new_with_free_func ((GDestroyNotify)chains_image_free);
+  return note;
+}
+
+void
+engine_note_free (EngineNote *note)
+{
+  if (note == NULL)
+    return;
+  g_clear_pointer (&note->vm, chains_vm_free);
+  g_clear_pointer (&note->disk, chains_disk_free);
+  g_clear_pointer (&note->base, chains_image_free);
+  g_clear_pointer (&note->foreign, g_ptr_array_unref);
+  g_clear_pointer (&note->image, chains_image_free);
+  g_clear_pointer (&note->overlay, chains_image_free);
+  g_clear_pointer (&note->snapshot, chains_snapshot_free);
+  g_free (note->path);
+  g_free (note);
+}
+
+char *
+engine_note_path (const char *overlay)
+{
+  return g_strconcat (overlay, ENGINE_NOTE_SUFFIX, NULL);
+}
+
+/* ---- JSON ---- */
+
+static JsonObject *
+snapshot_json (const ChainsSnapshot *snapshot)
+{
+  JsonObject *object = engine_document_from_snapshot (snapshot);
+  JsonArray *disks = json_array_new ();
+
+  for (guint i = 0; i < snapshot->disks->len; i++)
+    json_array_add_string_element (disks,
+                                   ((const ChainsSnapshotDisk *)g_ptr_array_index (snapshot->disks, i))->disk_name);
+  json_object_set_array_member (object, "disks", disks);
+  return object;
+}
+
+static JsonObject *
+disk_json (const EngineNote *note)
+{
+  JsonObject *object = engine_document_from_disk (note->disk);
+  JsonArray *foreign = json_array_new ();
+
+  for (guint i = 0; i < note->foreign->len; i++)
+    json_array_add_object_element (foreign, engine_document_from_image (g_ptr_array_index (note->foreign, i)));
+  json_object_set_object_member (object, "base", engine_document_from_image (note->base));
+  json_object_set_array_member (object, "foreign", foreign);
+  return object;
+}
+
+char *
+engine_note_to_text (const EngineNote *note, gboolean with_vm)
+{
+  g_autoptr (JsonObject) object = json_object_new ();
+
+  json_object_set_int_member (object, FORMAT_KEY, FORMAT);
+  if (with_vm)
+    json_object_set_object_member (object, "vm", engine_document_from_vm (note->vm));
+  json_object_set_object_member (object, "disk", disk_json (note));
+  json_object_set_object_member (object, "snapshot", snapshot_json (note->snapshot));
+  json_object_set_object_member (object, "image", engine_document_from_image (note->image));
+  json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
+  return engine_document_to_text (object, FALSE);
+}
+
+static gboolean
+parse_vm (EngineNote *note, JsonObject *object, GError **error)
+{
+  JsonObject *vm;
+
+  if (!engine_document_get_object (object, "vm", &vm, error))
+    return FALSE;
+  note->vm = engine_document_to_vm (vm, error);
+  return note->vm != NULL;
+}
+
+static gboolean
+parse_image (JsonObject *object, const char *key, ChainsImage **image, GError **error)
+{
+  JsonObject *member;
+
+  if (!engine_document_get_object (object, key, &member, error))
+    return FALSE;
+  *image = engine_document_to_image (member, error);
+  return *image != NULL;
+}
+
+static gboolean
+parse_disk (EngineNote *note, JsonObject *object, GError **error)
+{
+  JsonObject *disk;
+  JsonArray *foreign;
+
+  if (!engine_document_get_object (object, "disk", &disk, error) ||
+      !engine_document_get_array (disk, "foreign", JSON_NODE_OBJECT, &foreign, error) ||
+      !parse_image (disk, "base", &note->base, error))
+    return FALSE;
+  for (guint i = 0; i < json_array_get_length (foreign); i++) {
+    ChainsImage *image = engine_document_to_image (json_array_get_object_element (foreign, i), error);
+
+    if (image == NULL)
+      return FALSE;
+    g_ptr_array_add (note->foreign, image);
+  }
+  note->disk = engine_document_to_disk (disk, error);
+  return note->disk != NULL;
+}
+
+static gboolean
+parse_snapshot (EngineNote *note, JsonObject *object, GError **error)
+{
+  JsonObject *snapshot;
+  JsonArray *disks;
+
+  if (!engine_document_get_object (object, "snapshot", &snapshot, error) ||
+      !engine_document_get_array (snapshot, "disks", JSON_NODE_VALUE, &disks, error))
+    return FALSE;
+  note->snapshot = engine_document_to_snapshot (snapshot, error);
+  for (guint i = 0; note->snapshot != NULL && i < json_array_get_length (disks); i++) {
+    ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
+
+    part->disk_name = g_strdup (json_array_get_string_element (disks, i));
+    g_ptr_array_add (note->snapshot->disks, part);
+  }
+  return note->snapshot != NULL;
+}
+
+static gboolean
+names_its_disk (const EngineNote *note)
+{
+  for (guint i = 0; i < note->snapshot->disks->len; i++)
+    if (g_str_equal (((const ChainsSnapshotDisk *)g_ptr_array_index (note->snapshot->disks, i))->disk_name,
+                     note->disk->name))
+      return TRUE;
+  return FALSE;
+}
+
+/* What each member allows, and the database would not make sense of together. */
+static gboolean
+check_whole (const EngineNote *note, GError **error)
+{
+  const char *what = NULL;
+
+  if (!names_its_disk (note))
+    what = "its disk is none of its snapshot's";
+  else if (!g_path_is_absolute (note->image->path) || !g_path_is_absolute (note->overlay->path))
+    what = "its images have no absolute paths";
+  else if (g_str_equal (note->image->path, note->overlay->path))
+    what = "its overlay lies on itself";
+  else if (note->base->virtual_size == 0 || note->image->virtual_size == 0)
+    what = "its images have no size";
+  if (what == NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "%s", what);
+  return FALSE;
+}
+
+EngineNote *
+engine_note_parse (const char *text, gsize length, GError **error)
+{
+  g_autoptr (JsonNode) root = engine_document_parse (text, length, error);
+  g_autoptr (EngineNote) note = note_new ();
+  JsonObject *object;
+  gint64 format;
+
+  if (root == NULL)
+    return NULL;
+  object = JSON_NODE_HOLDS_OBJECT (root) ? json_node_get_object (root) : NULL;
+  if (object == NULL || !json_object_has_member (object, FORMAT_KEY)) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "it is no note of chainctl's");
+    return NULL;
+  }
+  if (!engine_document_get_int (object, FORMAT_KEY, 1, G_MAXINT64, &format, error))
+    return NULL;
+  if (format > FORMAT) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, "use the newer chainctl", "it was written by a newer chainctl");
+    return NULL;
+  }
+  if (!parse_vm (note, object, error) || !parse_disk (note, object, error) || !parse_snapshot (note, object, error) ||
+      !parse_image (object, "image", &note->image, error) || !parse_image (object, "overlay", &note->overlay, error) ||
+      !check_whole (note, error))
+    return NULL;
+  return g_steal_pointer (&note);
+}
+
+/* ---- from the database ---- */
+
+static ChainsImage *
+get_image (ChainsDb *db, gint64 row, GError **error)
+{
+  ChainsImage *image = chains_images_get (db, row, error);
+
+  if (image != NULL)
+    engine_claim_learn_birth (image);
+  return image;
+}
+
+static void
+forget_frozen (ChainsImage *image)
+{
+  image->frozen_size = 0;
+  image->frozen_mtime_ns = 0;
+  g_clear_pointer (&image->frozen_header, g_free);
+}
+
+/* Only what stays true of the base for as long as it is the base. */
+static gboolean
+describe_disk (EngineNote *note, ChainsDb *db, const ChainsDisk *disk, GError **error)
+{
+  gint64 below;
+
+  note->disk = chains_disk_copy (disk);
+  note->base = get_image (db, disk->base, error);
+  if (note->base == NULL)
+    return FALSE;
+  forget_frozen (note->base);
+  for (below = note->base->parent; below != 0;) {
+    ChainsImage *image = get_image (db, below, error);
+
+    if (image == NULL)
+      return FALSE;
+    forget_frozen (image);
+    below = image->parent;
+    g_ptr_array_add (note->foreign, image);
+  }
+  return TRUE;
+}
+
+/* The overlay may be frozen by now, which is another note's affair; so is how the frozen image was opened. */
+static gboolean
+describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, GError **error)
+{
+  note->image = get_image (db, part->image, error);
+  note->overlay = note->image != NULL ? get_image (db, part->overlay, error) : NULL;
+  if (note->overlay == NULL)
+    return FALSE;
+  g_clear_pointer (&note->image->created_by, g_free);
+  g_clear_pointer (&note->image->options, g_free);
+  note->overlay->virtual_size = 0;
+  forget_frozen (note->overlay);
+  return TRUE;
+}
+
+static ChainsVm *
+copy_vm (const ChainsVm *vm, GError **error)
+{
+  g_autoptr (JsonObject) object = engine_document_from_vm (vm);
+
+  return engine_document_to_vm (object, error);
+}
+
+static ChainsSnapshot *
+copy_snapshot (const ChainsSnapshot *snapshot, GError **error)
+{
+  g_autoptr (JsonObject) object = engine_document_from_snapshot (snapshot);
+  ChainsSnapshot *copy = engine_document_to_snapshot (object, error);
+
+  for (guint i = 0; copy != NULL && i < snapshot->disks->len; i++) {
+    ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
+
+    part->disk_name = g_strdup (((const ChainsSnapshotDisk *)g_ptr_array_index (snapshot->disks, i))->disk_name);
+    g_ptr_array_add (copy->disks, part);
+  }
+  return copy;
+}
+
+EngineNote *
+engine_note_describe (ChainsDb *db, const ChainsVm *vm, const ChainsDisk *disk, const ChainsSnapshot *snapshot,
+                      const ChainsSnapshotDisk *part, GError **error)
+{
+  g_autoptr (EngineNote) note = note_new ();
+
+  note->vm = copy_vm (vm, error);
+  note->snapshot = note->vm != NULL ? copy_snapshot (snapshot, error) : NULL;
+  if (note->snapshot == NULL || !describe_disk (note, db, disk, error) || !describe_images (note, db, part, error))
+    return NULL;
+  return g_steal_pointer (&note);
+}
+
+/* ---- files ---- */
+
+static gboolean
+cannot (GError **error, const char *doing, const char *path)
+{
+  engine_error_set (error, errno == ENOENT ? ENGINE_ERROR_NO_SUCH_IMAGE : ENGINE_ERROR_FAILED, NULL,
+                    "cannot %s note '%s': %s", doing, path, g_strerror (errno));
+  return FALSE;
+}
+
+/* All that @fd holds, and a NUL. */
+static char *
+read_all (int fd, gsize *length)
+{
+  g_autofree char *text = g_malloc (MAX_SIZE + 1);
+  gsize done = 0;
+  ssize_t got = 1;
+
+  while (got > 0 && done < MAX_SIZE) {
+    got = read (fd, text + done, MAX_SIZE - done);
+    if (got < 0)
+      return NULL;
+    done += (gsize)got;
+  }
+  text[done] = '\0';
+  *length = done;
+  return g_steal_pointer (&text);
+}
+
+EngineNote *
+engine_note_read (const char *path, GError **error)
+{
+  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  g_autofree char *text = NULL;
+  EngineNote *note;
+  struct stat st;
+  gsize length = 0;
+
+  if (fd < 0 || fstat (fd, &st) != 0) {
+    cannot (error, "read", path);
+    return NULL;
+  }
+  if (!S_ISREG (st.st_mode) || st.st_size > MAX_SIZE) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "'%s' is no note: it is no file, or too large", path);
+    return NULL;
+  }
+  text = read_all (fd, &length);
+  if (text == NULL) {
+    cannot (error, "read", path);
+    return NULL;
+  }
+  note = engine_note_parse (text, length, error);
+  if (note != NULL)
+    note->path = g_strdup (path);
+  else
+    g_prefix_error (error, "note '%s': ", path);
+  return note;
+}
+
+static gboolean
+write_all (int fd, const char *text)
+{
+  gsize left = strlen (text);
+
+  while (left > 0) {
+    ssize_t put = write (fd, text, left);
+
+    if (put < 0 && errno != EINTR)
+      return FALSE;
+    text += put > 0 ? put : 0;
+    left -= put > 0 ? (gsize)put : 0;
+  }
+  return TRUE;
+}
+
+/* Whoever may read the overlay may read its note. Where the owner cannot be given, it was not given to the overlay. */
+static void
+take_owner (int fd, const char *overlay)
+{
+  EngineImagefile file;
+
+  if (!engine_imagefile_stat (overlay, &file, NULL))
+    return;
+  if (fchown (fd, file.uid, file.gid) != 0 && fchown (fd, (uid_t)-1, file.gid) != 0)
+    g_debug ("owner of the note of '%s': %s", overlay, g_strerror (errno));
+  if (fchmod (fd, file.mode & 0666) != 0)
+    g_debug ("mode of the note of '%s': %s", overlay, g_strerror (errno));
+}
+
+/* What a writer that died has left is in the way, and of no use. */
+static int
+open_draft (const char *draft)
+{
+  int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+  int fd = open (draft, flags, 0600);
+
+  if (fd >= 0 || errno != EEXIST)
+    return fd;
+  g_unlink (draft);
+  return open (draft, flags, 0600);
+}
+
+static gboolean
+sync_folder (const char *path)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  g_auto (int) fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  return fd >= 0 && fsync (fd) == 0;
+}
+
+static gboolean
+put (const EngineNote *note, const char *path, const char *draft, gboolean durable)
+{
+  g_autofree char *text = engine_note_to_text (note, TRUE);
+  g_autofree char *line = g_strconcat (text, "\n", NULL);
+  g_auto (int) fd = open_draft (draft);
+
+  if (fd < 0)
+    return FALSE;
+  take_owner (fd, note->overlay->path);
+  if (strlen (line) > MAX_SIZE) {
+    errno = EFBIG;
+    return FALSE;
+  }
+  return write_all (fd, line) && (!durable || fsync (fd) == 0) && rename (draft, path) == 0 &&
+         (!durable || sync_folder (path));
+}
+
+/* A file of that name that is no note is somebody's: it stays. A damaged note is none. */
+static gboolean
+check_free (const char *path, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (EngineNote) there = NULL;
+  struct stat st;
+
+  if (lstat (path, &st) != 0 || (S_ISREG (st.st_mode) && st.st_size == 0))
+    return TRUE;
+  there = engine_note_read (path, &failure);
+  if (there != NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_EXISTS, "move that file away, then run `chainctl recover VM`",
+                    "'%s' is in the way of the note: %s", path, failure->message);
+  return FALSE;
+}
+
+gboolean
+engine_note_write (const EngineNote *note, gboolean durable, GError **error)
+{
+  g_autofree char *path = engine_note_path (note->overlay->path);
+  g_autofree char *draft = g_strconcat (path, DRAFT_SUFFIX, NULL);
+
+  if (!base_point_before ("file", "note", error) || !check_free (path, error))
+    return FALSE;
+  if (!put (note, path, draft, durable)) {
+    cannot (error, "write", path);
+    g_unlink (draft);
+    return FALSE;
+  }
+  base_point_after ("file", "note");
+  return TRUE;
+}
+
+gboolean
+engine_note_remove (const char *overlay, const char *id, GError **error)
+{
+  g_autofree char *path = engine_note_path (overlay);
+  g_autofree char *draft = g_strconcat (path, DRAFT_SUFFIX, NULL);
+  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
+
+  g_unlink (draft);
+  if (note == NULL || !g_str_equal (note->snapshot->id, id))
+    return TRUE;
+  if (!base_point_before ("file", "remove-note", error))
+    return FALSE;
+  if (g_unlink (path) != 0)
+    return cannot (error, "remove", path);
+  base_point_after ("file", "remove-note");
+  return TRUE;
+}

@@ -1,0 +1,66 @@
+/*
+ * A note: what the database knows of a snapshot's part on one disk and no image
+ * header holds, in a small file beside that part's overlay. From the notes and
+ * the headers the database can be made again.
+ */
+#pragma once
+
+#include "chains/db.h"
+#include "chains/model.h"
+
+/** Behind the overlay's path. */
+#define ENGINE_NOTE_SUFFIX ".chainctl"
+
+/**
+ * EngineNote:
+ * @path: (nullable): where it was read
+ * @base: of the disk, with format, size and options
+ * @foreign: (element-type ChainsImage): what lies below the base, from the top down
+ * @image: what the snapshot froze: format, size, and the file as it was then
+ * @overlay: identity, options, and who made it; its size stands in its header
+ * @snapshot: of its disks only the names
+ */
+typedef struct {
+  char *path;
+  ChainsVm *vm;
+  ChainsDisk *disk;
+  ChainsImage *base;
+  GPtrArray *foreign;
+  ChainsImage *image;
+  ChainsImage *overlay;
+  ChainsSnapshot *snapshot;
+} EngineNote;
+
+void engine_note_free (EngineNote *note);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineNote, engine_note_free)
+
+/** Where the note of the overlay at @overlay is. Returns: (transfer full) */
+char *engine_note_path (const char *overlay);
+
+/**
+ * engine_note_describe:
+ * @part: of @snapshot, with an overlay; @disk: the same disk
+ * The note as the database would have it now. Returns: (transfer full)
+ */
+EngineNote *engine_note_describe (ChainsDb *db, const ChainsVm *vm, const ChainsDisk *disk,
+                                  const ChainsSnapshot *snapshot, const ChainsSnapshotDisk *part, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** As it stands in the file. @with_vm: with how the VM is reached, which may change later. Returns: (transfer full) */
+char *engine_note_to_text (const EngineNote *note, gboolean with_vm);
+
+/** Raises %ENGINE_ERROR_FAILED for what is no sound note of this version or an older one. Returns: (transfer full) */
+EngineNote *engine_note_parse (const char *text, gsize length, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** The note in the file @path. Raises also %ENGINE_ERROR_NO_SUCH_IMAGE. Returns: (transfer full) */
+EngineNote *engine_note_read (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_note_write:
+ * @durable: it is on the disk before this returns; else it costs no more than it must
+ * Beside its overlay, whole or not at all, with the overlay's mode and owner; in the place of a note that is there, of
+ * nothing else. Raises %ENGINE_ERROR_FAILED, %ENGINE_ERROR_EXISTS where something else has the name.
+ */
+gboolean engine_note_write (const EngineNote *note, gboolean durable, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Removes the note of the overlay at @overlay, where there is one and it tells of the snapshot @id. */
+gboolean engine_note_remove (const char *overlay, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;

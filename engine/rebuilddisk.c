@@ -1,0 +1,231 @@
+/*
+ * The images of one disk, from its notes. They begin with the base and what lies
+ * below it; every further image hangs where its note and its header, which have
+ * to agree, say; one without a note, but with one above it, where its header says.
+ */
+#include "engine/rebuilddisk.h"
+
+#include "chains/images.h"
+#include "chains/registry.h"
+#include "engine/claim.h"
+#include "engine/error.h"
+#include "engine/imagefile.h"
+
+#define NOT_TO_BE_BELIEVED "move away the notes that are not to be believed"
+
+/* Where the rows go. Borrowed. */
+typedef struct {
+  EngineContext *context;
+  GHashTable *owned;
+} Store;
+
+void
+engine_rebuilddisk_free (EngineRebuildDisk *disk)
+{
+  if (disk == NULL)
+    return;
+  g_clear_pointer (&disk->record, chains_disk_free);
+  g_clear_pointer (&disk->notes, g_ptr_array_unref);
+  g_clear_pointer (&disk->overlays, g_hash_table_unref);
+  g_clear_pointer (&disk->frozen, g_hash_table_unref);
+  g_clear_pointer (&disk->rows, g_hash_table_unref);
+  g_free (disk);
+}
+
+EngineRebuildDisk *
+engine_rebuilddisk_new (const EngineNote *note)
+{
+  EngineRebuildDisk *disk = g_new0 (EngineRebuildDisk, 1);
+
+  disk->vm = note->vm->name;
+  disk->record = chains_disk_copy (note->disk);
+  disk->notes = g_ptr_array_new ();
+  disk->overlays = g_hash_table_new (g_str_hash, g_str_equal);
+  disk->frozen = g_hash_table_new (g_str_hash, g_str_equal);
+  disk->rows = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  return disk;
+}
+
+void
+engine_rebuilddisk_learn (EngineRebuildDisk *disk, EngineNote *note)
+{
+  chains_disk_free (disk->record);
+  disk->record = chains_disk_copy (note->disk);
+  disk->newest = note;
+  g_ptr_array_add (disk->notes, note);
+  g_hash_table_insert (disk->overlays, note->overlay->path, note);
+  g_hash_table_insert (disk->frozen, note->image->path, note);
+}
+
+gint64
+engine_rebuilddisk_get_row (const EngineRebuildDisk *disk, const char *path)
+{
+  const gint64 *row = g_hash_table_lookup (disk->rows, path);
+
+  return row != NULL ? *row : 0;
+}
+
+static void
+warn_if_changed (const EngineRebuildDisk *disk, const Store *store, const ChainsImage *image, gboolean changed)
+{
+  if (changed)
+    engine_context_warn (store->context, "image-changed",
+                         "VM '%s', disk '%s': the header of '%s' was changed since it was frozen: the snapshots on it "
+                         "may be spoiled",
+                         disk->vm, disk->record->name, image->path);
+}
+
+static gboolean
+add_image (EngineRebuildDisk *disk, Store *store, ChainsImage *image, const char *parent, GError **error)
+{
+  const gint64 *below = parent != NULL ? g_hash_table_lookup (disk->rows, parent) : NULL;
+  gboolean changed;
+
+  if (!engine_claim_image (image, parent, &changed, error))
+    return FALSE;
+  warn_if_changed (disk, store, image, changed);
+  image->disk = disk->record->id;
+  image->parent = below != NULL ? *below : 0;
+  image->id = 0;
+  if (!chains_images_add (store->context->db, image, error))
+    return FALSE;
+  g_hash_table_insert (disk->rows, g_strdup (image->path), g_memdup2 (&image->id, sizeof image->id));
+  if (image->owned && image->inode != 0)
+    g_hash_table_insert (
+        store->owned, g_strdup_printf ("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, image->device, image->inode), disk);
+  return TRUE;
+}
+
+/* Size, times and header as they were when the image was frozen, where a note tells of that. */
+static void
+take_frozen (const EngineRebuildDisk *disk, ChainsImage *image)
+{
+  const EngineNote *note = g_hash_table_lookup (disk->frozen, image->path);
+
+  if (note == NULL)
+    return;
+  if (image->inode == 0) {
+    image->device = note->image->device;
+    image->inode = note->image->inode;
+    image->born_ns = note->image->born_ns;
+  }
+  image->virtual_size = note->image->virtual_size;
+  image->frozen_size = note->image->frozen_size;
+  image->frozen_mtime_ns = note->image->frozen_mtime_ns;
+  g_free (image->frozen_header);
+  image->frozen_header = g_strdup (note->image->frozen_header);
+}
+
+static gboolean
+add_bottom (EngineRebuildDisk *disk, Store *store, GError **error)
+{
+  const EngineNote *note = disk->newest;
+  const char *below = NULL;
+
+  for (guint i = note->foreign->len; i > 0; i--) {
+    ChainsImage *image = g_ptr_array_index (note->foreign, i - 1);
+
+    image->owned = FALSE;
+    if (!add_image (disk, store, image, below, error))
+      return FALSE;
+    below = image->path;
+  }
+  note->base->owned = TRUE;
+  take_frozen (disk, note->base);
+  return add_image (disk, store, note->base, below, error);
+}
+
+/* What the image at @path hangs on: as its note says, else as its header does. */
+static char *
+find_parent (const EngineRebuildDisk *disk, const char *path, GError **error)
+{
+  const EngineNote *note = g_hash_table_lookup (disk->overlays, path);
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (EngineQcow2) header = NULL;
+  g_autofree char *folder = g_path_get_dirname (path);
+
+  if (note != NULL)
+    return g_strdup (note->image->path);
+  header = engine_imagefile_read_qcow2 (path, &failure);
+  if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_NO_SUCH_IMAGE)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return NULL;
+  }
+  if (header != NULL && header->backing != NULL)
+    return g_canonicalize_filename (
+        g_str_has_prefix (header->backing, "file:") ? header->backing + strlen ("file:") : header->backing, folder);
+  engine_error_set (error, ENGINE_ERROR_REFUSED, NOT_TO_BE_BELIEVED,
+                    "VM '%s', disk '%s': '%s' does not lie on the base '%s'", disk->vm, disk->record->name, path,
+                    disk->newest->base->path);
+  return NULL;
+}
+
+static gboolean
+add_overlay (EngineRebuildDisk *disk, Store *store, const char *path, const char *parent, GError **error)
+{
+  const EngineNote *note = g_hash_table_lookup (disk->overlays, path);
+  g_autoptr (ChainsImage) image = chains_image_new ();
+
+  image->path = g_strdup (path);
+  image->format = g_strdup ("qcow2");
+  image->owned = TRUE;
+  if (note != NULL) {
+    image->device = note->overlay->device;
+    image->inode = note->overlay->inode;
+    image->born_ns = note->overlay->born_ns;
+    image->created_by = g_strdup (note->overlay->created_by);
+    image->options = g_strdup (note->overlay->options);
+  }
+  take_frozen (disk, image);
+  return add_image (disk, store, image, parent, error);
+}
+
+/* Adds the image at @top and all below it that is not there yet, the lowest first. */
+static gboolean
+add_chain (EngineRebuildDisk *disk, Store *store, const char *top, GError **error)
+{
+  g_autoptr (GPtrArray) missing = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *path = g_strdup (top);
+
+  while (!g_hash_table_contains (disk->rows, path)) {
+    char *parent;
+
+    if (g_ptr_array_find_with_equal_func (missing, path, g_str_equal, NULL)) {
+      engine_error_set (error, ENGINE_ERROR_REFUSED, NOT_TO_BE_BELIEVED,
+                        "VM '%s', disk '%s': '%s' is said to lie on itself", disk->vm, disk->record->name, path);
+      return FALSE;
+    }
+    parent = find_parent (disk, path, error);
+    if (parent == NULL)
+      return FALSE;
+    g_ptr_array_add (missing, g_steal_pointer (&path));
+    path = parent;
+  }
+  for (guint i = missing->len; i > 0; i--) {
+    if (!add_overlay (disk, store, g_ptr_array_index (missing, i - 1), path, error))
+      return FALSE;
+    g_free (path);
+    path = g_strdup (g_ptr_array_index (missing, i - 1));
+  }
+  return TRUE;
+}
+
+gboolean
+engine_rebuilddisk_store (EngineRebuildDisk *disk, EngineContext *context, GHashTable *owned, GError **error)
+{
+  Store store = {context, owned};
+
+  if (!chains_registry_add_disk (context->db, disk->record, error) || !add_bottom (disk, &store, error))
+    return FALSE;
+  for (guint i = 0; i < disk->notes->len; i++) {
+    const EngineNote *note = g_ptr_array_index (disk->notes, i);
+
+    if (add_chain (disk, &store, note->overlay->path, error))
+      continue;
+    g_prefix_error (error, "note '%s': ", note->path);
+    return FALSE;
+  }
+  disk->record->base = engine_rebuilddisk_get_row (disk, disk->newest->base->path);
+  disk->record->active = engine_rebuilddisk_get_row (disk, disk->newest->overlay->path);
+  return chains_registry_update_disk (context->db, disk->record, error);
+}

@@ -1,0 +1,226 @@
+"""`state rebuild`: the database is lost; notes and image headers make it again, or say what cannot be decided."""
+import json
+import shutil
+
+import pytest
+
+from support import disks, images
+
+
+@pytest.fixture
+def golden(folder):
+    """A template, which no VM owns."""
+    return images.create(folder / "golden.qcow2", "8M")
+
+
+@pytest.fixture
+def vm(qemu, folder, golden):
+    """A QEMU with vda.qcow2, which lies on the template by a relative name, and vdb.raw."""
+    paths = {"vda": images.create(folder / "vda.qcow2", None, backing="golden.qcow2", backing_fmt="qcow2"),
+             "vdb": images.create(folder / "vdb.raw", "4M", "raw")}  # fmt: skip
+    words = disks.blockdev("vda", paths["vda"]) + disks.blockdev("vdb", paths["vdb"], "raw")
+    return qemu(words)
+
+
+@pytest.fixture
+def ctl(chainctl, vm):
+    """A chainctl that has taken four snapshots of that QEMU."""
+    ctl = chainctl()
+    disks.register(ctl, vm, "--quiesce", "off")
+    ctl.ok("snapshot", "vm", "one", "--description", "before the upgrade: \"quoted\", /* not a comment */ naïve\n", "--tag", "b")
+    ctl.ok("snapshot", "vm", "two", "--disk", "vda", "--tag", "x y", "--tag", "a", "--protect")
+    vm.qemu_io("vda", "write -P 2 0 64k")
+    ctl.ok("snapshot", "vm", "three")
+    ctl.ok("snapshot", "vm", "four", "--disk", "vdb")
+    return ctl
+
+
+def lose(ctl):
+    """Everything but the images and what lies beside them."""
+    shutil.rmtree(ctl.state_dir)
+
+
+def seen(ctl):
+    """What a user sees of the VM; not how much is allocated, which a write may change."""
+    tree = ctl.ok("tree", "vm")["disks"]
+    listed = ctl.ok("list", "vm")["snapshots"]
+    for image in [image for disk in tree for image in disk["images"]]:
+        del image["allocated"]
+    for snapshot in listed:
+        del snapshot["size"]
+    return tree, listed, ctl.ok("vm", "show", "vm")["vm"]
+
+
+def codes(document):
+    return [warning["code"] for warning in document["warnings"]]
+
+
+def test_lost_database_is_made_again_as_it_was(ctl, vm, folder):
+    before, files = seen(ctl), disks.files(folder)
+    lose(ctl)
+    said = ctl.ok("state", "rebuild", folder)
+    assert said["state"] == {"path": str(ctl.state_dir / "chainctl.db"), "vms": 1, "snapshots": 4, "notes": 6}
+    assert said["warnings"] == [] and disks.files(folder) == files
+    assert seen(ctl) == before
+    assert ctl.ok("check", "vm")["problems"] == []
+    ctl.ok("snapshot", "vm", "five")
+    assert [one["name"] for one in ctl.ok("list", "vm")["snapshots"]] == ["one", "two", "three", "four", "five"]
+    assert ctl.ok("check", "vm")["problems"] == []
+    assert ctl.ok("recover", "vm")["warnings"] == []
+
+
+def test_what_an_image_was_made_by_and_how_it_was_opened_comes_back(ctl, folder):
+    def rows():
+        export = json.loads(ctl.run("vm", "export", "vm", json_output=False).out)
+        return {(disk["name"], image["path"]): image for disk in export["disks"] for image in disk["images"]}
+
+    before = rows()
+    assert any(image["created_by"] for image in before.values()) and any(image["options"] for image in before.values())
+    lose(ctl)
+    ctl.ok("state", "rebuild", folder)
+    assert rows() == before
+
+
+def test_database_with_a_vm_in_it_stays(ctl, folder):
+    before = seen(ctl)
+    error = ctl.fails(1, "state", "rebuild", folder)
+    assert error["code"] == "exists" and "move it away" in error["hint"]
+    assert seen(ctl) == before
+
+
+def test_dry_run_makes_no_database(ctl, folder):
+    lose(ctl)
+    said = ctl.ok("state", "rebuild", folder, "--dry-run")
+    assert said["state"]["snapshots"] == 4 and not ctl.state_dir.exists()
+
+
+def test_folders_are_searched_below_but_not_through_links(ctl, folder, tmp_path):
+    lose(ctl)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/images").symlink_to(folder)
+    assert ctl.fails(3, "state", "rebuild", tmp_path / "links")["code"] == "no-such-image"
+    (folder / "loop").symlink_to(tmp_path)
+    assert ctl.ok("state", "rebuild", tmp_path, folder, tmp_path / "links/images")["state"]["snapshots"] == 4
+
+
+def test_missing_folder_and_folder_without_notes_are_told(ctl, folder, tmp_path):
+    lose(ctl)
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "nowhere", folder / "vdb.raw"):
+        assert str(place) in ctl.fails(3, "state", "rebuild", place)["message"] or place.name == "empty"
+    assert ctl.ok("vm", "list")["vms"] == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "not-ours", "newer", "brackets"])
+def test_damaged_note_is_named_and_nothing_is_guessed(ctl, folder, damage):
+    path = folder / "vda.two.qcow2.chainctl"
+    text = path.read_text()
+    path.write_text({"cut": text[:-9], "empty": "", "not-ours": "{}", "brackets": "[" * 100_000,
+                     "newer": text.replace('"chainctl_note":1', '"chainctl_note":2')}[damage])  # fmt: skip
+    lose(ctl)
+    error = ctl.fails(9, "state", "rebuild", folder)
+    assert str(path) in error["message"] and "move it away" in error["hint"]
+    assert ctl.ok("vm", "list")["vms"] == []
+    path.unlink()
+    said = ctl.ok("state", "rebuild", folder)
+    assert codes(said) == [] or codes(said) == ["snapshot-incomplete"]
+    tree = {disk["disk"]: disk for disk in ctl.ok("tree", "vm")["disks"]}
+    assert str(folder / "vda.two.qcow2") in [image["path"] for image in tree["vda"]["images"]], "its header tells of it"
+    assert "two" not in [one["name"] for one in ctl.ok("list", "vm")["snapshots"]]
+
+
+def test_snapshot_that_lacks_a_disks_note_is_left_out_and_told(ctl, folder):
+    (folder / "vda.one.qcow2.chainctl").unlink()
+    lose(ctl)
+    said = ctl.ok("state", "rebuild", folder)
+    assert codes(said) == ["snapshot-incomplete"]
+    assert "'one'" in said["warnings"][0]["message"] and "'vda'" in said["warnings"][0]["message"]
+    assert [one["name"] for one in ctl.ok("list", "vm")["snapshots"]] == ["two", "three", "four"]
+
+
+def test_disk_of_which_no_folder_was_named_is_refused(ctl, folder, tmp_path):
+    (tmp_path / "part").mkdir()
+    for note in folder.glob("vdb.*.chainctl"):
+        note.rename(tmp_path / "part" / note.name)
+    lose(ctl)
+    error = ctl.fails(9, "state", "rebuild", folder)
+    assert "'vdb'" in error["message"] and "folder" in error["hint"]
+
+
+def test_missing_image_is_refused_by_name(ctl, folder):
+    lose(ctl)
+    (folder / "vda.one.qcow2").rename(folder.parent / "away")
+    error = ctl.fails(3, "state", "rebuild", folder)
+    assert error["code"] == "no-such-image" and str(folder / "vda.one.qcow2") in error["message"]
+    assert ctl.ok("vm", "list")["vms"] == []
+
+
+def test_header_that_names_another_backing_image_is_refused(qemu, ctl, vm, folder):
+    vm.close()
+    lose(ctl)
+    images.qemu_img("rebase", "-u", "-f", "qcow2", "-b", folder / "vda.qcow2", "-F", "qcow2", folder / "vda.two.qcow2")
+    error = ctl.fails(9, "state", "rebuild", folder)
+    assert str(folder / "vda.two.qcow2") in error["message"] and str(folder / "vda.one.qcow2") in error["message"]
+
+
+def test_image_on_the_active_one_without_a_note_is_told_and_not_taken_for_the_active_one(ctl, folder):
+    stranger = images.create(folder / "later.qcow2", None, backing=folder / "vda.three.qcow2", backing_fmt="qcow2")
+    lose(ctl)
+    said = ctl.ok("state", "rebuild", folder)
+    assert codes(said) == ["image-without-note"] and str(stranger) in said["warnings"][0]["message"]
+    assert ctl.ok("tree", "vm")["disks"][0]["active"] == str(folder / "vda.three.qcow2")
+
+
+def test_two_vms_of_one_name_are_refused(ctl, vm, folder):
+    ctl.ok("vm", "remove", "vm")
+    disks.register(ctl, vm, "--quiesce", "off")
+    ctl.ok("snapshot", "vm", "again")
+    lose(ctl)
+    error = ctl.fails(9, "state", "rebuild", folder)
+    assert "two VMs" in error["message"] and ".chainctl" in error["message"]
+    for note in folder.glob("*.chainctl"):
+        if ".again." not in note.name:
+            note.unlink()
+    ctl.ok("state", "rebuild", folder)
+    assert ctl.ok("check", "vm")["problems"] == []
+
+
+def test_two_vms_come_back_each_with_its_own(ctl, qemu, folder):
+    other = qemu(disks.blockdev("vda", images.create(folder / "other.qcow2", "8M")))
+    disks.register(ctl, other, "--quiesce", "off", name="other")
+    ctl.ok("snapshot", "other", "one")
+    ctl.ok("snapshot", "vm", "last")
+    before = seen(ctl), ctl.ok("tree", "other")
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["state"]["vms"] == 2
+    assert (seen(ctl), ctl.ok("tree", "other")) == before
+    assert ctl.ok("check", "other")["problems"] == ctl.ok("check", "vm")["problems"] == []
+
+
+def test_copy_of_the_folder_is_no_second_vm(ctl, folder, tmp_path):
+    lose(ctl)
+    shutil.copytree(folder, folder / "backup")
+    said = ctl.ok("state", "rebuild", folder)
+    assert set(codes(said)) == {"note-elsewhere", "image-without-note"} and said["state"]["snapshots"] == 4
+
+
+def test_images_that_were_brought_back_as_copies_are_taken_in(ctl, vm, folder, tmp_path):
+    vm.close()
+    lose(ctl)
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder, copy_function=shutil.copy)
+    assert codes(ctl.ok("state", "rebuild", folder)) == []
+    problems = ctl.ok("check", "vm")["problems"]
+    assert {found["code"] for found in problems} <= {"note-outdated"}
+    ctl.ok("recover", "vm")
+    assert ctl.ok("check", "vm")["problems"] == []
+
+
+def test_frozen_image_that_was_written_to_before_the_rebuild_is_not_forgotten(ctl, vm, folder):
+    vm.close()
+    lose(ctl)
+    images.write(folder / "vda.one.qcow2", "write -P 9 0 64k")
+    ctl.ok("state", "rebuild", folder)
+    result = ctl.run("check", "vm")
+    assert result.status == 7 and "image-changed" in [found["code"] for found in result.json["problems"]]
