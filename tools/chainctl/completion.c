@@ -22,7 +22,7 @@
  * @options: (element-type GOptionEntry): the command's and the global ones, ended by a NULL name
  * @open: (nullable): the option whose value is the next word
  * @arguments: (element-type utf8): the words behind the command that are no options
- * @ended: behind `--`
+ * @ended: behind `--`; @behind: how many words stand there already
  * @word: what is being typed; @before: (nullable): what of it stands before the value that is offered
  */
 typedef struct {
@@ -32,6 +32,7 @@ typedef struct {
   const GOptionEntry *open;
   GPtrArray *arguments;
   gboolean ended;
+  guint behind;
   char *state;
   EngineContext *context;
   const char *word;
@@ -50,11 +51,15 @@ line_clear (Line *line)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Line, line_clear)
 
+/* A command that looks at its words before it has them parsed sees that its help is asked for. */
 static GArray *
 options_of (const ChainctlCommand *command)
 {
   GArray *options = g_array_new (TRUE, TRUE, sizeof (GOptionEntry));
-  ChainctlInvocation invocation = {.command = command, .entries = options};
+  char help[] = "--help";
+  char *words[] = {help, NULL};
+  ChainctlInvocation invocation = {.command = command, .words = words, .entries = options};
+  g_autoptr (GError) ignored = NULL;
   ChainctlOptions unused = {0};
   g_autofree GOptionEntry *global = chainctl_options_global (&unused);
   const GOptionEntry version = {"version", 0, 0, G_OPTION_ARG_NONE, NULL, "show the version", NULL};
@@ -62,7 +67,7 @@ options_of (const ChainctlCommand *command)
   if (command == NULL)
     g_array_append_val (options, version);
   else
-    command->run (&invocation, NULL);
+    command->run (&invocation, &ignored);
   for (const GOptionEntry *entry = global; entry->long_name != NULL; entry++)
     g_array_append_vals (options, entry, 1);
   return options;
@@ -120,6 +125,7 @@ take_argument (Line *line, char *word)
 
   if (line->command != NULL) {
     g_ptr_array_add (line->arguments, word);
+    line->behind += line->ended ? 1 : 0;
     return;
   }
   line->command = line->group != NULL ? chainctl_table_find (line->group, word, &count, NULL)
@@ -151,9 +157,9 @@ offer (const Line *line, const char *kind, const char *text, const char *meaning
 {
   g_autofree char *whole = g_strconcat (line->before != NULL ? line->before : "", text, NULL);
   g_autofree char *said = chainctl_output_printable (meaning != NULL ? meaning : "");
-  gboolean is_place = g_str_equal (kind, "file") || g_str_equal (kind, "folder");
+  gboolean is_whole = g_str_equal (kind, "word") || g_str_equal (kind, "part");
 
-  if (is_place || g_str_has_prefix (whole, line->word))
+  if (!is_whole || g_str_has_prefix (whole, line->word))
     printf ("%s\t%s\t%s\n", kind, whole, said);
 }
 
@@ -234,6 +240,13 @@ offer_folder (Line *line, const char *kind, const char *behind)
   offer (line, "folder", "", NULL);
 }
 
+/* The command that another one starts, then what it is given. */
+static void
+offer_program (Line *line, const char *kind, const char *behind)
+{
+  offer (line, line->behind == 0 ? "program" : "file", "", NULL);
+}
+
 static const char *
 typed (const Line *line)
 {
@@ -266,9 +279,9 @@ static const struct {
   const char *what;
   void (*offer) (Line *line, const char *kind, const char *behind);
 } offers[] = {
-    {"VM", offer_vms},     {"DISK", offer_disks}, {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
-    {"FILE", offer_file},  {"PATH", offer_file},  {"SOCKET", offer_address}, {"ADDR", offer_address},
-    {"DIR", offer_folder}, {"CMD", offer_file},
+    {"VM", offer_vms},     {"DISK", offer_disks},  {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
+    {"FILE", offer_file},  {"PATH", offer_file},   {"SOCKET", offer_address}, {"ADDR", offer_address},
+    {"DIR", offer_folder}, {"CMD", offer_program},
 };
 
 static void
@@ -406,10 +419,12 @@ argument_name (const Line *line, guint index)
   return name;
 }
 
+/* What stands behind `--` is for the command that another one starts, whatever stands before it. */
 static void
 offer_argument (Line *line)
 {
-  g_autofree char *name = argument_name (line, line->arguments->len);
+  gboolean starts = line->ended && strstr (line->command->arguments, "-- CMD") != NULL;
+  g_autofree char *name = starts ? g_strdup ("CMD") : argument_name (line, line->arguments->len);
 
   if (name != NULL)
     offer_value (line, name);
