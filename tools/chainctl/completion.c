@@ -22,6 +22,7 @@
  * @options: (element-type GOptionEntry): the command's and the global ones, ended by a NULL name
  * @open: (nullable): the option whose value is the next word
  * @arguments: (element-type utf8): the words behind the command that are no options
+ * @several: an option names the VMs, so that no argument does
  * @ended: behind `--`; @behind: how many words stand there already
  * @word: what is being typed; @before: (nullable): what of it stands before the value that is offered
  */
@@ -31,6 +32,7 @@ typedef struct {
   GArray *options;
   const GOptionEntry *open;
   GPtrArray *arguments;
+  gboolean several;
   gboolean ended;
   guint behind;
   char *state;
@@ -107,11 +109,14 @@ take_value (Line *line, const GOptionEntry *entry, const char *value)
 static void
 take_option (Line *line, const char *word)
 {
+  static const char *const several[] = {"all", "match", "vm", NULL};
   const GOptionEntry *entry = g_str_has_prefix (word, "--") ? find_option (line, word) : NULL;
   const char *equals = strchr (word, '=');
 
   if (entry == NULL)
     return;
+  if (line->command != NULL && line->command->several && g_strv_contains (several, entry->long_name))
+    line->several = TRUE;
   if (equals != NULL)
     take_value (line, entry, equals + 1);
   else if (takes_next_word (entry))
@@ -424,7 +429,8 @@ static void
 offer_argument (Line *line)
 {
   gboolean starts = line->ended && strstr (line->command->arguments, "-- CMD") != NULL;
-  g_autofree char *name = starts ? g_strdup ("CMD") : argument_name (line, line->arguments->len);
+  g_autofree char *name =
+      starts ? g_strdup ("CMD") : argument_name (line, line->arguments->len + (line->several ? 1 : 0));
 
   if (name != NULL)
     offer_value (line, name);
