@@ -109,6 +109,9 @@ TYPED = {
     "a file": ("vm add x --qmp mon", "vm add x --qmp monitor"),
     "a file behind an address": ("vm add x --agent unix:mon", "vm add x --agent unix:monitor"),
     "a file behind a disk": ("snapshot vm1 --reuse vda=mon", "snapshot vm1 --reuse vda=monitor"),
+    "a program to start": ("exec vm1 -- qemu-system-x86_6", "exec vm1 -- qemu-system-x86_64"),
+    "a program to start where the VM is left out": ("exec -- qemu-system-x86_6", "exec -- qemu-system-x86_64"),
+    "an argument of a program": ("exec vm1 -- cat mon", "exec vm1 -- cat monitor"),
     "a folder behind an equals sign": ("snapshot vm1 --dir=fol", "snapshot vm1 --dir=folder/"),
 }
 
@@ -181,6 +184,9 @@ def test_every_option_with_words_offers_them(shared_vm):
     (["nonsense", "--js"], ["--json"]),
     (["tree", "--wait", ""], ["vm1"]),
     (["vm", "add", "x", "--agent", "v"], ["vsock:"]),
+    (["list", "--vm", ""], ["vm1"]),
+    (["list", "--vm", "other,"], ["other,vm1"]),
+    (["list", "--all", ""], []),
     (["path", "another", ""], []),
     (["snapshot", "another", "--disk", ""], []),
     (["-"], ["--version", "--state", "--config", "--json", "--progress", "--dry-run", "--timeout", "--wait", "--yes",

@@ -1,4 +1,4 @@
-"""Every example of every manual page, pasted into a real bash: it works as it stands.
+"""Every example of every manual page, and of the README, pasted into a real bash: it works as it stands.
 
 The VM `web` of most examples is the one that the first example of chainctl(1) starts, so that is pasted before them.
 A page that says "added with an agent" gets the real guest under that name. Each page has an empty folder, and nothing
@@ -7,13 +7,14 @@ registered.
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 
 import pytest
 
-from support import commands, manual, process
+from support import commands, images, manual, process
 from support.chainctl import Chainctl
 
 PAGES = manual.pages()
@@ -75,6 +76,18 @@ def test_examples_work_when_pasted(page, desk, request):
     else:
         before = [manual.examples(MAIN)[0]]
     paste(desk, before + blocks)
+
+
+def test_the_quick_start_of_the_readme_works_when_pasted(qemu, desk):
+    """With the words for QEMU that the README gives; its /run is the test's folder."""
+    text = (manual.FOLDER.parents[1] / "README.md").read_text().replace("/run/", f"{desk}/")
+    options, quick_start = (
+        re.search(r"(?m)(?:^    .*\n)+", text.split(f"\n## {title}")[1])[0] for title in ("Give a VM its own", "Quick start"))
+    disk = images.create(desk / "vda.qcow2", "64M")
+    qemu(["-blockdev", f"driver=qcow2,node-name=d,file.driver=file,file.filename={disk}",
+          "-device", "virtio-blk-pci,drive=d,id=vda", *shlex.split(options.replace("\\\n", ""))])  # fmt: skip
+    shown = paste(desk, [[line[4:] for line in quick_start.splitlines()]])
+    assert "web: all is well." in shown and "before-upgrade" in shown
 
 
 def configure(desk, blocks):

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dev():
     """dev(*words, **environment) runs `./dev`; returns what it printed. The checkout is the same before and after."""
 

@@ -1,6 +1,7 @@
 """`./dev deb`: a package that the real dpkg installs into a root of its own, and removes again."""
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -28,21 +29,47 @@ def of_package(root):
     return {name: path for name, path in installed(root).items() if not name.startswith(("var/lib/dpkg", "var/log"))}
 
 
-@pytest.mark.time_limit(280)
-def test_the_package_is_installed_works_and_is_removed_without_a_trace(dev, root, tmp_path):
-    printed = dev("deb", str(tmp_path / "out")).splitlines()
-    assert len(printed) == 1
-    package = pathlib.Path(printed[0])
+@pytest.fixture(scope="module")
+def package(dev, tmp_path_factory):
+    """The package's path, as `./dev deb` prints it."""
+    out = tmp_path_factory.mktemp("out")
+    printed = dev("deb", str(out)).splitlines()
+    assert len(printed) == 1 and pathlib.Path(printed[0]).parent == out, printed
+    return pathlib.Path(printed[0])
+
+
+def test_the_package_is_installed_works_and_is_removed_without_a_trace(package, root, tmp_path):
     version = re.search(r"version: '([^']+)'", (ROOT / "meson.build").read_text())[1]
-    assert package.parent == tmp_path / "out" and package.name.startswith(f"chainctl_{version}_"), package
+    assert package.name.startswith(f"chainctl_{version}_")
     dpkg(root, "--install", package)
     files = of_package(root)
     assert {"usr/bin/chainctl", "usr/share/bash-completion/completions/chainctl", "usr/share/doc/chainctl/copyright",
             "usr/share/man/man1/chainctl.1.gz", "usr/share/zsh/vendor-completions/_chainctl"} <= set(files)  # fmt: skip
     assert_stands_alone(files)
     assert_works(root / "usr/bin/chainctl", tmp_path, root / "usr/share/man")
-    assert not [name for name in files if name.startswith("etc/systemd")], "a unit is enabled"
-    depends = subprocess.run(["dpkg-deb", "--field", package, "Depends"], capture_output=True, text=True).stdout
-    assert all(library in depends for library in ("libglib2.0-0", "libjson-glib-1.0-0", "libsqlite3-0")), depends
     dpkg(root, "--purge", "chainctl")
     assert of_package(root) == {}
+
+
+def test_the_units_are_all_there_and_none_is_enabled(package, root):
+    dpkg(root, "--install", package)
+    units = {path.name for name, path in of_package(root).items() if "systemd/system/" in name}
+    sources = (ROOT / "data/systemd").glob("*.*er*") if (ROOT / "data/systemd").is_dir() else []
+    assert units == {path.name.removesuffix(".in") for path in sources}
+    assert not [name for name in of_package(root) if name.startswith("etc/")], "a unit is enabled"
+
+
+def test_the_package_asks_for_the_libraries_and_recommends_qemu(package):
+    def field(name):
+        return subprocess.run(["dpkg-deb", "--field", package, name], capture_output=True, text=True).stdout
+
+    libraries = ("libc6", "libglib2.0-0", "libjson-glib-1.0-0", "libsqlite3-0")
+    assert [library for library in libraries if library not in field("Depends")] == []
+    assert "qemu" not in field("Depends") and "qemu-utils" in field("Recommends")
+
+
+def test_lintian_has_no_error_to_tell(package):
+    if shutil.which("lintian") is None:
+        pytest.skip("lintian is not installed")
+    said = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", package], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout

@@ -9,71 +9,11 @@
 #include "engine/vm.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/options.h"
+#include "tools/chainctl/shellscript.h"
 #include "tools/chainctl/table.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* ---- the scripts: they ask, and know no command ---- */
-
-static const char bash_script[] =
-    "# Completion of chainctl for bash: chainctl --completion bash\n"
-    "_chainctl () {\n"
-    "  local words=() before='' last='' word kind text name\n"
-    "  # Readline breaks words at = and :, the program does not.\n"
-    "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD}\"; do\n"
-    "    if [[ ${#words[@]} -gt 0 && ( $word =~ ^[=:]+$ || $last =~ ^[=:]+$ ) ]]; then\n"
-    "      before=${words[-1]}\n"
-    "      words[-1]+=$word\n"
-    "    else\n"
-    "      before=''\n"
-    "      words+=(\"$word\")\n"
-    "    fi\n"
-    "    last=$word\n"
-    "  done\n"
-    "  [[ $last =~ ^[=:]+$ ]] && before=${words[-1]}\n"
-    "  COMPREPLY=()\n"
-    "  while IFS=$'\\t' read -r kind text _; do\n"
-    "    case $kind in\n"
-    "      word | part)\n"
-    "        printf -v name %q \"${text#\"$before\"}\"\n"
-    "        COMPREPLY+=(\"$name\")\n"
-    "        [ \"$kind\" = word ] || compopt -o nospace 2>/dev/null\n"
-    "        ;;\n"
-    "      file | folder)\n"
-    "        compopt -o filenames 2>/dev/null\n"
-    "        while IFS= read -r name; do\n"
-    "          name=$text$name\n"
-    "          COMPREPLY+=(\"${name#\"$before\"}\")\n"
-    "        done < <(compgen -A \"${kind/folder/directory}\" -- \"${words[-1]#\"$text\"}\")\n"
-    "        ;;\n"
-    "    esac\n"
-    "  done < <(\"${COMP_WORDS[0]/#~\\//$HOME/}\" --complete \"${words[@]}\" 2>/dev/null)\n"
-    "}\n"
-    "complete -F _chainctl chainctl\n";
-
-static const char zsh_script[] =
-    "#compdef chainctl\n"
-    "# Completion of chainctl for zsh: chainctl --completion zsh\n"
-    "_chainctl () {\n"
-    "  local kind text meaning found=1\n"
-    "  local -a names parts places\n"
-    "  while IFS=$'\\t' read -r kind text meaning; do\n"
-    "    case $kind in\n"
-    "      word) names+=(\"${text//:/\\\\:}${meaning:+:$meaning}\") ;;\n"
-    "      part) parts+=(\"$text\") ;;\n"
-    "      file | folder) places+=(\"$kind\" \"$text\") ;;\n"
-    "    esac\n"
-    "  done < <(\"${words[1]/#\\~\\//$HOME/}\" --complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)\n"
-    "  (( $#names )) && _describe -t names chainctl names && found=0\n"
-    "  (( $#parts )) && compadd -S '' -a parts && found=0\n"
-    "  for kind text in $places; do\n"
-    "    compset -P \"${(b)text}\"\n"
-    "    _files ${${kind:#file}:+-/} && found=0\n"
-    "  done\n"
-    "  return found\n"
-    "}\n"
-    "if [ \"$funcstack[1]\" = _chainctl ]; then _chainctl \"$@\"; else compdef _chainctl chainctl; fi\n";
 
 /* ---- what was typed so far ---- */
 
@@ -82,7 +22,8 @@ static const char zsh_script[] =
  * @options: (element-type GOptionEntry): the command's and the global ones, ended by a NULL name
  * @open: (nullable): the option whose value is the next word
  * @arguments: (element-type utf8): the words behind the command that are no options
- * @ended: behind `--`
+ * @several: an option names the VMs, so that no argument does
+ * @ended: behind `--`; @behind: how many words stand there already
  * @word: what is being typed; @before: (nullable): what of it stands before the value that is offered
  */
 typedef struct {
@@ -91,7 +32,9 @@ typedef struct {
   GArray *options;
   const GOptionEntry *open;
   GPtrArray *arguments;
+  gboolean several;
   gboolean ended;
+  guint behind;
   char *state;
   EngineContext *context;
   const char *word;
@@ -110,11 +53,15 @@ line_clear (Line *line)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Line, line_clear)
 
+/* A command that looks at its words before it has them parsed sees that its help is asked for. */
 static GArray *
 options_of (const ChainctlCommand *command)
 {
   GArray *options = g_array_new (TRUE, TRUE, sizeof (GOptionEntry));
-  ChainctlInvocation invocation = {.command = command, .entries = options};
+  char help[] = "--help";
+  char *words[] = {help, NULL};
+  ChainctlInvocation invocation = {.command = command, .words = words, .entries = options};
+  g_autoptr (GError) ignored = NULL;
   ChainctlOptions unused = {0};
   g_autofree GOptionEntry *global = chainctl_options_global (&unused);
   const GOptionEntry version = {"version", 0, 0, G_OPTION_ARG_NONE, NULL, "show the version", NULL};
@@ -122,7 +69,7 @@ options_of (const ChainctlCommand *command)
   if (command == NULL)
     g_array_append_val (options, version);
   else
-    command->run (&invocation, NULL);
+    command->run (&invocation, &ignored);
   for (const GOptionEntry *entry = global; entry->long_name != NULL; entry++)
     g_array_append_vals (options, entry, 1);
   return options;
@@ -162,11 +109,14 @@ take_value (Line *line, const GOptionEntry *entry, const char *value)
 static void
 take_option (Line *line, const char *word)
 {
+  static const char *const several[] = {"all", "match", "vm", NULL};
   const GOptionEntry *entry = g_str_has_prefix (word, "--") ? find_option (line, word) : NULL;
   const char *equals = strchr (word, '=');
 
   if (entry == NULL)
     return;
+  if (line->command != NULL && line->command->several && g_strv_contains (several, entry->long_name))
+    line->several = TRUE;
   if (equals != NULL)
     take_value (line, entry, equals + 1);
   else if (takes_next_word (entry))
@@ -180,6 +130,7 @@ take_argument (Line *line, char *word)
 
   if (line->command != NULL) {
     g_ptr_array_add (line->arguments, word);
+    line->behind += line->ended ? 1 : 0;
     return;
   }
   line->command = line->group != NULL ? chainctl_table_find (line->group, word, &count, NULL)
@@ -211,9 +162,9 @@ offer (const Line *line, const char *kind, const char *text, const char *meaning
 {
   g_autofree char *whole = g_strconcat (line->before != NULL ? line->before : "", text, NULL);
   g_autofree char *said = chainctl_output_printable (meaning != NULL ? meaning : "");
-  gboolean is_place = g_str_equal (kind, "file") || g_str_equal (kind, "folder");
+  gboolean is_whole = g_str_equal (kind, "word") || g_str_equal (kind, "part");
 
-  if (is_place || g_str_has_prefix (whole, line->word))
+  if (!is_whole || g_str_has_prefix (whole, line->word))
     printf ("%s\t%s\t%s\n", kind, whole, said);
 }
 
@@ -294,6 +245,13 @@ offer_folder (Line *line, const char *kind, const char *behind)
   offer (line, "folder", "", NULL);
 }
 
+/* The command that another one starts, then what it is given. */
+static void
+offer_program (Line *line, const char *kind, const char *behind)
+{
+  offer (line, line->behind == 0 ? "program" : "file", "", NULL);
+}
+
 static const char *
 typed (const Line *line)
 {
@@ -326,9 +284,9 @@ static const struct {
   const char *what;
   void (*offer) (Line *line, const char *kind, const char *behind);
 } offers[] = {
-    {"VM", offer_vms},     {"DISK", offer_disks}, {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
-    {"FILE", offer_file},  {"PATH", offer_file},  {"SOCKET", offer_address}, {"ADDR", offer_address},
-    {"DIR", offer_folder}, {"CMD", offer_file},
+    {"VM", offer_vms},     {"DISK", offer_disks},  {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
+    {"FILE", offer_file},  {"PATH", offer_file},   {"SOCKET", offer_address}, {"ADDR", offer_address},
+    {"DIR", offer_folder}, {"CMD", offer_program},
 };
 
 static void
@@ -466,10 +424,13 @@ argument_name (const Line *line, guint index)
   return name;
 }
 
+/* What stands behind `--` is for the command that another one starts, whatever stands before it. */
 static void
 offer_argument (Line *line)
 {
-  g_autofree char *name = argument_name (line, line->arguments->len);
+  gboolean starts = line->ended && strstr (line->command->arguments, "-- CMD") != NULL;
+  g_autofree char *name =
+      starts ? g_strdup ("CMD") : argument_name (line, line->arguments->len + (line->several ? 1 : 0));
 
   if (name != NULL)
     offer_value (line, name);
@@ -494,9 +455,9 @@ offer_all (Line *line)
 static char *
 unquoted (const char *word)
 {
-  char *text = g_shell_unquote (word, NULL);
+  g_autofree char *text = g_shell_unquote (word, NULL);
 
-  return text != NULL ? text : g_strdup (word);
+  return text != NULL ? g_steal_pointer (&text) : g_strdup (word);
 }
 
 static int
@@ -528,13 +489,14 @@ chainctl_completion_is_asked (char **argv)
 int
 chainctl_completion_main (char **argv)
 {
+  const char *script;
+
   if (g_str_equal (argv[1], "--complete"))
     return complete (argv + 2);
-  if (g_strcmp0 (argv[2], "bash") == 0)
-    fputs (bash_script, stdout);
-  else if (g_strcmp0 (argv[2], "zsh") == 0)
-    fputs (zsh_script, stdout);
-  else
+  script = chainctl_shellscript_find (argv[2]);
+  if (script == NULL)
     fputs ("chainctl: --completion bash|zsh\n", stderr);
-  return g_strcmp0 (argv[2], "bash") == 0 || g_strcmp0 (argv[2], "zsh") == 0 ? CHAINCTL_EXIT_DONE : CHAINCTL_EXIT_USAGE;
+  else
+    fputs (script, stdout);
+  return script != NULL ? CHAINCTL_EXIT_DONE : CHAINCTL_EXIT_USAGE;
 }

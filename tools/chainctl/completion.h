@@ -17,7 +17,7 @@ gboolean chainctl_completion_is_asked (char **argv);
  * Prints the script; or lines of the form `KIND TAB TEXT TAB MEANING`, where KIND is
  *   `word`: TEXT is the whole word;
  *   `part`: TEXT is its beginning;
- *   `file`, `folder`: the name of one may follow TEXT.
+ *   `file`, `folder`, `program`: the name of one may follow TEXT.
  * Names are read from the database; where that cannot be, there are none.
  * Returns: the exit status
  */

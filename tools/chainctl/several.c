@@ -30,7 +30,7 @@ chainctl_several_entries (ChainctlSeveralOptions *options)
   const GOptionEntry entries[] = {
       {"all", 0, 0, G_OPTION_ARG_NONE, &options->all, "all VMs, in place of VM", NULL},
       {"match", 0, 0, G_OPTION_ARG_STRING, &options->match, "the VMs whose names fit", "GLOB"},
-      {"vm", 0, 0, G_OPTION_ARG_STRING, &options->names, "these VMs", "A,B…"},
+      {"vm", 0, 0, G_OPTION_ARG_STRING, &options->names, "these VMs", "VM,…"},
       {"parallel", 0, 0, G_OPTION_ARG_INT, &options->parallel, "so many at once (all)", "N"},
       {NULL},
   };
