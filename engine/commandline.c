@@ -239,7 +239,7 @@ read_mon (EngineCommandline *line, char **arguments, const char *value)
 /* ---- the rest ---- */
 
 static void
-read_chardev (EngineCommandline *line, const char *value)
+read_chardev (EngineCommandline *line, char **arguments, const char *value)
 {
   g_autoptr (GHashTable) options = engine_commandline_parse_options (value, "backend");
 
@@ -264,7 +264,7 @@ read_device (EngineCommandline *line, char **arguments, const char *value)
 }
 
 static void
-read_name (EngineCommandline *line, const char *value)
+read_name (EngineCommandline *line, char **arguments, const char *value)
 {
   g_autoptr (GHashTable) options = engine_commandline_parse_options (value, "guest");
 
@@ -273,7 +273,7 @@ read_name (EngineCommandline *line, const char *value)
 }
 
 static void
-read_uuid (EngineCommandline *line, const char *value)
+read_uuid (EngineCommandline *line, char **arguments, const char *value)
 {
   g_free (line->uuid);
   line->uuid = g_uuid_string_is_valid (value) ? g_ascii_strdown (value, -1) : NULL;
@@ -281,7 +281,7 @@ read_uuid (EngineCommandline *line, const char *value)
 
 /* -monitor PATH is for people where -qmp is for programs: its socket must be known so that it is left alone. */
 static void
-read_readline (EngineCommandline *line, const char *value)
+read_readline (EngineCommandline *line, char **arguments, const char *value)
 {
   g_autoptr (GHashTable) options =
       g_str_has_prefix (value, "unix:") ? engine_commandline_parse_options (value + strlen ("unix:"), "path") : NULL;
@@ -290,29 +290,33 @@ read_readline (EngineCommandline *line, const char *value)
     g_ptr_array_add (line->sockets, g_strdup (find_path (options)));
 }
 
+/* Of QEMU, of its storage daemon, of both. */
+typedef enum { OF_QEMU = 1, OF_DAEMON = 2, OF_BOTH = 3 } Whose;
+
+typedef struct {
+  const char *name;
+  Whose whose;
+  void (*read) (EngineCommandline *line, char **arguments, const char *value);
+} Option;
+
+static const Option known_options[] = {
+    {"chardev", OF_BOTH, read_chardev}, {"monitor", OF_DAEMON, read_mon},  {"mon", OF_QEMU, read_mon},
+    {"qmp", OF_QEMU, read_qmp},         {"qmp-pretty", OF_QEMU, read_qmp}, {"monitor", OF_QEMU, read_readline},
+    {"serial", OF_QEMU, read_readline}, {"name", OF_QEMU, read_name},      {"uuid", OF_QEMU, read_uuid},
+    {"device", OF_QEMU, read_device},
+};
+
 static void
 read_word (EngineCommandline *line, char **arguments, char **at)
 {
-  const char *value;
+  for (gsize i = 0; i < G_N_ELEMENTS (known_options); i++) {
+    const Option *option = &known_options[i];
+    const char *value =
+        (option->whose & (line->daemon ? OF_DAEMON : OF_QEMU)) != 0 ? value_at (at, option->name) : NULL;
 
-  if ((value = value_at (at, "chardev")) != NULL)
-    read_chardev (line, value);
-  else if (line->daemon && (value = value_at (at, "monitor")) != NULL)
-    read_mon (line, arguments, value);
-  else if (line->daemon)
-    return;
-  else if ((value = value_at (at, "mon")) != NULL)
-    read_mon (line, arguments, value);
-  else if ((value = value_at (at, "qmp")) != NULL || (value = value_at (at, "qmp-pretty")) != NULL)
-    read_qmp (line, arguments, value);
-  else if ((value = value_at (at, "monitor")) != NULL || (value = value_at (at, "serial")) != NULL)
-    read_readline (line, value);
-  else if ((value = value_at (at, "name")) != NULL)
-    read_name (line, value);
-  else if ((value = value_at (at, "uuid")) != NULL)
-    read_uuid (line, value);
-  else if ((value = value_at (at, "device")) != NULL)
-    read_device (line, arguments, value);
+    if (value != NULL)
+      option->read (line, arguments, value);
+  }
 }
 
 EngineCommandline *

@@ -394,22 +394,26 @@ is_taken (const Search *search, const GPtrArray *found, const char *name)
     if (g_str_equal (((const ChainsVm *)g_ptr_array_index (search->vms, i))->name, name))
       return TRUE;
   for (guint i = 0; i < found->len; i++)
-    if (g_str_equal (((const EngineDiscovered *)g_ptr_array_index (found, i))->suggestion, name))
+    if (g_strcmp0 (((const EngineDiscovered *)g_ptr_array_index (found, i))->suggestion, name) == 0)
       return TRUE;
   return FALSE;
 }
 
-static char *
-suggest (const Search *search, const GPtrArray *found, const char *name)
+/* The name itself, with -2 … where taken. */
+static void
+suggest_names (const Search *search, const GPtrArray *found)
 {
-  g_autofree char *made = make_name (name);
-  char *suggestion = g_strdup (made);
+  for (guint i = 0; i < found->len; i++) {
+    EngineDiscovered *discovered = g_ptr_array_index (found, i);
+    g_autofree char *made = make_name (discovered->view->record->name);
+    char *suggestion = g_strdup (made);
 
-  for (int i = 2; is_taken (search, found, suggestion); i++) {
-    g_free (suggestion);
-    suggestion = g_strdup_printf ("%s-%d", made, i);
+    for (int j = 2; is_taken (search, found, suggestion); j++) {
+      g_free (suggestion);
+      suggestion = g_strdup_printf ("%s-%d", made, j);
+    }
+    discovered->suggestion = suggestion;
   }
-  return suggestion;
 }
 
 static char *
@@ -453,13 +457,12 @@ view_new (const Candidate *candidate)
 }
 
 static void
-tell (const Search *search, const Candidate *candidate, GPtrArray *found)
+tell (const Candidate *candidate, GPtrArray *found)
 {
   EngineDiscovered *discovered = g_new0 (EngineDiscovered, 1);
 
   discovered->view = view_new (candidate);
   discovered->registered = candidate->registered != NULL ? g_strdup (candidate->registered->name) : NULL;
-  discovered->suggestion = suggest (search, found, discovered->view->record->name);
   discovered->libvirt = candidate->libvirt;
   g_ptr_array_add (found, discovered);
 }
@@ -492,7 +495,8 @@ engine_discover_run (EngineContext *context, const char *const *folders, GError 
     return NULL;
   for (guint i = 0; i < search.candidates->len; i++)
     if (is_chosen (&search, i))
-      tell (&search, g_ptr_array_index (search.candidates, i), found);
+      tell (g_ptr_array_index (search.candidates, i), found);
   g_ptr_array_sort (found, compare);
+  suggest_names (&search, found);
   return g_steal_pointer (&found);
 }

@@ -484,6 +484,7 @@ follow (Following *following, GError **error)
          follow_chain (following, &active, error) && leave_active (following, active, error) &&
          find_base (following, error) &&
          chains_registry_update_disk (following->vm->context->db, following->record, error) &&
+         chains_registry_set_live (following->vm->context->db, following->record->id, NULL, error) &&
          forget_unneeded (following, error);
 }
 

@@ -116,8 +116,7 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
       {"guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR"},
       {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest (auto)",
        "auto|require|off"},
-      {"own", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.own, "an image below that is its own too (may be repeated)",
-       "PATH"},
+      {"own", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.own, "an image below, its own too", "PATH"},
       {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where named (may be repeated)",
        "DISK"},
       {"adopt", 0, 0, G_OPTION_ARG_NONE, &options.adopt, "overlays that exist become snapshots", NULL},
@@ -170,10 +169,9 @@ chainctl_cmd_vm_set (ChainctlInvocation *invocation, GError **error)
       {"agent", 0, 0, G_OPTION_ARG_FILENAME, &options.agent, "its agent: unix:PATH, vsock:CID:PORT", "ADDR|none"},
       {"guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR|none"},
       {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest", "auto|require|off"},
-      {"own", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.own, "moves a base down to this image (may be repeated)",
-       "PATH"},
-      {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore,
-       "touch these only where named; replaces the list (may be repeated)", "DISK|none"},
+      {"own", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.own, "moves a base down to this image", "PATH"},
+      {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "the disks to leave alone from now on",
+       "DISK|none"},
       {NULL},
   };
   EngineSettingsRequest request = {0};
