@@ -313,19 +313,21 @@ finish_asking (Search *search, Candidate *candidate)
 {
   QmpWait wait = {deadline_of (search), search->context->cancellable};
   g_autoptr (JsonNode) greeting = NULL;
-  char *uuid;
+  QmpCall *status, *uuid;
+  char *known;
 
   if (candidate->greeting == NULL)
     return;
   greeting = qmp_call_finish (g_steal_pointer (&candidate->greeting), search->context->cancellable, NULL);
   candidate->answered = greeting != NULL;
-  /* A storage daemon knows neither question. */
-  if (candidate->answered && qmp_commands_query_status (candidate->monitor, wait, &candidate->status, NULL)) {
-    uuid = qmp_commands_query_uuid (candidate->monitor, wait, NULL);
-    if (uuid != NULL) {
-      g_free (candidate->uuid);
-      candidate->uuid = uuid;
-    }
+  if (candidate->answered) {
+    /* A storage daemon knows neither question. */
+    status = qmp_commands_start_query_status (candidate->monitor, wait.deadline_us);
+    uuid = qmp_commands_start_query_uuid (candidate->monitor, wait.deadline_us);
+    candidate->status = qmp_commands_finish_query_status (status, wait.cancellable, NULL);
+    known = qmp_commands_finish_query_uuid (uuid, wait.cancellable, NULL);
+    g_free (known != NULL ? candidate->uuid : NULL);
+    candidate->uuid = known != NULL ? known : candidate->uuid;
   }
   g_clear_pointer (&candidate->monitor, qmp_client_free);
 }
