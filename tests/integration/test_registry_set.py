@@ -163,7 +163,7 @@ def test_image_that_another_vm_needs_is_not_owned(qemu, ctl, chain, folder):
 
 def test_dry_run_of_set_and_rescan_changes_nothing(qemu, ctl, chain):
     disks.register(ctl, qemu(disks.blockdev("vda", chain[2])))
-    before = disks.files(ctl.state_dir)
+    before = shown(ctl), states(ctl), verbs(ctl)
     assert ctl.ok("vm", "set", "vm", "--own", chain[0], "--quiesce", "off", "--dry-run")["vm"]["quiesce"] == "off"
     ctl.ok("vm", "rescan", "vm", "--accept", "--dry-run")
-    assert disks.files(ctl.state_dir) == before
+    assert (shown(ctl), states(ctl), verbs(ctl)) == before
