@@ -26,11 +26,13 @@
 /**
  * Candidate: one socket at which a QMP monitor may be
  * @pid: 0 where only the socket is known
+ * @seen: only as a socket in a folder: it is a monitor if it answers like one
  * @registered: (nullable): borrowed
  * @stream, @greeting: while it is asked
  */
 typedef struct {
   pid_t pid;
+  gboolean seen;
   char *name;
   char *uuid;
   char *qmp;
@@ -46,7 +48,7 @@ typedef struct {
 /**
  * Search:
  * @known: (element-type utf8): sockets that the command lines name, monitors or not
- * @pids: of the QEMUs that were found, as pointers
+ * @pids: of the QEMUs whose monitors are known from their command lines, as pointers
  */
 typedef struct {
   EngineContext *context;
@@ -169,11 +171,35 @@ is_visible (Search *search, pid_t pid, const EngineCommandline *line, const char
   return FALSE;
 }
 
+/* What the command line of @pid tells of a VM. */
+static void
+describe (Candidate *candidate, pid_t pid, const EngineCommandline *line)
+{
+  g_autofree char *agent = line->agent != NULL ? resolve (pid, line->agent) : NULL;
+
+  candidate->pid = pid;
+  candidate->name = g_strdup (line->name);
+  candidate->uuid = g_strdup (line->uuid);
+  candidate->agent = agent != NULL ? g_strconcat ("unix:", agent, NULL) : NULL;
+}
+
+/* Returns: (transfer full) (nullable): %NULL where @pid is no QEMU */
+static EngineCommandline *
+read_commandline (pid_t pid, gboolean *libvirt)
+{
+  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long)pid);
+  g_autofree char *program = g_file_read_link (link, NULL);
+  g_auto (GStrv) arguments = engine_nodeoptions_read_arguments (pid);
+  EngineCommandline *line = engine_commandline_parse (program, arguments);
+
+  *libvirt = line != NULL && engine_libvirt_has_arguments (arguments);
+  return line;
+}
+
 static void
 add_monitor (Search *search, pid_t pid, const EngineCommandline *line, const char *path, gboolean libvirt)
 {
   g_autofree char *qmp = resolve (pid, path);
-  g_autofree char *agent = line->agent != NULL ? resolve (pid, line->agent) : NULL;
   Candidate *candidate;
 
   if (qmp == NULL) {
@@ -185,10 +211,8 @@ add_monitor (Search *search, pid_t pid, const EngineCommandline *line, const cha
   if (!is_visible (search, pid, line, qmp))
     return;
   candidate = g_new0 (Candidate, 1);
-  candidate->pid = pid;
-  candidate->name = g_strdup (line->name);
-  candidate->uuid = g_strdup (line->uuid);
-  candidate->agent = agent != NULL ? g_strconcat ("unix:", agent, NULL) : NULL;
+  describe (candidate, pid, line);
+  g_hash_table_add (search->pids, GSIZE_TO_POINTER ((gsize)pid));
   candidate->libvirt = libvirt || engine_libvirt_has_monitor (qmp);
   candidate->registered = find_registered (search, qmp);
   candidate->qmp = g_steal_pointer (&qmp);
@@ -198,15 +222,11 @@ add_monitor (Search *search, pid_t pid, const EngineCommandline *line, const cha
 static void
 look_at_process (Search *search, pid_t pid)
 {
-  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long)pid);
-  g_autofree char *program = g_file_read_link (link, NULL);
-  g_auto (GStrv) arguments = engine_nodeoptions_read_arguments (pid);
-  g_autoptr (EngineCommandline) line = engine_commandline_parse (program, arguments);
-  gboolean libvirt = line != NULL && engine_libvirt_has_arguments (arguments);
+  gboolean libvirt;
+  g_autoptr (EngineCommandline) line = read_commandline (pid, &libvirt);
 
   if (line == NULL)
     return;
-  g_hash_table_add (search->pids, GSIZE_TO_POINTER ((gsize)pid));
   for (guint i = 0; i < line->sockets->len; i++) {
     char *path = resolve (pid, g_ptr_array_index (line->sockets, i));
 
@@ -271,6 +291,7 @@ look_at_folder (Search *search, const char *folder)
     if (!is_socket (path) || is_known (search, path))
       continue;
     candidate = g_new0 (Candidate, 1);
+    candidate->seen = TRUE;
     candidate->libvirt = engine_libvirt_has_monitor (path);
     candidate->qmp = g_steal_pointer (&path);
     g_ptr_array_add (search->candidates, candidate);
@@ -285,26 +306,38 @@ deadline_of (const Search *search)
   return g_get_monotonic_time () + MIN (search->context->timeout_us, PATIENCE_US);
 }
 
+/* Who listens at a socket that was only seen in a folder. %FALSE where it is another name of one that is known. */
+static gboolean
+identify (Search *search, Candidate *candidate, pid_t peer)
+{
+  gboolean libvirt;
+  g_autoptr (EngineCommandline) line = NULL;
+
+  if (candidate->pid != 0)
+    return TRUE;
+  if (g_hash_table_contains (search->pids, GSIZE_TO_POINTER ((gsize)peer)))
+    return FALSE;
+  line = peer != 0 ? read_commandline (peer, &libvirt) : NULL;
+  if (line == NULL)
+    return TRUE;
+  describe (candidate, peer, line);
+  candidate->libvirt = candidate->libvirt || libvirt;
+  return TRUE;
+}
+
 static void
 start_asking (Search *search, Candidate *candidate)
 {
   gint64 deadline_us = deadline_of (search);
   g_autofree char *address = g_strconcat ("unix:", candidate->qmp, NULL);
-  GIOStream *io;
-  pid_t peer;
+  g_autoptr (GIOStream) io = NULL;
 
   if (candidate->registered != NULL || candidate->libvirt)
     return;
   io = qmp_transport_connect (address, deadline_us, search->context->cancellable, NULL);
-  if (io == NULL)
+  if (io == NULL || !identify (search, candidate, qmp_transport_get_peer_pid (io)))
     return;
-  peer = qmp_transport_get_peer_pid (io);
-  /* A socket in a folder may be another name of one that is known already. */
-  if (candidate->pid == 0 && g_hash_table_contains (search->pids, GSIZE_TO_POINTER ((gsize)peer))) {
-    g_object_unref (io);
-    return;
-  }
-  candidate->monitor = qmp_client_new (io);
+  candidate->monitor = qmp_client_new (g_steal_pointer (&io));
   candidate->greeting = qmp_client_start_handshake (candidate->monitor, deadline_us);
 }
 
@@ -358,8 +391,10 @@ is_chosen (const Search *search, guint index)
 {
   const Candidate *candidate = g_ptr_array_index (search->candidates, index);
 
+  if (candidate->seen && !candidate->answered)
+    return FALSE;
   if (candidate->pid == 0)
-    return candidate->answered;
+    return TRUE;
   for (guint i = 0; i < search->candidates->len; i++) {
     const Candidate *other = g_ptr_array_index (search->candidates, i);
 
