@@ -161,7 +161,7 @@ engine_nodeoptions_list (char **arguments, const char *option)
 
     if (!g_str_equal (name, option))
       continue;
-    options = *text == '{' ? parse_json (text) : parse_keyval (text);
+    options = engine_commandline_parse_options (text, NULL);
     add_json_file (options);
     g_hash_table_replace (options, g_strdup (""), g_strdup (text));
     g_ptr_array_add (list, options);
