@@ -229,3 +229,14 @@ def test_image_of_another_vm_is_not_accepted(ctl, vm, qemu, folder):
 def test_vm_that_is_shut_off_cannot_be_rescanned(ctl, vm):
     vm.kill()
     assert ctl.fails(4, "vm", "rescan", "vm")["code"] == "shut-off"
+
+
+def test_sealed_image_that_becomes_active_is_told_to_be_read_only(chainctl, vm, folder, tmp_path):
+    (tmp_path / "seal.conf").write_text("[overlay]\nseal=on\n")
+    ctl = chainctl(env={"CHAINCTL_CONFIG": str(tmp_path / "seal.conf")})
+    disks.register(ctl, vm, "--quiesce", "off")
+    ctl.ok("snapshot", "vm", "one")
+    os.chmod(folder / "vda.qcow2", 0o644)
+    restart(vm, folder, vda="vda.qcow2", vdb="vdb.one.qcow2")
+    os.chmod(folder / "vda.qcow2", 0o444)
+    assert "chmod u+w" in warned(ctl.ok("vm", "rescan", "vm", "--accept"), "read-only-image")
