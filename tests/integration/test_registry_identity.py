@@ -1,4 +1,7 @@
 """Another VM at the registered socket: every verb that connects refuses it."""
+import contextlib
+import sqlite3
+
 import pytest
 
 from support import disks
@@ -43,6 +46,16 @@ def test_check_reports_it_and_show_warns_of_it(ctl):
     assert result.status == 7 and [one["code"] for one in result.json["problems"]] == ["another-vm"]
     assert "another-vm" in [one["code"] for one in ctl.ok("vm", "show", "vm")["warnings"]]
     assert "another-vm" in [one["code"] for one in ctl.ok("vm", "list")["warnings"]]
+
+
+def test_recovery_touches_nothing_of_it(ctl, vm, folder):
+    """What the other VM's graph shows says nothing of what became of an operation on this one."""
+    with contextlib.closing(sqlite3.connect(ctl.state_dir / "chainctl.db")) as database, database:
+        database.execute("INSERT INTO operation (id, vm, vm_name, verb, run_by, pid, boot, started_us, state, intent) "
+                         "SELECT 'op', id, name, 'snapshot', 'me', 1, 'boot', 1, 'open', '{}' FROM vm")  # fmt: skip
+    with disks.unchanged(vm, folder):
+        error = ctl.fails(9, "recover", "vm")
+    assert error["code"] == "drift" and OTHER in error["message"], error
 
 
 def test_agent_is_still_reached_while_somebody_else_has_the_monitor(ctl, vm):
