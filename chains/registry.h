@@ -27,7 +27,8 @@ gboolean chains_registry_add_disk (ChainsDb *db, ChainsDisk *disk, GError **erro
 /** Sets base, active, device, ignored and position of @disk. Raises %CHAINS_ERROR_NOT_FOUND. */
 gboolean chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Sets what is known of @disk in the QEMU that runs. @live: (nullable): JSON object. Raises %CHAINS_ERROR_NOT_FOUND. */
+/** Sets what is known of @disk in the QEMU that runs. @live: (nullable): JSON object. Raises %CHAINS_ERROR_NOT_FOUND.
+ */
 gboolean chains_registry_set_live (ChainsDb *db, gint64 disk, const char *live, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
