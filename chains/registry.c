@@ -297,6 +297,22 @@ chains_registry_set_live (ChainsDb *db, gint64 disk, const char *live, GError **
          chains_db_commit (transaction, error);
 }
 
+gboolean
+chains_registry_remove_disk (ChainsDb *db, gint64 disk, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsQuery) query = NULL;
+
+  if (transaction == NULL)
+    return FALSE;
+  query = chains_query_new (db, "remove a disk", "DELETE FROM disk WHERE id = ?", error);
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_int (query, disk);
+  return chains_query_run (query, error) && check_changed (query, "disk", disk, error) &&
+         chains_db_commit (transaction, error);
+}
+
 GPtrArray *
 chains_registry_list_disks (ChainsDb *db, gint64 vm, GError **error)
 {

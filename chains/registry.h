@@ -27,9 +27,13 @@ gboolean chains_registry_add_disk (ChainsDb *db, ChainsDisk *disk, GError **erro
 /** Sets base, active, device, ignored and position of @disk. Raises %CHAINS_ERROR_NOT_FOUND. */
 gboolean chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Sets what is known of @disk in the QEMU that runs. @live: (nullable): JSON object. Raises %CHAINS_ERROR_NOT_FOUND. */
+/** Sets what is known of @disk in the QEMU that runs. @live: (nullable): JSON object. Raises %CHAINS_ERROR_NOT_FOUND.
+ */
 gboolean chains_registry_set_live (ChainsDb *db, gint64 disk, const char *live, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+
+/** Forgets disk row @disk, its images, and its parts of snapshots. Touches no file. Raises %CHAINS_ERROR_NOT_FOUND. */
+gboolean chains_registry_remove_disk (ChainsDb *db, gint64 disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Returns: (transfer full) (element-type ChainsDisk) in guest order */
 GPtrArray *chains_registry_list_disks (ChainsDb *db, gint64 vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

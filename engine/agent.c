@@ -1,11 +1,16 @@
 /*
  * Asks a VM's agent one thing and tells what it said, as it said it. Needs neither
- * monitor nor lock: it is for the moment in which something else hangs.
+ * monitor nor lock: it is for the moment in which something else hangs. A monitor
+ * that does answer must be this VM's.
  */
 #include "engine/agent.h"
 
+#include "engine/drift.h"
 #include "engine/error.h"
 #include "qmp/error.h"
+
+/* How long the monitor may take to say whose it is: it may well be somebody else's at this moment. */
+#define PATIENCE_US (1 * G_USEC_PER_SEC)
 
 const char *const *
 engine_agent_actions (void)
@@ -86,6 +91,23 @@ act (EngineVm *vm, const char *action, GError **error)
   return ask (vm, g_str_equal (action, "ping") ? "guest-ping" : "guest-info", error);
 }
 
+/* Where another VM runs in its place, the agent is that one's. A monitor that does not say so is no obstacle. */
+static gboolean
+check_identity (EngineContext *context, const char *name, GError **error)
+{
+  g_autoptr (EngineContext) brief = engine_context_new_like (context);
+  g_autoptr (EngineVm) vm = NULL;
+  gboolean same;
+
+  brief->timeout_us = MIN (context->timeout_us, PATIENCE_US);
+  brief->db = context->db;
+  vm = engine_vm_open (brief, name, NULL, error);
+  same = vm != NULL &&
+         (vm->record->uuid == NULL || !engine_vm_connect (vm, NULL) || engine_drift_refuse_another (vm, error));
+  brief->db = NULL;
+  return same;
+}
+
 JsonObject *
 engine_agent_run (EngineContext *context, const char *name, const char *action, GError **error)
 {
@@ -100,6 +122,8 @@ engine_agent_run (EngineContext *context, const char *name, const char *action, 
                       "VM '%s' has no agent registered", name);
     return NULL;
   }
+  if (!check_identity (context, name, error))
+    return NULL;
   engine_vm_start_agent (vm);
   if (engine_vm_finish_agent (vm))
     said = act (vm, action, &failure);

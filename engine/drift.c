@@ -186,31 +186,40 @@ compare_size (EngineVm *vm, const char *disk, const EngineLayer *layer, const Ch
                         image->virtual_size, layer->node->virtual_size);
 }
 
-/* Walks both chains downwards side by side: live layers and remembered images; of a known chain the head alone. */
+/* Walks both chains downwards side by side below the active images: live layers and remembered images. */
 static gboolean
-compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, gboolean known, GPtrArray *problems,
+compare_below (EngineVm *vm, const char *name, const EngineGraphDisk *disk, gint64 row, GPtrArray *problems,
                GError **error)
 {
-  gint64 row = record->active;
-
-  for (guint i = 0; i < disk->layers->len || row != 0; i++) {
+  for (guint i = 1; i < disk->layers->len || row != 0; i++) {
     const EngineLayer *layer = i < disk->layers->len ? g_ptr_array_index (disk->layers, i) : NULL;
     g_autoptr (ChainsImage) image = row != 0 ? chains_images_get (vm->context->db, row, error) : NULL;
 
     if (row != 0 && image == NULL)
       return FALSE;
     if (layer == NULL || image == NULL || !same_image (layer, image)) {
-      if (i == 0)
-        return add_wrong_active (vm, record, layer, image, problems, error);
-      add_wrong_chain (vm, record->name, layer != NULL ? layer->path : NULL, image != NULL ? image->path : NULL,
-                       problems);
+      add_wrong_chain (vm, name, layer != NULL ? layer->path : NULL, image != NULL ? image->path : NULL, problems);
       return TRUE;
     }
-    if (i == 0)
-      compare_size (vm, record->name, layer, image, problems);
-    row = known ? 0 : image->parent;
+    row = image->parent;
   }
   return TRUE;
+}
+
+/* Of a known chain the active image alone. */
+static gboolean
+compare_chain (EngineVm *vm, const ChainsDisk *record, const EngineGraphDisk *disk, gboolean known, GPtrArray *problems,
+               GError **error)
+{
+  const EngineLayer *head = engine_graph_head (disk);
+  g_autoptr (ChainsImage) active = chains_images_get (vm->context->db, record->active, error);
+
+  if (active == NULL)
+    return FALSE;
+  if (!same_image (head, active))
+    return add_wrong_active (vm, record, head, active, problems, error);
+  compare_size (vm, record->name, head, active, problems);
+  return known || compare_below (vm, record->name, disk, active->parent, problems, error);
 }
 
 static const ChainsDisk *

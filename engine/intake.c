@@ -13,6 +13,8 @@
 #include "engine/inspect.h"
 #include "engine/nodeoptions.h"
 
+#include <sys/stat.h>
+
 /* ---- checks ---- */
 
 static gboolean
@@ -295,6 +297,19 @@ follow_size (Following *following, ChainsImage *image, const EngineLayer *layer)
   image->virtual_size = layer->node->virtual_size;
 }
 
+/* One that was frozen may be sealed. QEMU has it open now; at its next start it would not get it. */
+static void
+warn_of_mode (Following *following, const ChainsImage *image)
+{
+  EngineImagefile file;
+
+  if (engine_imagefile_stat (image->path, &file, NULL) && file.regular && (file.mode & S_IWUSR) == 0)
+    engine_context_warn (following->vm->context, "read-only-image",
+                         "disk '%s': '%s' is the active image now, and read-only by its mode: QEMU may not get it at "
+                         "its next start (`chmod u+w` makes it writable)",
+                         following->record->name, image->path);
+}
+
 /* The guest writes to it from now on, so nothing is remembered of it as frozen. */
 static gboolean
 make_active (Following *following, ChainsImage *image, const EngineLayer *layer, GError **error)
@@ -306,6 +321,7 @@ make_active (Following *following, ChainsImage *image, const EngineLayer *layer,
   g_free (image->options);
   image->options = g_strdup (following->options);
   follow_size (following, image, layer);
+  warn_of_mode (following, image);
   if (image->owned)
     return TRUE;
   image->owned = TRUE;
@@ -484,6 +500,7 @@ follow (Following *following, GError **error)
          follow_chain (following, &active, error) && leave_active (following, active, error) &&
          find_base (following, error) &&
          chains_registry_update_disk (following->vm->context->db, following->record, error) &&
+         chains_registry_set_live (following->vm->context->db, following->record->id, NULL, error) &&
          forget_unneeded (following, error);
 }
 

@@ -4,74 +4,12 @@
  */
 #include "engine/nodeoptions.h"
 
+#include "engine/commandline.h"
 #include "engine/op.h"
 
 #include <string.h>
 
-#define MAX_DEPTH 16
-
 typedef GHashTable Options; /* dotted key -> value */
-
-/* "a=b,c.d=e,,f" in QemuOpts' way: a comma is doubled to stand for itself. */
-static Options *
-parse_keyval (const char *text)
-{
-  Options *options = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autoptr (GString) part = g_string_new (NULL);
-
-  for (const char *at = text;; at++) {
-    if (*at == ',' && at[1] == ',') {
-      g_string_append_c (part, *at++);
-    } else if (*at == ',' || *at == '\0') {
-      char *equals = strchr (part->str, '=');
-
-      if (equals != NULL)
-        g_hash_table_replace (options, g_strndup (part->str, (gsize)(equals - part->str)), g_strdup (equals + 1));
-      g_string_truncate (part, 0);
-      if (*at == '\0')
-        return options;
-    } else {
-      g_string_append_c (part, *at);
-    }
-  }
-}
-
-/* QEMU nests options a few levels deep; what is deeper is none of ours. */
-static void
-flatten (Options *options, const char *prefix, JsonObject *object, guint depth)
-{
-  JsonObjectIter iter;
-  const char *member;
-  JsonNode *value;
-
-  json_object_iter_init (&iter, object);
-  while (json_object_iter_next (&iter, &member, &value)) {
-    char *key = *prefix != '\0' ? g_strconcat (prefix, ".", member, NULL) : g_strdup (member);
-
-    if (JSON_NODE_HOLDS_OBJECT (value)) {
-      if (depth < MAX_DEPTH)
-        flatten (options, key, json_node_get_object (value), depth + 1);
-      g_free (key);
-    } else if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_BOOLEAN) {
-      g_hash_table_replace (options, key, g_strdup (json_node_get_boolean (value) ? "on" : "off"));
-    } else if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_STRING) {
-      g_hash_table_replace (options, key, json_node_dup_string (value));
-    } else {
-      g_free (key);
-    }
-  }
-}
-
-static Options *
-parse_json (const char *text)
-{
-  Options *options = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autoptr (JsonNode) root = json_from_string (text, NULL);
-
-  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root))
-    flatten (options, "", json_node_get_object (root), 0);
-  return options;
-}
 
 static const char *
 get (Options *options, const char *key)
@@ -115,7 +53,7 @@ find (char **arguments, const char *option, Matches matches, const char *wanted)
 
     if (!g_str_equal (name, option))
       continue;
-    options = arguments[i + 1][0] == '{' ? parse_json (arguments[i + 1]) : parse_keyval (arguments[i + 1]);
+    options = engine_commandline_parse_options (arguments[i + 1], NULL);
     if (matches (options, wanted))
       return g_steal_pointer (&options);
   }
@@ -169,8 +107,8 @@ add_json_file (Options *drive)
     return;
   root = json_from_string (file + strlen ("json:"), NULL);
   if (root != NULL && JSON_NODE_HOLDS_OBJECT (root))
-    flatten (drive, json_object_has_member (json_node_get_object (root), "file") ? "" : "file",
-             json_node_get_object (root), 0);
+    engine_commandline_add_object (drive, json_object_has_member (json_node_get_object (root), "file") ? "" : "file",
+                                   json_node_get_object (root));
 }
 
 static gboolean
@@ -201,7 +139,7 @@ from_drive (EngineNodeOptions *options, const EngineGraphDisk *disk, char **argu
 static gboolean
 from_memory (EngineNodeOptions *options, const char *remembered)
 {
-  g_autoptr (GHashTable) memory = remembered != NULL ? parse_json (remembered) : NULL;
+  g_autoptr (GHashTable) memory = remembered != NULL ? engine_commandline_parse_options (remembered, NULL) : NULL;
 
   if (get (memory, "aio") == NULL)
     return FALSE;
@@ -223,7 +161,7 @@ engine_nodeoptions_list (char **arguments, const char *option)
 
     if (!g_str_equal (name, option))
       continue;
-    options = *text == '{' ? parse_json (text) : parse_keyval (text);
+    options = engine_commandline_parse_options (text, NULL);
     add_json_file (options);
     g_hash_table_replace (options, g_strdup (""), g_strdup (text));
     g_ptr_array_add (list, options);

@@ -10,6 +10,7 @@
 #include "chains/error.h"
 #include "chains/journal.h"
 #include "chains/snapshots.h"
+#include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/notebook.h"
 #include "engine/outcome.h"
@@ -229,7 +230,7 @@ recover_ops (EngineVm *vm, GPtrArray *recovered, GError **error)
 
     if (op->state != CHAINS_OP_OPEN)
       continue;
-    if (!connected && !engine_vm_connect (vm, error))
+    if (!connected && (!engine_vm_connect (vm, error) || !engine_drift_refuse_another (vm, error)))
       return FALSE;
     connected = TRUE;
     if (!recover_op (vm, op, recovered, error)) {

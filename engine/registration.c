@@ -4,9 +4,13 @@
  */
 #include "engine/registration.h"
 
+#include "base/nearest.h"
 #include "chains/error.h"
+#include "engine/address.h"
+#include "engine/adopt.h"
 #include "engine/error.h"
 #include "engine/intake.h"
+#include "engine/libvirt.h"
 #include "engine/nodeoptions.h"
 #include "engine/op.h"
 #include "engine/preflight.h"
@@ -34,27 +38,14 @@ check_request (EngineContext *context, const EngineRegistrationRequest *request,
   return FALSE;
 }
 
-/* A path means the same from every folder and at every later run. */
-static char *
-absolute_address (const char *address)
-{
-  const char *path = g_str_has_prefix (address, "unix:") ? address + strlen ("unix:") : address;
-  g_autofree char *absolute = NULL;
-
-  if (g_str_has_prefix (address, "vsock:"))
-    return g_strdup (address);
-  absolute = g_canonicalize_filename (path, NULL);
-  return path == address ? g_steal_pointer (&absolute) : g_strconcat ("unix:", absolute, NULL);
-}
-
 static ChainsVm *
 record_new (const EngineRegistrationRequest *request)
 {
   ChainsVm *record = chains_vm_new ();
 
   record->name = g_strdup (request->name);
-  record->qmp = absolute_address (request->qmp);
-  record->agent = request->agent != NULL ? absolute_address (request->agent) : NULL;
+  record->qmp = engine_address_absolute (request->qmp);
+  record->agent = request->agent != NULL ? engine_address_absolute (request->agent) : NULL;
   record->guest = request->guest != NULL ? g_strdup (request->guest) : NULL;
   record->quiesce = request->quiesce;
   record->created_us = g_get_real_time ();
@@ -64,11 +55,20 @@ record_new (const EngineRegistrationRequest *request)
 static gboolean
 check_ignored (const EngineRegistrationRequest *request, const EngineGraph *graph, GError **error)
 {
+  g_autoptr (GPtrArray) names = g_ptr_array_new ();
+
+  for (guint i = 0; i < graph->disks->len; i++)
+    g_ptr_array_add (names, ((const EngineGraphDisk *)g_ptr_array_index (graph->disks, i))->name);
+  g_ptr_array_add (names, NULL);
   for (gsize i = 0; request->ignore != NULL && request->ignore[i] != NULL; i++) {
-    if (engine_graph_find (graph, request->ignore[i]) != NULL)
+    const char *wanted = request->ignore[i];
+    const char *nearest = base_nearest_find (wanted, (const char *const *)names->pdata);
+    g_autofree char *hint = nearest != NULL ? g_strdup_printf ("did you mean '%s'?", nearest) : NULL;
+
+    if (engine_graph_find (graph, wanted) != NULL)
       continue;
-    engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, NULL, "VM '%s' has no disk '%s' to ignore", request->name,
-                      request->ignore[i]);
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, hint, "VM '%s' has no disk '%s' to ignore", request->name,
+                      wanted);
     return FALSE;
   }
   return TRUE;
@@ -92,14 +92,33 @@ add_disks (EngineVm *vm, const EngineRegistrationRequest *request, const EngineG
   return FALSE;
 }
 
+/* What libvirt looks after stays with it. */
+static gboolean
+check_heads (EngineVm *vm, const EngineGraph *graph, GError **error)
+{
+  for (guint i = 0; i < vm->disks->len; i++) {
+    const ChainsDisk *record = g_ptr_array_index (vm->disks, i);
+    const EngineGraphDisk *disk = engine_graph_find (graph, record->name);
+
+    if (!record->ignored && disk != NULL &&
+        !engine_libvirt_check_image (record->name, engine_graph_head (disk)->path, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* All rows or none. */
 static gboolean
-store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph *graph, GError **error)
+store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph *graph, GPtrArray *adopted,
+       GError **error)
 {
   g_autoptr (ChainsTransaction) transaction = chains_db_begin (vm->context->db, error);
 
   return transaction != NULL && chains_registry_add_vm (vm->context->db, vm->record, error) &&
-         add_disks (vm, request, graph, error) && chains_db_commit (transaction, error);
+         add_disks (vm, request, graph, error) && check_heads (vm, graph, error) &&
+         engine_adopt_own (vm, request->own, error) &&
+         (!request->adopt || engine_adopt_overlays (vm, graph, request->own, adopted, error)) &&
+         chains_db_commit (transaction, error);
 }
 
 static void
@@ -113,17 +132,38 @@ try_agent (EngineVm *vm)
                          vm->record->agent, vm->agent_failure->message);
 }
 
+/* A monitor that libvirt holds is busy, or gives no greeting: why it does so is what is to be said. */
+static gboolean
+connect_own (EngineVm *vm, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  gboolean connected;
+  g_auto (GStrv) arguments = NULL;
+
+  if (!engine_libvirt_check_monitor (vm->record->qmp, error))
+    return FALSE;
+  connected = engine_vm_connect (vm, &failure);
+  arguments = engine_nodeoptions_read_arguments (vm->qemu);
+  if (!engine_libvirt_check_arguments (vm->record->name, arguments, error))
+    return FALSE;
+  if (!connected)
+    g_propagate_error (error, g_steal_pointer (&failure));
+  return connected;
+}
+
 EngineVmView *
 engine_registration_add (EngineContext *context, const EngineRegistrationRequest *request, GError **error)
 {
   g_autoptr (EngineVm) vm = NULL;
   g_autoptr (EngineGraph) graph = NULL;
+  g_autoptr (GPtrArray) adopted = g_ptr_array_new_with_free_func (g_free);
+  EngineVmView *view;
 
   if (!check_request (context, request, error))
     return NULL;
   vm = engine_vm_new (context, record_new (request));
   vm->lock = engine_lock_take (context, request->name, "vm add", error);
-  if (vm->lock == NULL || !engine_vm_connect (vm, error) || !engine_preflight_check_features (vm, error))
+  if (vm->lock == NULL || !connect_own (vm, error) || !engine_preflight_check_features (vm, error))
     return NULL;
   if (vm->uuid != NULL && !g_str_equal (vm->uuid, NIL_UUID))
     vm->record->uuid = g_strdup (vm->uuid);
@@ -131,7 +171,12 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
   if (graph == NULL || !check_ignored (request, graph, error))
     return NULL;
   try_agent (vm);
-  return store (vm, request, graph, error) ? engine_vmview_new (vm, graph, error) : NULL;
+  if (!store (vm, request, graph, adopted, error))
+    return NULL;
+  view = engine_vmview_new (vm, graph, error);
+  if (view != NULL)
+    g_ptr_array_extend_and_steal (view->adopted, g_steal_pointer (&adopted));
+  return view;
 }
 
 /* ---- remove ---- */

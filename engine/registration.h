@@ -1,6 +1,6 @@
 /*
- * The verbs `vm add`, `vm list`, `vm show`, `vm remove`: which VMs are looked
- * after, and what each is like now. Never touches an image.
+ * The verbs `vm add` and `vm remove`: which VMs are looked after. Never touches an
+ * image.
  */
 #pragma once
 
@@ -10,6 +10,8 @@
  * EngineRegistrationRequest:
  * @qmp: unix:PATH or PATH; @agent, @guest: (nullable) addresses
  * @ignore: (nullable) (array zero-terminated=1): disks that no verb touches unless they are named
+ * @own: (nullable) (array zero-terminated=1): images below the active ones down to which the disks are owned
+ * @adopt: overlays that exist become snapshots
  */
 typedef struct {
   const char *name;
@@ -18,13 +20,16 @@ typedef struct {
   const char *guest;
   ChainsQuiesce quiesce;
   const char *const *ignore;
+  const char *const *own;
+  gboolean adopt;
 } EngineRegistrationRequest;
 
 /**
  * engine_registration_add:
- * Registers a running VM: each disk's active image becomes its base, what lies below is foreign.
- * A silent agent is a warning. Raises CHAINS_ERROR_EXISTS, QMP_ERROR's, %ENGINE_ERROR_REFUSED where an image is
- * another VM's, %ENGINE_ERROR_UNSUPPORTED where this QEMU lacks what snapshots need.
+ * Registers a running VM: each disk's active image becomes its base, what lies below is foreign, unless @request owns
+ * or adopts it. A silent agent is a warning. Raises CHAINS_ERROR_EXISTS, QMP_ERROR's, %ENGINE_ERROR_REFUSED where an
+ * image is another VM's or the VM is libvirt's, %ENGINE_ERROR_UNSUPPORTED where this QEMU lacks what snapshots need,
+ * %ENGINE_ERROR_NO_SUCH_IMAGE for one to own that is in no chain.
  *
  * Returns: (transfer full)
  */

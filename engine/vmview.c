@@ -35,6 +35,7 @@ engine_vmview_free (EngineVmView *view)
   g_clear_pointer (&view->record, chains_vm_free);
   g_clear_pointer (&view->disks, g_ptr_array_unref);
   g_clear_pointer (&view->skipped, g_ptr_array_unref);
+  g_clear_pointer (&view->adopted, g_ptr_array_unref);
   g_free (view);
 }
 
@@ -85,6 +86,7 @@ engine_vmview_new (EngineVm *vm, const EngineGraph *graph, GError **error)
 
   view->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_view_free);
   view->skipped = g_ptr_array_new_with_free_func ((GDestroyNotify)skipped_free);
+  view->adopted = g_ptr_array_new_with_free_func (g_free);
   view->state = vm->state;
   for (guint i = 0; i < vm->disks->len; i++)
     if (!view_disk (view, vm, g_ptr_array_index (vm->disks, i), graph, error))

@@ -31,12 +31,14 @@ typedef struct {
  * EngineVmView:
  * @disks: (element-type EngineVmDisk)
  * @skipped: (element-type EngineVmSkipped)
+ * @adopted: (element-type utf8): names of the snapshots that were made of overlays that were there; `vm add` alone
  */
 typedef struct {
   ChainsVm *record;
   EngineVmState state;
   GPtrArray *disks;
   GPtrArray *skipped;
+  GPtrArray *adopted;
 } EngineVmView;
 
 void engine_vmview_free (EngineVmView *view);

@@ -86,7 +86,7 @@ VM_LINE = {"name": text, "uuid": or_null(uuid), "qmp": path, "agent": or_null(te
            "quiesce": one_of("auto", "require", "off"),
            "state": one_of("running", "paused", "shut-off", "unreachable")}  # fmt: skip
 VM = {**VM_LINE, "disks": [DISK]}
-CHANGES = [{"disk": text, "what": text}]
+CHANGES = [{"disk": or_null(text), "what": text}]
 SNAPSHOT = {"id": uuid, "name": text, "vm": text, "created": time, "description": text, "tags": [text],
             "protected": boolean, "automatic": boolean,
             "consistency": one_of("application", "filesystem", "crash", "offline"), "reason": or_null(text),
@@ -104,7 +104,10 @@ PROBLEM = {"code": text, "severity": one_of("error", "warning"), "disk": or_null
 ERROR = {"code": text, "message": text, "hint": or_null(text)}
 
 SHAPES = {
-    "vm add": {"vm": VM},
+    "vm add": {"vm": VM, "adopted": [text]},
+    "vm set": {"vm": VM},
+    "vm rescan": {"vm": VM, "changes": CHANGES},
+    "vm discover": {"vms": [{**VM_LINE, "registered": or_null(text), "libvirt": boolean}]},
     "vm show": {"vm": VM},
     "vm list": {"vms": [VM_LINE]},
     "vm remove": {"vm": VM, "changes": CHANGES},

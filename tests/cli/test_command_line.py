@@ -5,7 +5,7 @@ import pytest
 
 from documents import assert_failure, assert_success, only_document
 
-COMMANDS = ["vm add", "vm list", "vm show", "vm remove", "snapshot", "list", "show", "tree", "path", "exec", "log", "check", "doctor",
+COMMANDS = ["vm add", "vm list", "vm show", "vm set", "vm rescan", "vm discover", "vm remove", "snapshot", "list", "show", "tree", "path", "exec", "log", "check", "doctor",
             "guest"]  # fmt: skip
 
 WRONG = {

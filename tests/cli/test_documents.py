@@ -14,6 +14,9 @@ from cli_vm import RegisteredVm, disk_words
 VM_VERBS = {
     "vm show": ["vm", "show", "vm1"],
     "vm list": ["vm", "list"],
+    "vm set": ["vm", "set", "vm1", "--quiesce", "off"],
+    "vm rescan": ["vm", "rescan", "vm1"],
+    "vm discover": ["vm", "discover"],
     "snapshot": ["snapshot", "vm1", "again"],
     "list": ["list", "vm1"],
     "show": ["show", "vm1", "first"],

@@ -19,6 +19,9 @@ VERBS = {
     "doctor": ["doctor", "vm1"],
     "vm list": ["vm", "list"],
     "vm show": ["vm", "show", "vm1"],
+    "vm set": ["vm", "set", "vm1", "--quiesce", "off", "--ignore-disk", "vda"],
+    "vm rescan": ["vm", "rescan", "vm1", "--accept"],
+    "vm discover": ["vm", "discover"],
     "vm remove": ["vm", "remove", "vm1"],
 }
 

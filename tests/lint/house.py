@@ -12,7 +12,8 @@ BAD_CODE = "tests/lint/fixtures/"
 # One file a verb: they use the shared parts of engine/ and never each other; only recover sees them all.
 VERBS = {
     "snapshot", "rollback", "delete", "commit", "stream", "mirror", "backup", "export", "prune", "check", "doctor",
-    "request", "recover", "exec", "path", "rebuild", "state", "transfer",
+    "request", "recover", "exec", "path", "rebuild", "state", "transfer", "registration", "rescan",
+    "settings", "discover",
 }
 SEES_ALL_VERBS = {"recover"}
 

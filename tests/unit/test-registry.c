@@ -273,6 +273,28 @@ removing_a_vm_takes_all_of_it_but_its_log (void)
 }
 
 static void
+removing_a_disk_takes_its_images_and_no_other_disks (void)
+{
+  g_autoptr (FixtureFolder) folder = fixture_make_folder ();
+  g_autoptr (ChainsDb) db = fixture_open (folder);
+  gint64 vm = fixture_add_vm (db, "web");
+  gint64 vda = fixture_add_disk (db, vm, 0, "vda"), vdb = fixture_add_disk (db, vm, 1, "vdb");
+  g_autoptr (GPtrArray) disks = NULL, gone = NULL, kept = NULL;
+  g_autoptr (GError) error = NULL, again = NULL;
+
+  fixture_add_image (db, vda, fixture_add_image (db, vda, 0, "/vda.qcow2"), "/vda.s.qcow2");
+  fixture_add_image (db, vdb, 0, "/vdb.qcow2");
+  CU_ASSERT (chains_registry_remove_disk (db, vda, &error));
+  SUPPORT_ASSERT_CLEAR (error);
+  disks = chains_registry_list_disks (db, vm, NULL);
+  gone = chains_images_find (db, "/vda.s.qcow2", NULL);
+  kept = chains_images_find (db, "/vdb.qcow2", NULL);
+  CU_ASSERT (disks->len == 1 && gone->len == 0 && kept->len == 1);
+  CU_ASSERT (!chains_registry_remove_disk (db, vda, &again));
+  SUPPORT_ASSERT_ERROR (again, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND);
+}
+
+static void
 row_ids_are_never_given_twice (void)
 {
   g_autoptr (FixtureFolder) folder = fixture_make_folder ();
@@ -343,6 +365,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (base_and_active_are_images_of_the_same_disk),
       SUPPORT_TEST (a_disk_name_is_given_once_in_a_vm),
       SUPPORT_TEST (removing_a_vm_takes_all_of_it_but_its_log),
+      SUPPORT_TEST (removing_a_disk_takes_its_images_and_no_other_disks),
       SUPPORT_TEST (row_ids_are_never_given_twice),
       SUPPORT_TEST (near_names_are_found),
       SUPPORT_TEST (far_names_are_not_found),

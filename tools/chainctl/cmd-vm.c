@@ -1,10 +1,14 @@
 /*
- * chainctl vm add | list | show | remove: the registry. One form of a VM for all
- * four, from render.
+ * chainctl vm add | list | show | set | rescan | remove: the registry. One form of
+ * a VM for all of them, from render.
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/render.h"
+
+#include "engine/registration.h"
+#include "engine/rescan.h"
+#include "engine/settings.h"
 
 static const ChainctlOutputColumn disk_columns[] = {
     {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
@@ -53,38 +57,69 @@ say_vm (ChainctlOutput *output, const EngineVmView *view)
   }
 }
 
+/* What became the base where that is not the active image, and which snapshots were found. */
+static void
+say_bases (ChainctlOutput *output, const EngineVmView *view)
+{
+  for (guint i = 0; i < view->disks->len; i++) {
+    const EngineVmDisk *disk = g_ptr_array_index (view->disks, i);
+    g_autofree char *base = chainctl_output_printable (disk->base);
+
+    if (!g_str_equal (disk->base, disk->path))
+      chainctl_output_line (output, "base of %s: %s", disk->name, base);
+  }
+}
+
+static void
+say_adopted (ChainctlOutput *output, const EngineVmView *view)
+{
+  JsonArray *names = json_array_new ();
+
+  for (guint i = 0; i < view->adopted->len; i++) {
+    json_array_add_string_element (names, g_ptr_array_index (view->adopted, i));
+    chainctl_output_line (output, "adopted as a snapshot: %s", (const char *)g_ptr_array_index (view->adopted, i));
+  }
+  json_object_set_array_member (output->document, "adopted", names);
+}
+
+/* The options of `vm add`, which `vm set` takes too. */
 typedef struct {
   char *qmp;
   char *agent;
   char *guest;
   char *quiesce;
   char **ignore;
-} AddOptions;
+  char **own;
+  gboolean adopt;
+} VmOptions;
 
 static void
-add_options_clear (AddOptions *options)
+vm_options_clear (VmOptions *options)
 {
   g_free (options->qmp);
   g_free (options->agent);
   g_free (options->guest);
   g_free (options->quiesce);
   g_strfreev (options->ignore);
+  g_strfreev (options->own);
 }
 
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AddOptions, add_options_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VmOptions, vm_options_clear)
 
 gboolean
 chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (AddOptions) options = {0};
+  g_auto (VmOptions) options = {0};
   const GOptionEntry entries[] = {
       {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp, "its QMP monitor: unix:PATH or PATH", "SOCKET"},
       {"agent", 0, 0, G_OPTION_ARG_FILENAME, &options.agent, "its agent: unix:PATH, vsock:CID:PORT", "ADDR"},
       {"guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR"},
       {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest (auto)",
        "auto|require|off"},
+      {"own", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.own, "an image below, its own too", "PATH"},
       {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where named (may be repeated)",
        "DISK"},
+      {"adopt", 0, 0, G_OPTION_ARG_NONE, &options.adopt, "overlays that exist become snapshots", NULL},
       {NULL},
   };
   EngineRegistrationRequest request = {.quiesce = CHAINS_QUIESCE_AUTO};
@@ -103,11 +138,103 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
   request.agent = options.agent;
   request.guest = options.guest;
   request.ignore = (const char *const *)options.ignore;
+  request.own = (const char *const *)options.own;
+  request.adopt = options.adopt;
   view = engine_registration_add (invocation->context, &request, error);
   if (view == NULL)
     return FALSE;
   say_vm (invocation->output, view);
+  say_bases (invocation->output, view);
+  say_adopted (invocation->output, view);
   say_channel (invocation->output, view);
+  return TRUE;
+}
+
+static gboolean
+is_asked (const EngineSettingsRequest *request, GError **error)
+{
+  if (request->qmp != NULL || request->agent != NULL || request->guest != NULL || request->quiesce != NULL ||
+      request->ignore != NULL || request->own != NULL)
+    return TRUE;
+  return chainctl_exit_set_usage (error,
+                                  "vm set: what? One of --qmp, --agent, --guest, --quiesce, --own, --ignore-disk");
+}
+
+gboolean
+chainctl_cmd_vm_set (ChainctlInvocation *invocation, GError **error)
+{
+  g_auto (VmOptions) options = {0};
+  const GOptionEntry entries[] = {
+      {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp, "its QMP monitor: unix:PATH or PATH", "SOCKET"},
+      {"agent", 0, 0, G_OPTION_ARG_FILENAME, &options.agent, "its agent: unix:PATH, vsock:CID:PORT", "ADDR|none"},
+      {"guest", 0, 0, G_OPTION_ARG_FILENAME, &options.guest, "the channel of the guest's own requests", "ADDR|none"},
+      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "whether to freeze the guest", "auto|require|off"},
+      {"own", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.own, "moves a base down to this image", "PATH"},
+      {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "the disks to leave alone from now on",
+       "DISK|none"},
+      {NULL},
+  };
+  EngineSettingsRequest request = {0};
+  ChainsQuiesce quiesce = CHAINS_QUIESCE_AUTO;
+  g_autoptr (EngineVmView) view = NULL;
+
+  if (!chainctl_command_parse (invocation, entries, error) ||
+      !chainctl_command_quiesce (options.quiesce, &quiesce, error))
+    return FALSE;
+  request.name = invocation->vm;
+  request.qmp = options.qmp;
+  request.agent = options.agent;
+  request.guest = options.guest;
+  request.quiesce = options.quiesce != NULL ? &quiesce : NULL;
+  request.ignore = (const char *const *)options.ignore;
+  request.own = (const char *const *)options.own;
+  if (!is_asked (&request, error))
+    return FALSE;
+  view = engine_settings_change (invocation->context, &request, error);
+  if (view == NULL)
+    return FALSE;
+  say_vm (invocation->output, view);
+  say_bases (invocation->output, view);
+  return TRUE;
+}
+
+static void
+say_changes (ChainctlOutput *output, const EngineRescanResult *result)
+{
+  JsonArray *changes = json_array_new ();
+
+  for (guint i = 0; i < result->changes->len; i++) {
+    const EngineRescanChange *change = g_ptr_array_index (result->changes, i);
+    JsonObject *object = json_object_new ();
+    g_autofree char *what = chainctl_output_printable (change->what);
+
+    chainctl_render_string (object, "disk", change->disk);
+    json_object_set_string_member (object, "what", what);
+    json_array_add_object_element (changes, object);
+    chainctl_output_line (output, "%s: %s", change->disk != NULL ? change->disk : result->view->record->name, what);
+  }
+  json_object_set_array_member (output->document, "changes", changes);
+  if (result->changes->len == 0)
+    chainctl_output_line (output, "%s: nothing has changed", result->view->record->name);
+}
+
+gboolean
+chainctl_cmd_vm_rescan (ChainctlInvocation *invocation, GError **error)
+{
+  gboolean accept = FALSE;
+  const GOptionEntry entries[] = {
+      {"accept", 0, 0, G_OPTION_ARG_NONE, &accept, "QEMU is right: take over what it runs on", NULL},
+      {NULL},
+  };
+  g_autoptr (EngineRescanResult) result = NULL;
+
+  if (!chainctl_command_parse (invocation, entries, error))
+    return FALSE;
+  result = engine_rescan_run (invocation->context, invocation->vm, accept, error);
+  if (result == NULL)
+    return FALSE;
+  json_object_set_object_member (invocation->output->document, "vm", chainctl_render_vm (result->view, TRUE));
+  say_changes (invocation->output, result);
   return TRUE;
 }
 

@@ -1,5 +1,5 @@
 /*
- * The commands' entry points; each stands in the file of its name, cmd-*.c.
+ * The commands' entry points; each stands in a file cmd-*.c.
  */
 #pragma once
 
@@ -23,6 +23,9 @@ gboolean chainctl_cmd_tree (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_move_export (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_move_import (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_discover (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_rescan (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_vm_set (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_show (ChainctlInvocation *invocation, GError **error);

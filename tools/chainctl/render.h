@@ -4,9 +4,9 @@
  */
 #pragma once
 
-#include "engine/registration.h"
 #include "engine/snapshot.h"
 #include "engine/tree.h"
+#include "engine/vmview.h"
 
 /** Sets @key to @text or to null. */
 void chainctl_render_string (JsonObject *object, const char *key, const char *text);

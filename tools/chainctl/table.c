@@ -14,12 +14,23 @@ const ChainctlCommand chainctl_table[] = {
     {"vm add", "NAME --qmp SOCKET", "register a VM",
      "Connects to the VM's monitor, shows its disks, and remembers them. Each disk's\n"
      "active image becomes its base; images below it are foreign: read, never\n"
-     "written, moved or removed.",
+     "written, moved or removed. --own and --adopt move the base down.",
      CHAINS_DB_WRITE, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_vm_add},
     {"vm list", "", "the VMs that are registered", NULL, CHAINS_DB_READ, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 0, 0,
      chainctl_cmd_vm_list},
     {"vm show", "[VM]", "one VM and its disks", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_vm_show},
+    {"vm set", "[VM]", "change what is remembered of a VM", NULL, CHAINS_DB_UPDATE, TRUE, FALSE,
+     CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_vm_set},
+    {"vm rescan", "[VM]", "disks were added, replaced, resized",
+     "Compares QEMU with the database. A disk that was added or resized is taken over.\n"
+     "Where QEMU is on other images than the active ones nothing is changed, unless\n"
+     "--accept says that QEMU is right.",
+     CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_vm_rescan},
+    {"vm discover", "[DIR…]", "find running QEMUs",
+     "Shows the QEMUs of this host that have a QMP socket, and those that answer at a\n"
+     "socket in DIR. A monitor that is in use is not disturbed.",
+     CHAINS_DB_READ, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 0, G_MAXUINT, chainctl_cmd_vm_discover},
     {"vm remove", "VM", "forget a VM; its images stay", NULL, CHAINS_DB_UPDATE, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 1,
      1, chainctl_cmd_vm_remove},
     {"vm export", "[VM]", "a VM as a document for another host", NULL, CHAINS_DB_READ, TRUE, FALSE,
