@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define GRAPH "x-debug-query-block-graph"
-#define MAX_LAYERS 100000
+/* Far more than the layers of all disks need; only so that no reply can keep us busy for ever. */
+#define MAX_STEPS 1000000
 
 /* A node of the graph with what hangs under it. */
 typedef struct {
@@ -26,6 +27,7 @@ typedef struct {
   GHashTable *by_id;   /* gint64 -> Vertex */
   GHashTable *by_name; /* utf8 -> Vertex, both borrowed */
   GPtrArray *order;    /* of Vertex, borrowed, as QEMU lists them */
+  guint steps;         /* taken downwards */
 } Graph;
 
 static void
@@ -49,6 +51,15 @@ entry_of (JsonArray *array, guint i, const char *command, GError **error)
 }
 
 static gboolean
+check_new (const Graph *graph, gint64 id, const char *name, GError **error)
+{
+  if (!g_hash_table_contains (graph->by_id, &id) && !g_hash_table_contains (graph->by_name, name))
+    return TRUE;
+  g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "it names node %s, or its id, twice", name);
+  return FALSE;
+}
+
+static gboolean
 add_vertex (Graph *graph, const QmpNodes *nodes, JsonObject *entry, GError **error)
 {
   const char *type = NULL, *name = NULL;
@@ -65,11 +76,13 @@ add_vertex (Graph *graph, const QmpNodes *nodes, JsonObject *entry, GError **err
                  name);
     return FALSE;
   }
+  if (!check_new (graph, id, name, error))
+    return FALSE;
   Vertex *vertex = g_new0 (Vertex, 1);
   gint64 *key = g_new (gint64, 1);
   *key = id;
   vertex->node = node;
-  g_hash_table_replace (graph->by_id, key, vertex);
+  g_hash_table_insert (graph->by_id, key, vertex);
   g_hash_table_insert (graph->by_name, node->name, vertex);
   g_ptr_array_add (graph->order, vertex);
   return TRUE;
@@ -134,15 +147,19 @@ parse_graph (Graph *graph, const QmpNodes *nodes, JsonNode *reply, GError **erro
   return FALSE;
 }
 
+/* %NULL, too, once a walk has been too long. */
 static const Vertex *
-child_of (const Graph *graph, gint64 id)
+child_of (Graph *graph, gint64 id)
 {
-  return id != 0 ? g_hash_table_lookup (graph->by_id, &id) : NULL;
+  if (id == 0 || graph->steps >= MAX_STEPS)
+    return NULL;
+  graph->steps++;
+  return g_hash_table_lookup (graph->by_id, &id);
 }
 
 /* A filter's child is its "file" or its "backing"; a format's bytes lie at the end of its "file" children. */
 static const Vertex *
-below (const Graph *graph, const Vertex *vertex)
+below (Graph *graph, const Vertex *vertex)
 {
   if (!qmp_nodes_is_filter (vertex->node))
     return child_of (graph, vertex->backing);
@@ -150,7 +167,7 @@ below (const Graph *graph, const Vertex *vertex)
 }
 
 static QmpNodesLayer *
-layer_new (const Graph *graph, const Vertex *vertex)
+layer_new (Graph *graph, const Vertex *vertex)
 {
   QmpNodesLayer *layer = g_new0 (QmpNodesLayer, 1);
   const Vertex *first = child_of (graph, vertex->file), *last = first;
@@ -159,7 +176,7 @@ layer_new (const Graph *graph, const Vertex *vertex)
   if (qmp_nodes_is_filter (vertex->node))
     last = below (graph, vertex);
   else
-    for (int depth = 0; last != NULL && last->file != 0 && depth < MAX_LAYERS; depth++)
+    while (last != NULL && last->file != 0)
       last = child_of (graph, last->file);
   layer->file = last != NULL ? last->node : NULL;
   layer->between = !qmp_nodes_is_filter (vertex->node) && first != last ? first->node : NULL;
@@ -167,29 +184,36 @@ layer_new (const Graph *graph, const Vertex *vertex)
 }
 
 static QmpDevice *
-device_new (const Graph *graph, const Vertex *vertex, const char *backend)
+device_new (Graph *graph, const Vertex *vertex, const char *backend)
 {
   QmpDevice *device = qmp_nodes_device_new (backend);
 
-  for (guint depth = 0; vertex != NULL && depth < MAX_LAYERS; depth++, vertex = below (graph, vertex))
+  for (; vertex != NULL; vertex = below (graph, vertex))
     g_ptr_array_add (device->layers, layer_new (graph, vertex));
   return device;
 }
 
 static gboolean
-add_exported (const Graph *graph, JsonNode *reply, GPtrArray *devices, GHashTable *seen, GError **error)
+add_exported (Graph *graph, JsonNode *reply, GPtrArray *devices, GHashTable *seen, GError **error)
 {
   JsonArray *exports = qmp_message_as_array (reply, "query-block-exports", error);
   if (exports == NULL)
     return FALSE;
-  for (guint i = 0; i < json_array_get_length (exports); i++) {
-    JsonObject *entry = entry_of (exports, i, "query-block-exports", error);
+  /* The newest is listed first: one that is added later renames nothing. */
+  for (guint i = json_array_get_length (exports); i > 0; i--) {
+    JsonObject *entry = entry_of (exports, i - 1, "query-block-exports", error);
     const char *id = NULL, *name = NULL;
     if (entry == NULL || !qmp_message_get_string (entry, "id", &id, error) ||
         !qmp_message_get_string (entry, "node-name", &name, error))
       return FALSE;
     Vertex *vertex = g_hash_table_lookup (graph->by_name, name);
-    if (vertex != NULL && !vertex->has_parent && g_hash_table_add (seen, vertex))
+    if (vertex == NULL) {
+      g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL,
+                   "query-block-exports: node %s of export %s is not in the block graph: it changed between the two",
+                   name, id);
+      return FALSE;
+    }
+    if (!vertex->has_parent && g_hash_table_add (seen, vertex))
       g_ptr_array_add (devices, device_new (graph, vertex, id));
   }
   return TRUE;
@@ -209,5 +233,8 @@ qmp_daemon_parse (const QmpNodes *nodes, JsonNode *exports, JsonNode *reply, GEr
     if (!vertex->has_parent && vertex->node->name[0] != '#' && g_hash_table_add (seen, vertex))
       g_ptr_array_add (devices, device_new (&graph, vertex, ""));
   }
-  return g_steal_pointer (&devices);
+  if (graph.steps < MAX_STEPS)
+    return g_steal_pointer (&devices);
+  g_set_error_literal (error, QMP_ERROR, QMP_ERROR_PROTOCOL, GRAPH ": what lies under what has no end");
+  return NULL;
 }
