@@ -44,9 +44,14 @@ add_node (QmpEdges *edges, JsonObject *entry, GError **error)
   if (!qmp_message_get_string (entry, "type", &type, error) || !qmp_message_get_string (entry, "name", &name, error) ||
       !qmp_message_get_int (entry, "id", &id, error))
     return FALSE;
+  gboolean is_node = g_str_equal (type, "block-driver");
+  if (g_hash_table_contains (edges->by_id, &id) || (is_node && g_hash_table_contains (edges->by_name, name))) {
+    g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "it names node %s, or its id, twice", name);
+    return FALSE;
+  }
   gint64 *key = g_new (gint64, 1);
   *key = id;
-  if (!g_str_equal (type, "block-driver")) {
+  if (!is_node) {
     g_hash_table_replace (edges->by_id, key, NULL);
     return TRUE;
   }

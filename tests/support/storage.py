@@ -1,0 +1,129 @@
+"""A qemu-storage-daemon for one test: disks without a machine, exported over NBD on a Unix socket.
+
+As with a QEMU, `qmp` is for the program under test and `monitor()` is the test's own. What is behind an export is read
+and written over NBD, by qemu-io and qemu-img.
+"""
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+
+from support import process
+from support.process import program
+from support.qmp import Qmp
+
+
+def blockdev(node, path, format="qcow2", **options):
+    """A format node on a file node, as words; more options are the format node's."""
+    file = {"driver": "file", "filename": str(path), "node-name": f"{node}-file"}
+    return ["--blockdev", json.dumps({"driver": format, "node-name": node, "file": file, **options})]
+
+
+def export(name, node):
+    """A writable export of a node, called `name` for both: QMP's id, and NBD's name."""
+    return ["--export", json.dumps({"type": "nbd", "id": name, "node-name": node, "name": name, "writable": True})]
+
+
+class StorageDaemon:
+    """`with StorageDaemon([*blockdev("a", path), *export("disk", "a")]) as daemon:`"""
+
+    def __init__(self, words=()):
+        self.arguments = list(words)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+        self.qmp, self.qmp_test, self.nbd = (self.folder / name for name in ("qmp", "qmp-test", "nbd"))
+        self.log = self.folder / "log"
+        self.process = self._monitor = None
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_):
+        self.close()
+
+    def start(self):
+        """Returns when its monitor answers, and so its exports are there; it may be started again after kill()."""
+        for path in (self.qmp, self.qmp_test, self.nbd):
+            path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener, open(self.log, "ab") as log:
+            listener.bind(str(self.qmp_test))
+            listener.listen(1)
+            words = [program("qemu-storage-daemon"), *self._sockets(listener.fileno()), *self.arguments]
+            self.process = process.spawn(words, stdout=log, stderr=log, pass_fds=[listener.fileno()])
+        try:
+            self.monitor()
+        except OSError as error:
+            self.kill()
+            raise RuntimeError(f"no storage daemon: {error}\n{self.log.read_text(errors='replace')}") from None
+        return self
+
+    def monitor(self):
+        """The test's own monitor, connected; the same one each time."""
+        if self._monitor is None:
+            self._monitor = Qmp(self.qmp_test)
+        return self._monitor
+
+    def uri(self, export):
+        return f"nbd+unix:///{export}?socket={self.nbd}"
+
+    def qemu_io(self, export, *commands):
+        """Reads or writes over NBD, then flushes; a pattern that is not there raises."""
+        options = [word for command in (*commands, "flush") for word in ("-c", command)]
+        words = [program("qemu-io"), "-f", "raw", *options, self.uri(export)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "failed" not in done.stdout, f"{commands}: {done.stdout}{done.stderr}"
+
+    def files(self):
+        """{node name: its file} for all nodes."""
+        found = self.monitor().execute("query-named-block-nodes", flat=True)
+        return {node["node-name"]: node["file"] for node in found}
+
+    def edges(self):
+        """{(node above, child's role): node below}, of what lies under what."""
+        graph = self.monitor().execute("x-debug-query-block-graph")
+        names = {node["id"]: node["name"] for node in graph["nodes"] if node["type"] == "block-driver"}
+        return {(names[edge["parent"]], edge["name"]): names[edge["child"]]
+                for edge in graph["edges"] if edge["parent"] in names}  # fmt: skip
+
+    def chain(self, export):
+        """The files under an export, the active image first; filters left out."""
+        exports = {entry["id"]: entry["node-name"] for entry in self.monitor().execute("query-block-exports")}
+        edges, files, found, node = self.edges(), self.files(), [], exports[export]
+        while node:
+            file, backing = edges.get((node, "file")), edges.get((node, "backing"))
+            if backing or (file and (file, "file") not in edges):
+                found.append(files[file])
+                node = backing
+            else:
+                node = file
+        return found
+
+    def kill(self):
+        """SIGKILL; the images stay as they are."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self._forget()
+
+    def close(self):
+        if self.process:
+            process.end(self.process)
+        self._forget()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _sockets(self, fd):
+        return [
+            *("--chardev", f"socket,id=qmp,path={self.qmp},server=on,wait=off", "--monitor", "chardev=qmp"),
+            *("--chardev", f"socket,id=test,fd={fd},server=on,wait=off", "--monitor", "chardev=test"),
+            *("--nbd-server", f"addr.type=unix,addr.path={self.nbd},max-connections=0"),
+        ]
+
+    def _forget(self):
+        if self._monitor:
+            self._monitor.close()
+        self.process = self._monitor = None
