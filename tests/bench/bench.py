@@ -27,6 +27,7 @@ from figures import table  # noqa: E402
 from support import process  # noqa: E402
 
 MIN_ROUNDS = 7
+QUIET = 1.0
 PAGE = "docs/performance.md"
 GROUPS = {"a": rows_snapshot, "b": rows_snapshot, "c": rows_start, "d": rows_depth, "e": rows_writes, "f": rows_many}
 
@@ -126,7 +127,10 @@ def main():
     began = os.getloadavg()[0]
     with contextlib.closing(measure(options)) as measured:
         rows = list(measured)
-    facts = [*machine(), f"medians of {options.rounds} rounds; a load of {began:.1f} when it began"]
+    ended = os.getloadavg()[0]
+    facts = [*machine(), f"medians of {options.rounds} rounds; a load of {began:.1f} before, {ended:.1f} after it"]
+    if began > QUIET:
+        print(f"bench: something else was going on (a load of {began:.1f}): not figures to keep", file=sys.stderr)
     print(*facts, "", table(rows), sep="\n")
     if options.is_whole:
         write(ROOT / PAGE, rows, facts)
