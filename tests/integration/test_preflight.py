@@ -12,10 +12,9 @@ import tempfile
 import pytest
 
 from support import disks, images
-from support.qemu import Qemu
+from support.qemu import Qemu, run_as
 
 NOBODY = 65534
-RUN_AS_NOBODY = ["-runas", f"{NOBODY}:{NOBODY}"]
 DEVICE = ["-device", "virtio-blk-pci,id=vda,drive=vda-format"]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: other users, mounts")
 
@@ -128,8 +127,8 @@ def test_subclusters_by_themselves_only_where_qemu_does_them_right(qemu, ctl, fo
     vm = qemu(words)
     disks.register(ctl, vm)
     accepted(vm, ctl)
-    major = vm.monitor().execute("query-version")["qemu"]["major"]
-    assert images.info(folder / "vda.one.qcow2")["format-specific"]["data"]["extended-l2"] is (major >= 10)
+    subclusters = images.info(folder / "vda.one.qcow2")["format-specific"]["data"]["extended-l2"]
+    assert subclusters is (vm.version >= (10, 0))
 
 
 def test_configured_folder_that_is_not_there(qemu, chainctl, folder, tmp_path):
@@ -255,7 +254,7 @@ def other_user(qemu, folder, ctl):
     path, words = one_disk(folder)
     os.chown(path, NOBODY, NOBODY)
     path.chmod(0o600)
-    vm = qemu([*words, *RUN_AS_NOBODY])
+    vm = qemu([*words, *run_as(NOBODY)])
     disks.register(ctl, vm)
     return vm
 
@@ -297,7 +296,7 @@ def test_folder_that_an_acl_opens_to_qemu(other_user, ctl, folder):
 def test_image_that_qemu_opened_before_it_became_another_user(qemu, ctl, folder):
     path, words = one_disk(folder)
     path.chmod(0o640)
-    vm = qemu([*words, *RUN_AS_NOBODY])
+    vm = qemu([*words, *run_as(NOBODY)])
     disks.register(ctl, vm)
     assert "vda.one.qcow2" in refused(vm, ctl, folder)
     path.chmod(0o666)

@@ -317,3 +317,12 @@ def test_program_folder_of_another_qemu_goes_first(monkeypatch, tmp_path):
     monkeypatch.setenv("CHAINCTL_TEST_QEMU", str(tmp_path))
     assert program("qemu-img") == str(tmp_path / "qemu-img")
     assert program("qemu-system-x86_64") != str(tmp_path / "qemu-system-x86_64")
+
+
+def test_machine_runs_the_program_that_was_meant(qemu):
+    vm, meant = qemu(), pathlib.Path(program("qemu-system-x86_64"))
+    runs = pathlib.Path(f"/proc/{vm.pid}/exe").resolve()
+    assert runs == meant.resolve() and "qemu" in runs.name
+    said = subprocess.run([meant, "--version"], capture_output=True, text=True).stdout
+    assert f"version {vm.version[0]}.{vm.version[1]}." in said
+    assert runs == pathlib.Path(program("qemu-img")).resolve().with_name(runs.name)

@@ -38,9 +38,14 @@ def ways(vm, device, path):
         engine = "threads"
     else:
         engine = "native" if "io_submit" in names else "io_uring"
-    synced = None if engine == "io_uring" else bool(names & {"fdatasync", "fsync"})
+    synced = None if engine == "io_uring" else any(syncs(call) and call.touches(path) for call in calls)
     punched = any("PUNCH_HOLE" in call.arguments and call.touches(path) for call in calls)
     return Ways(is_direct(vm.pid, path), engine, punched, synced, zeroes_detected(path))
+
+
+def syncs(call):
+    """Whether the call flushes: by itself, or as one of those that native AIO hands over together (QEMU from 9.2 on)."""
+    return call.name in ("fdatasync", "fsync") or (call.name == "io_submit" and "IOCB_CMD_FDSYNC" in call.arguments)
 
 
 def is_direct(pid, path):

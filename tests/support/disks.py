@@ -49,10 +49,10 @@ def inserted(vm, device):
 
 
 def files(folder):
-    """{path: (owner, mode, sha256)} of all files below a folder."""
+    """{path: (owner, mode, sha256)} of all files below a folder; not of SQLite's -shm, in which even readers lock."""
     found = {}
     for path in sorted(pathlib.Path(folder).rglob("*")):
-        if path.is_file():
+        if path.is_file() and not path.name.endswith(".db-shm"):
             status = path.stat()
             found[path] = (status.st_uid, status.st_mode, images.sha256(path))
     return found

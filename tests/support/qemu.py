@@ -7,12 +7,23 @@ By itself it is an empty machine that never runs (-S): graph tests give it disks
 import pathlib
 import shutil
 import socket
+import subprocess
 import tempfile
 
 from support import process
 from support.qmp import Qmp
 
 ACCELERATOR = "tcg,tb-size=64"  # with the default cache of translated code a reset takes up to 8 s, not 2.5
+
+
+def run_as(user):
+    """Words that make QEMU become that user, and the group of the same number, once it has opened its images.
+
+    QEMU 10 has no -runas any more, QEMU 7 nothing else.
+    """
+    said = subprocess.run([process.program("qemu-system-x86_64"), "--help"], capture_output=True, text=True, check=True)
+    both = f"{user}:{user}"
+    return ["-runas", both] if "\n-runas " in said.stdout else ["-run-with", f"user={both}"]
 
 
 class Qemu:
@@ -44,6 +55,12 @@ class Qemu:
     @property
     def pid(self):
         return self.process.pid
+
+    @property
+    def version(self):
+        """(major, minor): what a test may go by where QEMU itself differs."""
+        version = self.monitor().greeting["version"]["qemu"]
+        return version["major"], version["minor"]
 
     def command_line(self, monitor_fd):
         """All of QEMU's words; the test's monitor listens on that descriptor."""

@@ -1,0 +1,68 @@
+"""One row of the table: its figures, what they are held against, and what must be reached; and how rows are drawn.
+
+Times are in milliseconds throughout. A ratio is one of medians, both of the same run.
+"""
+import statistics
+import time
+from dataclasses import dataclass, field
+
+HEADER = ("", "what", "median", "from – to", "ratio", "must reach", "")
+WORSE, BETTER = "**missed**", "met"
+
+
+@dataclass
+class Row:
+    """letter: the group of rows. samples: one figure a round. ratios: {"bare": Row}. limits: {"bare": at most}, where
+    "" is a limit on the median itself."""
+
+    letter: str
+    what: str
+    samples: list
+    unit: str = "ms"
+    ratios: dict = field(default_factory=dict)
+    limits: dict = field(default_factory=dict)
+
+    @property
+    def median(self):
+        return statistics.median(self.samples)
+
+    def ratio(self, name):
+        return self.median / self.ratios[name].median
+
+    def value(self, name):
+        """What a limit of that name is on."""
+        return self.ratio(name) if name else self.median
+
+    def is_met(self):
+        """None where nothing has to be reached."""
+        return all(self.value(name) <= limit for name, limit in self.limits.items()) if self.limits else None
+
+    def cells(self):
+        limits = [f"≤ {limit:g} {f'x {name}' if name else self.unit}" for name, limit in self.limits.items()
+                  if not name or name in self.ratios]
+        ratios = [f"{self.ratio(name):.2f} x {name}" for name in self.ratios]
+        span = f"{number(min(self.samples))} – {number(max(self.samples))}" if len(self.samples) > 1 else ""
+        met = {None: "", True: BETTER, False: WORSE}[self.is_met()]
+        return (self.letter, self.what, f"{number(self.median)} {self.unit}", span, ", ".join(ratios),
+                ", ".join(limits), met)
+
+
+def number(value):
+    """With three digits that count."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(rows):
+    """All rows as a table in Markdown, which reads as well on a terminal."""
+    lines = [HEADER, *[row.cells() for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    drawn = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
+    drawn.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(drawn)
+
+
+def timed(action, *words, **options):
+    """How long the call took."""
+    began = time.monotonic()
+    action(*words, **options)
+    return (time.monotonic() - began) * 1000

@@ -1,0 +1,107 @@
+"""The bench tells the truth: what its instrument reads, what its table says, and that its rivals do what they should."""
+import contextlib
+import os
+import pathlib
+import sys
+import time
+
+import pytest
+
+BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench"
+sys.path.append(str(BENCH))
+
+import bare  # noqa: E402
+import bench  # noqa: E402
+from figures import Row, number, table  # noqa: E402
+from support import disks, images  # noqa: E402
+from support.agent import Agent  # noqa: E402
+from support.freezer import Freezer  # noqa: E402
+from tap import Tap  # noqa: E402
+
+SIZE = 8 << 20
+
+
+@pytest.fixture
+def short(tmp_path_factory):
+    """A folder whose name leaves room for a socket's."""
+    return tmp_path_factory.mktemp("b")
+
+
+def test_tap_reads_the_time_from_the_freezes_answer_to_the_thaw(short):
+    with Freezer(short / "agent") as freezer, Tap(short / "tap", freezer.path) as tap:
+        for held in (0.02, 0.2):
+            with Agent(short / "tap") as agent:
+                agent.execute("guest-fsfreeze-freeze")
+                assert agent.execute("guest-fsfreeze-status") == "frozen"
+                time.sleep(held)
+                agent.execute("guest-fsfreeze-thaw")
+            switch = tap.switch()
+            assert held * 1000 <= switch <= freezer.frozen_s[-1] * 1000
+
+
+def test_tap_does_not_count_what_the_agent_did_before_the_answer(short):
+    def slow(agent):
+        time.sleep(0.3)
+        return agent.freeze()
+
+    with Freezer(short / "agent", freeze=slow) as freezer, Tap(short / "tap", freezer.path) as tap:
+        with Agent(short / "tap") as agent:
+            agent.execute("guest-fsfreeze-freeze")
+            agent.execute("guest-fsfreeze-thaw")
+        assert tap.switch() <= freezer.frozen_s[-1] * 1000
+
+
+def test_bare_client_takes_snapshots_on_snapshots(qemu, tmp_path):
+    words, paths = disks.two(tmp_path)
+    vm = qemu(words)
+    heads = [bare.Disk(f"{name}-format", path, SIZE) for name, path in paths.items()]
+    for label in ("one", "two"):
+        bare.snapshot(vm.qmp, heads, label)
+    for position, (name, base) in enumerate(paths.items()):
+        overlays = [str(tmp_path / f"{label}-{position}.qcow2") for label in ("two", "one")]
+        assert vm.monitor().chain(name) == [*overlays, str(base)]
+        assert [entry["filename"] for entry in images.chain(overlays[0])] == [*overlays, str(base)]
+
+
+def test_bare_client_of_many_takes_one_each(qemu, tmp_path):
+    vms, heads = [], {}
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        path = images.create(tmp_path / name / "vda.qcow2", SIZE)
+        vms.append(qemu(disks.blockdev("vda", path)))
+        heads[vms[-1].qmp] = bare.Disk("vda-format", path, SIZE)
+    for label in ("one", "two"):
+        bare.snapshot_of_many(heads, label)
+    for name, vm in zip(("a", "b", "c"), vms):
+        assert vm.monitor().chain("vda") == [str(tmp_path / name / f"{x}.qcow2") for x in ("two", "one", "vda")]
+
+
+def row(median, limits, against=10):
+    rival = Row("x", "rival", [against])
+    return Row("x", "ours", [median - 1, median, median + 1], ratios={"bare": rival}, limits=limits)
+
+
+@pytest.mark.parametrize("median, limits, met", [
+    (13, {"bare": 1.3}, "met"),
+    (14, {"bare": 1.3}, "**missed**"),
+    (14, {"bare": 1.5, "": 13}, "**missed**"),
+    (99, {}, ""),
+])  # fmt: skip
+def test_table_says_what_was_reached(median, limits, met):
+    *_, last = table([row(median, limits)]).splitlines()
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    assert cells[:5] == ["x", "ours", f"{number(median)} ms", f"{number(median - 1)} – {number(median + 1)}",
+                         f"{median / 10:.2f} x bare"]
+    assert cells[6] == met
+
+
+def test_page_is_written_whole_or_not_at_all(tmp_path):
+    page = tmp_path / "performance.md"
+    page.write_text("as it was")
+    with contextlib.suppress(AttributeError):
+        bench.write(page, [None], ["a fact"])
+    assert page.read_text() == "as it was"
+    bench.write(page, [row(13, {"bare": 1.3})], ["a fact", "another"])
+    text = page.read_text()
+    assert "- a fact\n- another\n" in text and "| met" in text and "@" not in text
+    assert os.listdir(tmp_path) == ["performance.md"]
