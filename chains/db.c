@@ -1,8 +1,8 @@
 /*
  * Opens the database and owns its connection: what is checked in which order,
- * pragmas, transactions, and SQLite's failures turned into ChainsErrors. Promises
- * that a refused file is unchanged and that a commit is on the disk. What a file
- * looks like is left to file, versions to schema, statements to query.
+ * pragmas, and SQLite's failures turned into ChainsErrors. Promises that a refused
+ * file is unchanged. What a file looks like is left to file, versions to schema,
+ * statements to query, transactions to transaction.
  */
 #include "chains/db.h"
 
@@ -15,33 +15,17 @@
 #include "chains/file.h"
 #include "chains/schema.h"
 
-#define COMMIT "COMMIT"
 #define LONGEST_PATH 500
 /* All of the log is read again whenever the database is opened: a megabyte takes half a millisecond. */
 #define LONGEST_LOG (1 << 20)
-
-/* What the fibers that are about to commit have written, in one transaction of SQLite's: one sync for all of them. */
-typedef struct {
-  gboolean led;  /* somebody waits to commit it */
-  gboolean done; /* it is committed, or failed with @error */
-  GError *error;
-} Group;
 
 struct _ChainsDb {
   sqlite3 *handle;
   char *path;
   int busy_ms;
-  gboolean writes;        /* accepted, and open for writing */
-  guint depth;            /* of transactions in one another; no fiber waits inside one */
-  Group *group;           /* (nullable): the one that is open */
+  gboolean writes; /* accepted, and open for writing */
+  ChainsTransactions transactions;
   GHashTable *statements; /* SQL -> sqlite3_stmt that nobody uses now */
-};
-
-struct _ChainsTransaction {
-  ChainsDb *db; /* borrowed */
-  const char *commit;
-  const char *rollback;
-  Group *group; /* (nullable): that it is part of */
 };
 
 static void
@@ -135,6 +119,12 @@ sqlite3 *
 chains_db_get_handle (ChainsDb *db)
 {
   return db->handle;
+}
+
+ChainsTransactions *
+chains_db_get_transactions (ChainsDb *db)
+{
+  return &db->transactions;
 }
 
 static ChainsError
@@ -476,155 +466,4 @@ ChainsDb *
 chains_db_open (const char *folder, ChainsDbMode mode, int busy_ms, GError **error)
 {
   return chains_db_open_schema (folder, mode, busy_ms, chains_schema_get_current (), error);
-}
-
-static void
-group_clear (gpointer data)
-{
-  g_clear_error (&((Group *)data)->error);
-}
-
-static void
-group_unref (Group *group)
-{
-  g_rc_box_release_full (group, group_clear);
-}
-
-static ChainsTransaction *
-start (ChainsDb *db, const char *begin, const char *commit, const char *rollback, GError **error)
-{
-  ChainsTransaction *transaction = NULL;
-
-  if (!chains_db_execute (db, "begin", begin, error))
-    return NULL;
-  transaction = g_new0 (ChainsTransaction, 1);
-  transaction->db = db;
-  transaction->commit = commit;
-  transaction->rollback = rollback;
-  db->depth++;
-  return transaction;
-}
-
-static ChainsTransaction *
-start_part (ChainsDb *db, GError **error)
-{
-  return start (db, "SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part", error);
-}
-
-/* In a fiber: a part of the group's transaction, which this opens where none is open. */
-static ChainsTransaction *
-start_in_group (ChainsDb *db, GError **error)
-{
-  ChainsTransaction *transaction;
-
-  if (db->group == NULL) {
-    if (!chains_db_execute (db, "begin", "BEGIN IMMEDIATE", error))
-      return NULL;
-    db->group = g_rc_box_new0 (Group);
-  }
-  transaction = start_part (db, error);
-  if (transaction != NULL)
-    transaction->group = g_rc_box_acquire (db->group);
-  return transaction;
-}
-
-ChainsTransaction *
-chains_db_begin (ChainsDb *db, GError **error)
-{
-  if (base_fiber_is_inside () && db->depth == 0)
-    return start_in_group (db, error);
-  return start (db, "BEGIN IMMEDIATE", COMMIT, "ROLLBACK", error);
-}
-
-ChainsTransaction *
-chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error)
-{
-  if (db->depth == 0 && mode == CHAINS_DB_WRITE)
-    return chains_db_begin (db, error);
-  if (!sqlite3_get_autocommit (db->handle))
-    return start_part (db, error);
-  return start (db, "BEGIN", COMMIT, "ROLLBACK", error);
-}
-
-static gboolean
-is_done (gpointer user_data)
-{
-  return ((const Group *)user_data)->done;
-}
-
-/* The first to commit waits until nobody can add anything, and commits for all; the others wait for it. */
-static gboolean
-commit_group (ChainsDb *db, Group *group, GError **error)
-{
-  if (group->led) {
-    base_fiber_wait (is_done, group);
-  } else {
-    group->led = TRUE;
-    base_fiber_wait_idle ();
-    db->group = NULL;
-    if (!chains_db_execute (db, "commit", COMMIT, &group->error))
-      sqlite3_exec (db->handle, "ROLLBACK", NULL, NULL, NULL);
-    group->done = TRUE;
-    group_unref (group);
-  }
-  if (group->error != NULL)
-    g_propagate_error (error, g_error_copy (group->error));
-  return group->error == NULL;
-}
-
-static gboolean
-is_written (const ChainsTransaction *transaction)
-{
-  return sqlite3_txn_state (transaction->db->handle, NULL) == SQLITE_TXN_WRITE &&
-         (transaction->group != NULL || g_str_equal (transaction->commit, COMMIT));
-}
-
-gboolean
-chains_db_commit (ChainsTransaction *transaction, GError **error)
-{
-  ChainsDb *db = transaction->db;
-  gboolean writes = is_written (transaction);
-
-  if (writes && !base_point_before ("db", "commit", error))
-    return FALSE;
-  if (!chains_db_execute (db, "commit", transaction->commit, error))
-    return FALSE;
-  transaction->rollback = NULL;
-  db->depth--;
-  if (transaction->group != NULL && !commit_group (db, transaction->group, error))
-    return FALSE;
-  if (writes)
-    base_point_after ("db", "commit");
-  return TRUE;
-}
-
-/* A group that nobody commits any more: what opened it was taken back. */
-static void
-close_group (ChainsDb *db)
-{
-  Group *group = g_steal_pointer (&db->group);
-
-  sqlite3_exec (db->handle, "ROLLBACK", NULL, NULL, NULL);
-  group_unref (group);
-}
-
-void
-chains_db_end (ChainsTransaction *transaction)
-{
-  ChainsDb *db;
-
-  if (transaction == NULL)
-    return;
-  db = transaction->db;
-  /* SQLite rolls back by itself after some failures, a full disk for one. */
-  if (transaction->rollback != NULL) {
-    db->depth--;
-    if (!sqlite3_get_autocommit (db->handle))
-      sqlite3_exec (db->handle, transaction->rollback, NULL, NULL, NULL);
-  }
-  if (transaction->group != NULL && transaction->group == db->group && !transaction->group->led)
-    close_group (db);
-  if (transaction->group != NULL)
-    group_unref (transaction->group);
-  g_free (transaction);
 }

@@ -1,7 +1,6 @@
 /*
- * The database file: opening it safely, its pragmas and transactions. Several
- * processes may use it at once (WAL). A file that is damaged, not ours or newer
- * is refused and left as it is, byte for byte.
+ * The database file: opening it safely, and its pragmas. Several processes may use it at once (WAL). A file that is
+ * damaged, not ours or newer is refused and left as it is, byte for byte.
  */
 #pragma once
 
@@ -52,18 +51,6 @@ char *chains_db_find_damage (ChainsDb *db) G_GNUC_WARN_UNUSED_RESULT;
 /** The file, for messages. Borrowed. */
 const char *chains_db_get_path (ChainsDb *db);
 
-/**
- * ChainsTransaction: BEGIN IMMEDIATE … COMMIT. Freed without a commit it is rolled back.
- * One at a time; the functions of store, registry and journal that write make their own where none is open, and
- * inside one they happen whole or not at all. No fiber may wait between begin and commit; in a fiber the commit itself
- * waits, for those of other fibers: all of them are one on the disk, and fail or succeed together.
- */
-typedef struct _ChainsTransaction ChainsTransaction;
-ChainsTransaction *chains_db_begin (ChainsDb *db, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-gboolean chains_db_commit (ChainsTransaction *transaction, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-void chains_db_end (ChainsTransaction *transaction);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsTransaction, chains_db_end)
-
 /* For the files of this folder. */
 
 /**
@@ -73,9 +60,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsTransaction, chains_db_end)
 void chains_db_set_synced (ChainsDb *db, gboolean synced);
 /** SQLite's own handle; stays the database's. */
 sqlite3 *chains_db_get_handle (ChainsDb *db);
-/** One consistent view (READ) or one change (WRITE): a savepoint inside the caller's transaction, else one's own. */
-ChainsTransaction *chains_db_join (ChainsDb *db, ChainsDbMode mode, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** @sql prepared: one that was given back, or a new one. Returns: (transfer full) (nullable): %NULL on SQLite's failure */
+/** What chains/transaction keeps of an open database: @depth of transactions in one another; @group: (nullable) */
+typedef struct _ChainsTransactionGroup ChainsTransactionGroup;
+typedef struct {
+  guint depth;
+  ChainsTransactionGroup *group;
+} ChainsTransactions;
+ChainsTransactions *chains_db_get_transactions (ChainsDb *db);
+/** @sql prepared: one that was given back, or a new one. Returns: (transfer full) (nullable): %NULL where it fails */
 sqlite3_stmt *chains_db_take_statement (ChainsDb *db, const char *sql);
 /** Gives a statement back for the next who wants the same. @statement: (transfer full) */
 void chains_db_give_statement (ChainsDb *db, sqlite3_stmt *statement);

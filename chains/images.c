@@ -9,6 +9,7 @@
 
 #include "chains/error.h"
 #include "chains/query.h"
+#include "chains/transaction.h"
 
 #define IMAGE_COLUMNS                                                                                                 \
   "image.id, image.disk, image.parent, image.path, image.format, image.virtual_size, image.owned, image.created_by, " \
@@ -101,7 +102,7 @@ check_path_is_free (ChainsDb *db, const ChainsImage *image, GError **error)
 gboolean
 chains_images_add (ChainsDb *db, ChainsImage *image, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_path_is_free (db, image, error))
@@ -115,7 +116,7 @@ chains_images_add (ChainsDb *db, ChainsImage *image, GError **error)
     return FALSE;
   bind_image (query, image);
   chains_query_bind_int (query, image->disk);
-  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+  if (!chains_query_run (query, error) || !chains_transaction_commit (transaction, error))
     return FALSE;
   image->id = chains_query_get_inserted (query);
   return TRUE;
@@ -124,7 +125,7 @@ chains_images_add (ChainsDb *db, ChainsImage *image, GError **error)
 gboolean
 chains_images_update (ChainsDb *db, const ChainsImage *image, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_path_is_free (db, image, error))
@@ -138,7 +139,7 @@ chains_images_update (ChainsDb *db, const ChainsImage *image, GError **error)
     return FALSE;
   bind_image (query, image);
   chains_query_bind_int (query, image->id);
-  return run_on_image (query, image->id, error) && chains_db_commit (transaction, error);
+  return run_on_image (query, image->id, error) && chains_transaction_commit (transaction, error);
 }
 
 /* The foreign keys would refuse it as well, but could not say what for. */
@@ -173,7 +174,7 @@ check_image_is_unused (ChainsDb *db, gint64 image, GError **error)
 gboolean
 chains_images_remove (ChainsDb *db, gint64 image, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_image_is_unused (db, image, error))
@@ -182,7 +183,7 @@ chains_images_remove (ChainsDb *db, gint64 image, GError **error)
   if (query == NULL)
     return FALSE;
   chains_query_bind_int (query, image);
-  return run_on_image (query, image, error) && chains_db_commit (transaction, error);
+  return run_on_image (query, image, error) && chains_transaction_commit (transaction, error);
 }
 
 ChainsImage *

@@ -8,6 +8,7 @@
 
 #include "chains/error.h"
 #include "chains/query.h"
+#include "chains/transaction.h"
 
 #define OP_COLUMNS "sequence, id, vm, vm_name, verb, run_by, pid, boot, started_us, ended_us, state, intent, error"
 
@@ -98,7 +99,7 @@ bind_op (ChainsQuery *query, const ChainsOp *op)
 gboolean
 chains_journal_begin (ChainsDb *db, ChainsOp *op, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_vm_is_free (db, op->vm, error))
@@ -110,7 +111,7 @@ chains_journal_begin (ChainsDb *db, ChainsOp *op, GError **error)
   if (query == NULL)
     return FALSE;
   bind_op (query, op);
-  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+  if (!chains_query_run (query, error) || !chains_transaction_commit (transaction, error))
     return FALSE;
   op->sequence = chains_query_get_inserted (query);
   op->state = CHAINS_OP_OPEN;
@@ -135,7 +136,7 @@ check_state (ChainsDb *db, const char *id, guint allowed, const char *wish, GErr
 gboolean
 chains_journal_set_intent (ChainsDb *db, const char *op, const char *intent, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_state (db, op, BIT (CHAINS_OP_OPEN), "given another intent", error))
@@ -145,13 +146,13 @@ chains_journal_set_intent (ChainsDb *db, const char *op, const char *intent, GEr
     return FALSE;
   chains_query_bind_text (query, intent);
   chains_query_bind_text (query, op);
-  return chains_query_run (query, error) && chains_db_commit (transaction, error);
+  return chains_query_run (query, error) && chains_transaction_commit (transaction, error);
 }
 
 gboolean
 chains_journal_take_over (ChainsDb *db, const char *op, gint64 pid, const char *boot, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_state (db, op, reachable_from[CHAINS_OP_OPEN], "taken over", error))
@@ -163,13 +164,13 @@ chains_journal_take_over (ChainsDb *db, const char *op, gint64 pid, const char *
   chains_query_bind_int (query, pid);
   chains_query_bind_text (query, boot);
   chains_query_bind_text (query, op);
-  return chains_query_run (query, error) && chains_db_commit (transaction, error);
+  return chains_query_run (query, error) && chains_transaction_commit (transaction, error);
 }
 
 gboolean
 chains_journal_begin_step (ChainsDb *db, const char *op, const char *name, const char *detail, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_state (db, op, BIT (CHAINS_OP_OPEN), "given a step", error))
@@ -185,7 +186,7 @@ chains_journal_begin_step (ChainsDb *db, const char *op, const char *name, const
   chains_query_bind_text (query, detail);
   chains_query_bind_int (query, g_get_real_time ());
   chains_query_bind_text (query, op);
-  return chains_query_run (query, error) && chains_db_commit (transaction, error);
+  return chains_query_run (query, error) && chains_transaction_commit (transaction, error);
 }
 
 gboolean
@@ -211,7 +212,7 @@ check_step_ended (ChainsQuery *query, const char *op, const char *name, GError *
 gboolean
 chains_journal_end_step (ChainsDb *db, const char *op, const char *name, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_state (db, op, BIT (CHAINS_OP_OPEN), "given an ended step", error))
@@ -227,7 +228,7 @@ chains_journal_end_step (ChainsDb *db, const char *op, const char *name, GError 
   chains_query_bind_text (query, op);
   chains_query_bind_text (query, name);
   return chains_query_run (query, error) && check_step_ended (query, op, name, error) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 static gboolean
@@ -239,7 +240,7 @@ is_unfinished (ChainsOpState state)
 gboolean
 chains_journal_end (ChainsDb *db, const char *op, ChainsOpState state, const char *error_message, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
   g_autofree char *message = error_message != NULL ? g_utf8_make_valid (error_message, -1) : NULL;
   const char *word = chains_op_state_to_string (state);
@@ -255,7 +256,7 @@ chains_journal_end (ChainsDb *db, const char *op, ChainsOpState state, const cha
   chains_query_bind_id (query, is_unfinished (state) ? 0 : g_get_real_time ());
   chains_query_bind_text (query, message);
   chains_query_bind_text (query, op);
-  return chains_query_run (query, error) && chains_db_commit (transaction, error);
+  return chains_query_run (query, error) && chains_transaction_commit (transaction, error);
 }
 
 ChainsOp *

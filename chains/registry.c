@@ -8,6 +8,7 @@
 #include "base/nearest.h"
 #include "chains/error.h"
 #include "chains/query.h"
+#include "chains/transaction.h"
 
 #define VM_COLUMNS "id, name, uuid, qmp, agent, guest, quiesce, created_us"
 #define DISK_COLUMNS "id, vm, position, name, device, ignored, base, active, live"
@@ -91,7 +92,7 @@ bind_vm (ChainsQuery *query, const ChainsVm *vm)
 gboolean
 chains_registry_add_vm (ChainsDb *db, ChainsVm *vm, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_vm (db, vm, error))
@@ -104,7 +105,7 @@ chains_registry_add_vm (ChainsDb *db, ChainsVm *vm, GError **error)
     return FALSE;
   bind_vm (query, vm);
   chains_query_bind_int (query, vm->created_us);
-  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+  if (!chains_query_run (query, error) || !chains_transaction_commit (transaction, error))
     return FALSE;
   vm->id = chains_query_get_inserted (query);
   return TRUE;
@@ -178,7 +179,7 @@ check_changed (ChainsQuery *query, const char *what, gint64 id, GError **error)
 gboolean
 chains_registry_update_vm (ChainsDb *db, const ChainsVm *vm, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_vm (db, vm, error))
@@ -191,13 +192,13 @@ chains_registry_update_vm (ChainsDb *db, const ChainsVm *vm, GError **error)
   bind_vm (query, vm);
   chains_query_bind_int (query, vm->id);
   return chains_query_run (query, error) && check_changed (query, "VM", vm->id, error) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 gboolean
 chains_registry_remove_vm (ChainsDb *db, gint64 vm, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL)
@@ -207,7 +208,7 @@ chains_registry_remove_vm (ChainsDb *db, gint64 vm, GError **error)
     return FALSE;
   chains_query_bind_int (query, vm);
   return chains_query_run (query, error) && check_changed (query, "VM", vm, error) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 static gboolean
@@ -241,7 +242,7 @@ bind_disk (ChainsQuery *query, const ChainsDisk *disk)
 gboolean
 chains_registry_add_disk (ChainsDb *db, ChainsDisk *disk, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL || !check_disk_name_is_free (db, disk, error))
@@ -255,7 +256,7 @@ chains_registry_add_disk (ChainsDb *db, ChainsDisk *disk, GError **error)
   bind_disk (query, disk);
   chains_query_bind_int (query, disk->vm);
   chains_query_bind_text (query, disk->name);
-  if (!chains_query_run (query, error) || !chains_db_commit (transaction, error))
+  if (!chains_query_run (query, error) || !chains_transaction_commit (transaction, error))
     return FALSE;
   disk->id = chains_query_get_inserted (query);
   return TRUE;
@@ -264,7 +265,7 @@ chains_registry_add_disk (ChainsDb *db, ChainsDisk *disk, GError **error)
 gboolean
 chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL)
@@ -277,13 +278,13 @@ chains_registry_update_disk (ChainsDb *db, const ChainsDisk *disk, GError **erro
   bind_disk (query, disk);
   chains_query_bind_int (query, disk->id);
   return chains_query_run (query, error) && check_changed (query, "disk", disk->id, error) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 gboolean
 chains_registry_set_live (ChainsDb *db, gint64 disk, const char *live, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL)
@@ -294,13 +295,13 @@ chains_registry_set_live (ChainsDb *db, gint64 disk, const char *live, GError **
   chains_query_bind_text (query, live);
   chains_query_bind_int (query, disk);
   return chains_query_run (query, error) && check_changed (query, "disk", disk, error) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 gboolean
 chains_registry_remove_disk (ChainsDb *db, gint64 disk, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL)
@@ -310,7 +311,7 @@ chains_registry_remove_disk (ChainsDb *db, gint64 disk, GError **error)
     return FALSE;
   chains_query_bind_int (query, disk);
   return chains_query_run (query, error) && check_changed (query, "disk", disk, error) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 GPtrArray *

@@ -9,6 +9,7 @@
 
 #include "chains/error.h"
 #include "chains/file.h"
+#include "chains/transaction.h"
 
 /*
  * Paths and addresses are BLOBs: a file name is any bytes but NUL. Row ids are never given twice (AUTOINCREMENT), since
@@ -240,7 +241,7 @@ migrate_locked (ChainsDb *db, const ChainsSchema *schema, int version, gboolean 
 static gboolean
 migrate (ChainsDb *db, const ChainsSchema *schema, int version, gboolean keep_copies, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, error);
   int found = 0;
 
   if (transaction == NULL || !chains_schema_get_version (db, &found, error))
@@ -248,7 +249,7 @@ migrate (ChainsDb *db, const ChainsSchema *schema, int version, gboolean keep_co
   /* Another process was faster. */
   if (found != version)
     return TRUE;
-  return migrate_locked (db, schema, version, keep_copies, error) && chains_db_commit (transaction, error);
+  return migrate_locked (db, schema, version, keep_copies, error) && chains_transaction_commit (transaction, error);
 }
 
 static void

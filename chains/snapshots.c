@@ -10,6 +10,7 @@
 #include "base/nearest.h"
 #include "chains/error.h"
 #include "chains/query.h"
+#include "chains/transaction.h"
 
 #define SHORTEST_PREFIX 4
 
@@ -157,13 +158,13 @@ insert_tags (ChainsDb *db, gint64 sequence, const GPtrArray *tags, GError **erro
 gboolean
 chains_snapshots_add (ChainsDb *db, ChainsSnapshot *snapshot, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   gint64 sequence = 0;
 
   if (transaction == NULL || !chains_snapshots_check (db, snapshot, error))
     return FALSE;
   if (!insert_snapshot (db, snapshot, &sequence, error) || !insert_disks (db, sequence, snapshot->disks, error) ||
-      !insert_tags (db, sequence, snapshot->tags, error) || !chains_db_commit (transaction, error))
+      !insert_tags (db, sequence, snapshot->tags, error) || !chains_transaction_commit (transaction, error))
     return FALSE;
   snapshot->sequence = sequence;
   return TRUE;
@@ -200,19 +201,19 @@ delete_parts (ChainsDb *db, gint64 sequence, const char *sql, GError **error)
 gboolean
 chains_snapshots_update (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
 
   return transaction != NULL && chains_snapshots_check (db, snapshot, error) && write_snapshot (db, snapshot, error) &&
          delete_parts (db, snapshot->sequence, "DELETE FROM snapshot_disk WHERE snapshot = ?", error) &&
          delete_parts (db, snapshot->sequence, "DELETE FROM snapshot_tag WHERE snapshot = ?", error) &&
          insert_disks (db, snapshot->sequence, snapshot->disks, error) &&
-         insert_tags (db, snapshot->sequence, snapshot->tags, error) && chains_db_commit (transaction, error);
+         insert_tags (db, snapshot->sequence, snapshot->tags, error) && chains_transaction_commit (transaction, error);
 }
 
 gboolean
 chains_snapshots_remove (ChainsDb *db, const char *id, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_join (db, CHAINS_DB_WRITE, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
   g_autoptr (ChainsQuery) query = NULL;
 
   if (transaction == NULL)
@@ -221,7 +222,7 @@ chains_snapshots_remove (ChainsDb *db, const char *id, GError **error)
   if (query == NULL)
     return FALSE;
   chains_query_bind_text (query, id);
-  return chains_query_run_on_one (query, "snapshot", id, error) && chains_db_commit (transaction, error);
+  return chains_query_run_on_one (query, "snapshot", id, error) && chains_transaction_commit (transaction, error);
 }
 
 static gpointer
@@ -349,7 +350,7 @@ load_tags (ChainsDb *db, const Range *range, const GPtrArray *snapshots, GError 
 static GPtrArray *
 load (ChainsDb *db, const Range *range, GError **error)
 {
-  g_autoptr (ChainsTransaction) view = chains_db_join (db, CHAINS_DB_READ, error);
+  g_autoptr (ChainsTransaction) view = chains_transaction_join (db, CHAINS_DB_READ, error);
   g_autoptr (GPtrArray) snapshots = view != NULL ? load_rows (db, range, error) : NULL;
 
   if (snapshots == NULL || !load_disks (db, range, snapshots, error) || !load_tags (db, range, snapshots, error))
@@ -488,7 +489,7 @@ resolve (ChainsDb *db, gint64 vm, const char *reference, gint64 *sequence, GErro
 ChainsSnapshot *
 chains_snapshots_find (ChainsDb *db, gint64 vm, const char *reference, GError **error)
 {
-  g_autoptr (ChainsTransaction) view = chains_db_join (db, CHAINS_DB_READ, error);
+  g_autoptr (ChainsTransaction) view = chains_transaction_join (db, CHAINS_DB_READ, error);
   g_autoptr (GPtrArray) snapshots = NULL;
   gint64 sequence = 0;
 

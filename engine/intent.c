@@ -8,6 +8,7 @@
 #include "chains/error.h"
 #include "chains/images.h"
 #include "chains/snapshots.h"
+#include "chains/transaction.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
 #include "engine/note.h"
@@ -289,7 +290,7 @@ engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
 
   if (!seal (vm, intent, error))
     return FALSE;
-  transaction = chains_db_begin (db, error);
+  transaction = chains_transaction_begin (db, error);
   if (transaction == NULL)
     return FALSE;
   intent->snapshot->vm = vm->record->id;
@@ -300,7 +301,7 @@ engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
     return FALSE;
   engine_notebook_record (vm, intent->snapshot);
   return (!end || vm->context->dry_run || chains_journal_end (db, op, CHAINS_OP_DONE, NULL, error)) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 /* ---- undone ---- */

@@ -6,6 +6,7 @@
 #include "engine/notebook.h"
 
 #include "chains/snapshots.h"
+#include "chains/transaction.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/note.h"
@@ -149,7 +150,7 @@ review_snapshot (EngineVm *vm, const ChainsSnapshot *snapshot, gboolean newest, 
 static GPtrArray *
 review (EngineVm *vm, GError **error)
 {
-  g_autoptr (ChainsTransaction) view = chains_db_join (vm->context->db, CHAINS_DB_READ, error);
+  g_autoptr (ChainsTransaction) view = chains_transaction_join (vm->context->db, CHAINS_DB_READ, error);
   g_autoptr (GPtrArray) snapshots =
       view != NULL ? chains_snapshots_list (vm->context->db, vm->record->id, error) : NULL;
   g_autoptr (GPtrArray) findings = g_ptr_array_new_with_free_func ((GDestroyNotify)finding_free);

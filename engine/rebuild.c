@@ -8,6 +8,7 @@
 #include "chains/error.h"
 #include "chains/registry.h"
 #include "chains/snapshots.h"
+#include "chains/transaction.h"
 #include "engine/document.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -381,12 +382,12 @@ check_empty (EngineContext *context, GError **error)
 static gboolean
 rebuild (Run *run, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (run->context->db, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (run->context->db, error);
 
   if (transaction == NULL || !check_empty (run->context, error) || !add_vms (run, error) || !add_snapshots (run, error))
     return FALSE;
   warn_of_strangers (run);
-  return chains_db_commit (transaction, error);
+  return chains_transaction_commit (transaction, error);
 }
 
 /* What the notes say together is held to what the database takes; that it does not is no wrong command line. */

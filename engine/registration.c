@@ -6,6 +6,7 @@
 
 #include "base/nearest.h"
 #include "chains/error.h"
+#include "chains/transaction.h"
 #include "engine/address.h"
 #include "engine/adopt.h"
 #include "engine/error.h"
@@ -112,13 +113,13 @@ static gboolean
 store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph *graph, GPtrArray *adopted,
        GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (vm->context->db, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (vm->context->db, error);
 
   return transaction != NULL && chains_registry_add_vm (vm->context->db, vm->record, error) &&
          add_disks (vm, request, graph, error) && check_heads (vm, graph, error) &&
          engine_adopt_own (vm, request->own, error) &&
          (!request->adopt || engine_adopt_overlays (vm, graph, request->own, adopted, error)) &&
-         chains_db_commit (transaction, error);
+         chains_transaction_commit (transaction, error);
 }
 
 static void

@@ -7,6 +7,7 @@
 
 #include "chains/images.h"
 #include "chains/snapshots.h"
+#include "chains/transaction.h"
 #include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/intake.h"
@@ -317,11 +318,12 @@ record (Run *run, GError **error)
 {
   ChainsDb *db = run->vm->context->db;
   g_autoptr (JsonObject) intent = intent_new (run);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, error);
 
   run->op = engine_op_new (run->vm);
   return transaction != NULL && engine_op_begin (run->op, VERB, intent, error) && take_over (run, error) &&
-         chains_journal_end (db, run->op->id, CHAINS_OP_DONE, NULL, error) && chains_db_commit (transaction, error);
+         chains_journal_end (db, run->op->id, CHAINS_OP_DONE, NULL, error) &&
+         chains_transaction_commit (transaction, error);
 }
 
 EngineRescanResult *

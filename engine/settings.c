@@ -3,6 +3,7 @@
  * shows, and all that it changed, are one commit. Never touches an image or QEMU.
  */
 #include "engine/settings.h"
+#include "chains/transaction.h"
 
 #include "engine/address.h"
 #include "engine/adopt.h"
@@ -251,12 +252,12 @@ record (Run *run, GError **error)
   ChainsDb *db = vm->context->db;
   g_autoptr (EngineOp) op = engine_op_new (vm);
   g_autoptr (JsonObject) intent = intent_new (run->request);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, error);
 
   return transaction != NULL && engine_op_begin (op, VERB, intent, error) &&
          chains_registry_update_vm (db, vm->record, error) && change_ignored (run, error) &&
          engine_adopt_own (vm, run->request->own, error) &&
-         chains_journal_end (db, op->id, CHAINS_OP_DONE, NULL, error) && chains_db_commit (transaction, error);
+         chains_journal_end (db, op->id, CHAINS_OP_DONE, NULL, error) && chains_transaction_commit (transaction, error);
 }
 
 EngineVmView *

@@ -10,6 +10,7 @@
 #include "chains/journal.h"
 #include "chains/registry.h"
 #include "chains/snapshots.h"
+#include "chains/transaction.h"
 #include "engine/claim.h"
 #include "engine/document.h"
 #include "engine/error.h"
@@ -128,7 +129,7 @@ export_snapshots (EngineContext *context, const ChainsVm *vm, JsonArray *array, 
 JsonObject *
 engine_transfer_export (EngineContext *context, const char *name, GError **error)
 {
-  g_autoptr (ChainsTransaction) view = chains_db_join (context->db, CHAINS_DB_READ, error);
+  g_autoptr (ChainsTransaction) view = chains_transaction_join (context->db, CHAINS_DB_READ, error);
   g_autoptr (ChainsVm) vm = view != NULL ? chains_registry_get_vm (context->db, name, error) : NULL;
   g_autoptr (JsonObject) document = json_object_new ();
   JsonArray *disks = json_array_new ();
@@ -423,10 +424,10 @@ check_name_is_free (EngineContext *context, const char *name, GError **error)
 static gboolean
 store (Import *import, JsonObject *document, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (import->context->db, error);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (import->context->db, error);
 
   return transaction != NULL && check_name_is_free (import->context, import->vm->name, error) &&
-         import_rows (import, document, error) && chains_db_commit (transaction, error);
+         import_rows (import, document, error) && chains_transaction_commit (transaction, error);
 }
 
 /* What the database refuses in a document is no wrong command line. */

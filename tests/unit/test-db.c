@@ -13,6 +13,7 @@
 
 #include "chains/journal.h"
 #include "chains/schema.h"
+#include "chains/transaction.h"
 #include "tests/support/suite.h"
 #include "tests/unit/fixtures/chains/fixture.h"
 
@@ -100,13 +101,13 @@ static void
 add_some (const char *folder)
 {
   g_autoptr (ChainsDb) db = fixture_open (folder);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, NULL);
 
   for (guint i = 0; i < 200; i++) {
     g_autofree char *name = g_strdup_printf ("vm-%u", i);
     fixture_add_vm (db, name);
   }
-  g_assert_true (chains_db_commit (transaction, NULL));
+  g_assert_true (chains_transaction_commit (transaction, NULL));
   move_log_into (db);
 }
 
@@ -521,7 +522,7 @@ hold_transaction (gconstpointer data)
 {
   const Holder *holder = data;
   g_autoptr (ChainsDb) db = fixture_open (holder->folder);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, NULL);
 
   fixture_add_vm (db, "half");
   if (transaction == NULL || write (holder->ready[1], "x", 1) != 1)
@@ -559,7 +560,7 @@ a_locked_database_is_waited_for_then_named (void)
   db = chains_db_open (folder, CHAINS_DB_WRITE, 200, NULL);
   CU_ASSERT_PTR_NOT_NULL_FATAL (db);
   began = g_get_monotonic_time ();
-  transaction = chains_db_begin (db, &error);
+  transaction = chains_transaction_begin (db, &error);
   CU_ASSERT (transaction == NULL && g_get_monotonic_time () - began >= 150000);
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_LOCKED);
   CU_ASSERT_PTR_NOT_NULL (strstr (error->message, chains_db_get_path (db)));
@@ -567,7 +568,7 @@ a_locked_database_is_waited_for_then_named (void)
   CU_ASSERT (vms != NULL && vms->len == 200);
   kill (child, SIGKILL);
   fixture_wait_for_child (child);
-  transaction = chains_db_begin (db, NULL);
+  transaction = chains_transaction_begin (db, NULL);
   CU_ASSERT_PTR_NOT_NULL (transaction);
 }
 
@@ -615,16 +616,16 @@ a_transaction_that_is_not_committed_is_rolled_back (void)
 {
   g_autoptr (FixtureFolder) folder = fixture_make_folder ();
   g_autoptr (ChainsDb) db = fixture_open (folder);
-  ChainsTransaction *transaction = chains_db_begin (db, NULL);
+  ChainsTransaction *transaction = chains_transaction_begin (db, NULL);
 
   fixture_add_vm (db, "one");
-  chains_db_end (transaction);
+  chains_transaction_end (transaction);
   CU_ASSERT (answers (db, "SELECT count (*) FROM vm", "0"));
-  transaction = chains_db_begin (db, NULL);
+  transaction = chains_transaction_begin (db, NULL);
   fixture_add_vm (db, "one");
   fixture_add_vm (db, "two");
-  CU_ASSERT (chains_db_commit (transaction, NULL));
-  chains_db_end (transaction);
+  CU_ASSERT (chains_transaction_commit (transaction, NULL));
+  chains_transaction_end (transaction);
   CU_ASSERT (answers (db, "SELECT count (*) FROM vm", "2"));
 }
 
@@ -633,7 +634,7 @@ a_function_that_fails_leaves_the_callers_transaction_whole (void)
 {
   g_autoptr (FixtureFolder) folder = fixture_make_folder ();
   g_autoptr (ChainsDb) db = fixture_open (folder);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, NULL);
   g_autoptr (ChainsVm) again = chains_vm_new ();
 
   fixture_add_vm (db, "one");
@@ -641,7 +642,7 @@ a_function_that_fails_leaves_the_callers_transaction_whole (void)
   again->qmp = g_strdup ("/qmp");
   CU_ASSERT (!chains_registry_add_vm (db, again, NULL));
   fixture_add_vm (db, "two");
-  CU_ASSERT (chains_db_commit (transaction, NULL));
+  CU_ASSERT (chains_transaction_commit (transaction, NULL));
   CU_ASSERT (answers (db, "SELECT count (*) FROM vm", "2"));
 }
 
@@ -650,13 +651,13 @@ transactions_do_not_nest (void)
 {
   g_autoptr (FixtureFolder) folder = fixture_make_folder ();
   g_autoptr (ChainsDb) db = fixture_open (folder);
-  g_autoptr (ChainsTransaction) one = chains_db_begin (db, NULL);
+  g_autoptr (ChainsTransaction) one = chains_transaction_begin (db, NULL);
   g_autoptr (GError) error = NULL;
-  g_autoptr (ChainsTransaction) two = chains_db_begin (db, &error);
+  g_autoptr (ChainsTransaction) two = chains_transaction_begin (db, &error);
 
   CU_ASSERT (one != NULL && two == NULL && error != NULL);
   fixture_add_vm (db, "one");
-  CU_ASSERT (chains_db_commit (one, NULL));
+  CU_ASSERT (chains_transaction_commit (one, NULL));
 }
 
 static void
@@ -664,7 +665,7 @@ a_full_disk_is_said_and_rolls_back (void)
 {
   g_autoptr (FixtureFolder) folder = fixture_make_folder ();
   g_autoptr (ChainsDb) db = fixture_open (folder);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, NULL);
   g_autoptr (ChainsVm) vm = chains_vm_new ();
   g_autoptr (GError) error = NULL;
 
@@ -674,7 +675,7 @@ a_full_disk_is_said_and_rolls_back (void)
   vm->qmp = g_strnfill (100000, 'x');
   CU_ASSERT (!chains_registry_add_vm (db, vm, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_FULL);
-  g_clear_pointer (&transaction, chains_db_end);
+  g_clear_pointer (&transaction, chains_transaction_end);
   CU_ASSERT (answers (db, "SELECT count (*) FROM vm", "0"));
 }
 

@@ -5,6 +5,7 @@
 #include "base/fiber.h"
 #include "chains/error.h"
 #include "chains/registry.h"
+#include "chains/transaction.h"
 #include "tests/support/suite.h"
 #include "tests/unit/fixtures/chains/fixture.h"
 
@@ -30,13 +31,13 @@ write_one (gpointer item)
 {
   Writer *writer = item;
   g_autofree char *second = g_strconcat (writer->name, "-second", NULL);
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (writer->db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (writer->db, NULL);
 
   CU_ASSERT_PTR_NOT_NULL_FATAL (transaction);
   CU_ASSERT (add_vm (writer->db, writer->name));
   CU_ASSERT (add_vm (writer->db, second));
   if (!writer->takes_back)
-    writer->committed = chains_db_commit (transaction, NULL);
+    writer->committed = chains_transaction_commit (transaction, NULL);
 }
 
 static void

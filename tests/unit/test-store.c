@@ -4,6 +4,7 @@
  */
 #include "chains/images.h"
 #include "chains/snapshots.h"
+#include "chains/transaction.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -234,7 +235,7 @@ static void
 a_deep_chain_is_listed (void)
 {
   g_autoptr (Store) store = store_new ();
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (store->db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (store->db, NULL);
   g_autoptr (GPtrArray) images = NULL;
   gint64 parent = 0;
 
@@ -242,7 +243,7 @@ a_deep_chain_is_listed (void)
     g_autofree char *path = g_strdup_printf ("/%u", i);
     parent = fixture_add_image (store->db, store->vda, parent, path);
   }
-  CU_ASSERT_FATAL (chains_db_commit (transaction, NULL));
+  CU_ASSERT_FATAL (chains_transaction_commit (transaction, NULL));
   images = chains_images_list (store->db, store->vda, NULL);
   CU_ASSERT_FATAL (images != NULL && images->len == 2000);
   CU_ASSERT_STRING_EQUAL (((ChainsImage *)images->pdata[1999])->path, "/1999");
@@ -441,7 +442,7 @@ a_snapshot_that_cannot_be_added_whole_is_not_added (void)
   g_autoptr (Store) store = store_new ();
   gint64 other = fixture_add_disk (store->db, fixture_add_vm (store->db, "mail"), 0, "sda");
   gint64 image = fixture_add_image (store->db, other, 0, "/a");
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (store->db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (store->db, NULL);
   g_autoptr (ChainsSnapshot) snapshot = fixture_make_snapshot (store->vm, NULL, "first");
   g_autoptr (GError) error = NULL;
   gboolean has = TRUE;
@@ -450,7 +451,7 @@ a_snapshot_that_cannot_be_added_whole_is_not_added (void)
   CU_ASSERT (!chains_snapshots_add (store->db, snapshot, &error));
   SUPPORT_ASSERT_ERROR (error, CHAINS_ERROR, CHAINS_ERROR_INVALID);
   CU_ASSERT_EQUAL (snapshot->sequence, 0);
-  CU_ASSERT (chains_db_commit (transaction, NULL));
+  CU_ASSERT (chains_transaction_commit (transaction, NULL));
   CU_ASSERT (chains_snapshots_has (store->db, store->vm, "first", &has, NULL));
   CU_ASSERT (!has);
 }
@@ -600,7 +601,7 @@ a_name_is_had_or_not (void)
 static void
 add_many (Store *store, guint count)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_db_begin (store->db, NULL);
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (store->db, NULL);
   gint64 a = 0, b = 0;
 
   for (guint i = 0; i < count; i++) {
@@ -617,7 +618,7 @@ add_many (Store *store, guint count)
     g_ptr_array_add (snapshot->tags, g_strdup ("nightly"));
     g_assert_true (chains_snapshots_add (store->db, snapshot, NULL));
   }
-  g_assert_true (chains_db_commit (transaction, NULL));
+  g_assert_true (chains_transaction_commit (transaction, NULL));
 }
 
 static void
