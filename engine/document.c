@@ -200,7 +200,7 @@ engine_document_set_path (JsonObject *object, const char *key, const char *path)
   g_autofree char *shown = path != NULL ? g_utf8_make_valid (path, -1) : NULL;
 
   set_string (object, key, shown);
-  if (g_strcmp0 (shown, path) != 0) {
+  if (path != NULL && !g_str_equal (shown, path)) {
     g_autofree char *coded = g_base64_encode ((const guchar *)path, strlen (path));
     g_autofree char *coded_key = g_strconcat (key, "_b64", NULL);
 

@@ -125,7 +125,7 @@ def test_overlay_lies_beside_the_active_image_or_where_dir_says(vm, ctl, folder,
     elsewhere.mkdir()
     ctl.ok("snapshot", "vm", "one", "--dir", elsewhere)
     ctl.ok("snapshot", "vm", "two")
-    assert sorted(path.name for path in elsewhere.iterdir()) == [
+    assert sorted(path.name for path in elsewhere.glob("*.qcow2")) == [
         "vda.one.qcow2", "vda.two.qcow2", "vdb.one.qcow2", "vdb.two.qcow2",
     ]  # fmt: skip
     assert_header(elsewhere / "vda.one.qcow2", folder / "vda.qcow2", "qcow2", 8 * MIB)
