@@ -269,7 +269,7 @@ freeze (EngineGuard *guard, gint64 *frozen_at_us, GError **error)
     return FALSE;
   *frozen_at_us = g_get_monotonic_time ();
   base_fiber_set_urgent (URGENT_US);
-  if (!engine_watchdog_arm (guard->watchdog, *frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US, FALSE, error) ||
+  if (!engine_watchdog_extend (guard->watchdog, *frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US, error) ||
       !qmp_qga_fsfreeze_status (vm->agent, *frozen_at_us + STATUS_US, vm->cancellable, &state, error))
     return FALSE;
   if (state == QMP_QGA_FROZEN && count > 0)

@@ -47,6 +47,7 @@ struct _EngineWatchdog {
   int control;
   gboolean ready;
   gboolean armed;
+  guint unanswered; /* orders whose answers were not waited for */
 };
 
 /* ---- the parent's side ---- */
@@ -113,16 +114,39 @@ read_answer (EngineWatchdog *watchdog)
   return answer;
 }
 
-static char
-give_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboolean resume)
+static gboolean
+send_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboolean resume)
 {
   Order order = {.kind = (char)kind, .resume = (char)resume, .deadline_us = deadline_us};
 
   if (!watchdog->ready)
     watchdog->ready = read_answer (watchdog) == ANSWER_READY;
-  if (!watchdog->ready || send (watchdog->control, &order, sizeof order, MSG_NOSIGNAL) != sizeof order)
+  return watchdog->ready && send (watchdog->control, &order, sizeof order, MSG_NOSIGNAL) == sizeof order;
+}
+
+/* Sends the order, and reads all answers that are due. The first that is not `done` is what this returns. */
+static char
+give_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboolean resume)
+{
+  char first = ANSWER_DONE;
+
+  if (!send_order (watchdog, kind, deadline_us, resume))
     return 0;
-  return read_answer (watchdog);
+  for (watchdog->unanswered++; watchdog->unanswered > 0; watchdog->unanswered--) {
+    char answer = read_answer (watchdog);
+
+    if (first == ANSWER_DONE)
+      first = answer;
+  }
+  return first;
+}
+
+static gboolean
+set_dead (GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_FAILED, NULL,
+                    "the watchdog process that would thaw the guest in our place is not alive");
+  return FALSE;
 }
 
 gboolean
@@ -132,9 +156,18 @@ engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resu
     watchdog->armed = TRUE;
     return TRUE;
   }
-  engine_error_set (error, ENGINE_ERROR_FAILED, NULL,
-                    "the watchdog process that would thaw the guest in our place is not alive");
-  return FALSE;
+  return set_dead (error);
+}
+
+gboolean
+engine_watchdog_extend (EngineWatchdog *watchdog, gint64 deadline_us, GError **error)
+{
+  g_assert (watchdog->armed);
+  if (send_order (watchdog, ORDER_ARM, deadline_us, FALSE)) {
+    watchdog->unanswered++;
+    return TRUE;
+  }
+  return set_dead (error);
 }
 
 gboolean

@@ -29,6 +29,15 @@ EngineWatchdog *engine_watchdog_start (const EngineVm *vm, GError **error) G_GNU
 gboolean engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resume, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * engine_watchdog_extend:
+ * A new deadline for one that is armed, without waiting for its answer: for the moment in which the guest stands still.
+ * That it had acted meanwhile, or is gone, shows at the next order. Raises %ENGINE_ERROR_FAILED where it is gone
+ * already.
+ */
+gboolean engine_watchdog_extend (EngineWatchdog *watchdog, gint64 deadline_us, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
 /** The guest is back. %FALSE where the watchdog had acted already (the deadline had passed) or is gone. */
 gboolean engine_watchdog_disarm (EngineWatchdog *watchdog);
 
