@@ -318,8 +318,11 @@ make_active (Following *following, ChainsImage *image, const EngineLayer *layer,
   image->frozen_mtime_ns = 0;
   image->frozen_ctime_ns = 0;
   g_clear_pointer (&image->frozen_header, g_free);
-  g_free (image->options);
-  image->options = g_strdup (following->options);
+  /* A node of ours stands on no command line: what is remembered of it is all that is known. */
+  if (following->options != NULL) {
+    g_free (image->options);
+    image->options = g_strdup (following->options);
+  }
   follow_size (following, image, layer);
   warn_of_mode (following, image);
   if (image->owned)

@@ -176,21 +176,42 @@ engine_notebook_check (EngineVm *vm, GPtrArray *problems, GError **error)
   return findings != NULL;
 }
 
+/* Whatever is missing or outdated; @written says how many. */
+static gboolean
+write_all (EngineVm *vm, guint *written, GError **error)
+{
+  g_autoptr (GPtrArray) findings = review (vm, error);
+
+  *written = 0;
+  for (guint i = 0; findings != NULL && i < findings->len; i++)
+    *written += write_note (vm, ((const Finding *)g_ptr_array_index (findings, i))->note, TRUE) ? 1 : 0;
+  return findings != NULL;
+}
+
 gboolean
 engine_notebook_refresh (EngineVm *vm, GError **error)
 {
-  g_autoptr (GPtrArray) findings = NULL;
-  guint written = 0;
+  guint written;
 
   if (vm->context->dry_run)
     return TRUE;
-  findings = review (vm, error);
-  for (guint i = 0; findings != NULL && i < findings->len; i++)
-    written += write_note (vm, ((const Finding *)g_ptr_array_index (findings, i))->note, TRUE) ? 1 : 0;
+  if (!write_all (vm, &written, error))
+    return FALSE;
   if (written > 0)
     engine_context_warn (vm->context, "notes-written",
                          "VM '%s': %u notes beside its images were missing or outdated, "
                          "and are written again",
                          vm->record->name, written);
-  return findings != NULL;
+  return TRUE;
+}
+
+void
+engine_notebook_follow (EngineVm *vm)
+{
+  g_autoptr (GError) failure = NULL;
+  guint written;
+
+  if (!vm->context->dry_run && !write_all (vm, &written, &failure))
+    engine_context_warn (vm->context, "note-not-written", "VM '%s': its notes could not be brought up to date: %s",
+                         vm->record->name, failure->message);
 }

@@ -24,3 +24,6 @@ gboolean engine_notebook_check (EngineVm *vm, GPtrArray *problems, GError **erro
  * cannot be written is a warning too. For whoever holds @vm's lock. Nothing in a dry run.
  */
 gboolean engine_notebook_refresh (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The same after a change that was just committed: what that made outdated is written, and not worth a word. */
+void engine_notebook_follow (EngineVm *vm);

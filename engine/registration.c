@@ -13,6 +13,7 @@
 #include "engine/intake.h"
 #include "engine/libvirt.h"
 #include "engine/nodeoptions.h"
+#include "engine/notebook.h"
 #include "engine/op.h"
 #include "engine/preflight.h"
 #include "qmp/error.h"
@@ -174,6 +175,7 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
   try_agent (vm);
   if (!store (vm, request, graph, adopted, error))
     return NULL;
+  engine_notebook_follow (vm);
   view = engine_vmview_new (vm, graph, error);
   if (view != NULL)
     g_ptr_array_extend_and_steal (view->adopted, g_steal_pointer (&adopted));

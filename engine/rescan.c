@@ -12,6 +12,7 @@
 #include "engine/error.h"
 #include "engine/intake.h"
 #include "engine/nodeoptions.h"
+#include "engine/notebook.h"
 #include "engine/op.h"
 #include "engine/preflight.h"
 
@@ -335,6 +336,7 @@ engine_rescan_run (EngineContext *context, const char *name, gboolean accept, GE
   run.changes = g_ptr_array_new_with_free_func ((GDestroyNotify)change_free);
   if (!look (&run, context, name, error) || !judge (&run, error) || !record (&run, error))
     return NULL;
+  engine_notebook_follow (run.vm);
   result->view = engine_vmview_new (run.vm, run.graph, error);
   if (result->view == NULL)
     return NULL;

@@ -12,6 +12,7 @@
 #include "engine/intake.h"
 #include "engine/libvirt.h"
 #include "engine/nodeoptions.h"
+#include "engine/notebook.h"
 #include "engine/op.h"
 #include "qmp/error.h"
 #include "qmp/transport.h"
@@ -276,5 +277,6 @@ engine_settings_change (EngineContext *context, const EngineSettingsRequest *req
   try_agent (&run);
   if (!record (&run, error))
     return NULL;
+  engine_notebook_follow (run.vm);
   return engine_vmview_new (run.vm, run.graph, error);
 }
