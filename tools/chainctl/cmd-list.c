@@ -3,6 +3,7 @@
  * now. Reads the database and stat(2), nothing else.
  */
 #include "tools/chainctl/commands.h"
+#include "tools/chainctl/grid.h"
 #include "tools/chainctl/render.h"
 
 #include "engine/listing.h"
@@ -17,27 +18,53 @@ static const ChainctlOutputColumn columns[] = {
     {NULL},
 };
 
+static JsonObject *
+render (const EngineListed *entry, const char *vm, gboolean disks)
+{
+  JsonObject *row = chainctl_render_snapshot (entry->snapshot, vm, disks);
+
+  json_object_set_int_member (row, "size", entry->size);
+  return row;
+}
+
+static void
+say (ChainctlOutput *output, const GPtrArray *listed, const char *vm)
+{
+  g_autoptr (ChainctlGrid) grid = chainctl_grid_new (columns);
+
+  for (guint i = 0; i < listed->len; i++) {
+    g_autoptr (JsonObject) row = render (g_ptr_array_index (listed, i), vm, FALSE);
+
+    chainctl_grid_add (grid, row);
+  }
+  if (listed->len > 0)
+    chainctl_grid_draw (grid, output->text);
+  else
+    chainctl_output_line (output, "%s has no snapshots.", vm);
+}
+
+static void
+fill (JsonObject *document, const GPtrArray *listed, const char *vm)
+{
+  JsonArray *rows = json_array_new ();
+
+  for (guint i = 0; i < listed->len; i++)
+    json_array_add_object_element (rows, render (g_ptr_array_index (listed, i), vm, TRUE));
+  json_object_set_array_member (document, "snapshots", rows);
+}
+
+/* There may be a hundred thousand: what is not asked for is not made. */
 static gboolean
 list (ChainctlInvocation *invocation, gconstpointer options, GError **error)
 {
   g_autoptr (GPtrArray) listed = engine_listing_read (invocation->context, invocation->vm, error);
-  JsonArray *rows;
 
   if (listed == NULL)
     return FALSE;
-  rows = json_array_new ();
-  for (guint i = 0; i < listed->len; i++) {
-    const EngineListed *entry = g_ptr_array_index (listed, i);
-    JsonObject *row = chainctl_render_snapshot (entry->snapshot, invocation->vm);
-
-    json_object_set_int_member (row, "size", entry->size);
-    json_array_add_object_element (rows, row);
-  }
-  json_object_set_array_member (invocation->output->document, "snapshots", rows);
-  if (listed->len > 0)
-    chainctl_output_table (invocation->output, rows, columns);
+  if (invocation->output->json)
+    fill (invocation->output->document, listed, invocation->vm);
   else
-    chainctl_output_line (invocation->output, "%s has no snapshots.", invocation->vm);
+    say (invocation->output, listed, invocation->vm);
   return TRUE;
 }
 

@@ -6,10 +6,12 @@
 
 #include "engine/error.h"
 #include "tools/chainctl/exit.h"
+#include "tools/chainctl/grid.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SCHEMA 1
@@ -72,24 +74,37 @@ chainctl_output_duration (gint64 us)
 char *
 chainctl_output_local_time (const char *rfc3339)
 {
-  g_autoptr (GDateTime) utc = g_date_time_new_from_iso8601 (rfc3339, NULL);
-  g_autoptr (GDateTime) local = utc != NULL ? g_date_time_to_local (utc) : NULL;
+  struct tm utc = {0}, local;
+  const char *end = strptime (rfc3339, "%Y-%m-%dT%H:%M:%S", &utc);
+  time_t moment = timegm (&utc);
+  int minutes;
 
-  /* Digits are written by hand: "%d" of GDateTime follows the locale. */
-  if (local == NULL)
+  /* Digits are written by hand: strftime() follows the locale. */
+  if (end == NULL || localtime_r (&moment, &local) == NULL)
     return g_strdup (rfc3339);
-  return g_strdup_printf ("%04d-%02d-%02d %02d:%02d:%02d %+03d%02d", g_date_time_get_year (local),
-                          g_date_time_get_month (local), g_date_time_get_day_of_month (local),
-                          g_date_time_get_hour (local), g_date_time_get_minute (local), g_date_time_get_second (local),
-                          (int)(g_date_time_get_utc_offset (local) / G_TIME_SPAN_HOUR),
-                          ABS ((int)(g_date_time_get_utc_offset (local) / G_TIME_SPAN_MINUTE)) % 60);
+  minutes = (int)ABS (local.tm_gmtoff) / 60;
+  return g_strdup_printf ("%04d-%02d-%02d %02d:%02d:%02d %c%02d%02d", local.tm_year + 1900, local.tm_mon + 1,
+                          local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec, local.tm_gmtoff < 0 ? '-' : '+',
+                          minutes / 60, minutes % 60);
+}
+
+static gboolean
+is_plain (const char *text)
+{
+  for (; *text != '\0'; text++)
+    if (*text < ' ' || *text > '~')
+      return FALSE;
+  return TRUE;
 }
 
 char *
 chainctl_output_printable (const char *text)
 {
-  GString *safe = g_string_new (NULL);
+  GString *safe;
 
+  if (is_plain (text))
+    return g_strdup (text);
+  safe = g_string_new (NULL);
   for (const char *at = text; *at != '\0';) {
     gunichar c = g_utf8_get_char_validated (at, -1);
 
@@ -104,80 +119,19 @@ chainctl_output_printable (const char *text)
   return g_string_free (safe, FALSE);
 }
 
-static char *
-join_printable (JsonArray *array)
-{
-  GString *joined = g_string_new (NULL);
-
-  for (guint i = 0; i < json_array_get_length (array); i++) {
-    g_autofree char *safe = chainctl_output_printable (json_array_get_string_element (array, i));
-
-    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", safe);
-  }
-  return g_string_free (joined, FALSE);
-}
-
-static char *
-cell (JsonObject *row, const ChainctlOutputColumn *column)
-{
-  JsonNode *node = json_object_get_member (row, column->member);
-
-  if (node == NULL || JSON_NODE_HOLDS_NULL (node))
-    return g_strdup ("-");
-  if (JSON_NODE_HOLDS_ARRAY (node))
-    return join_printable (json_node_get_array (node));
-  if (column->format == CHAINCTL_OUTPUT_SIZE)
-    return chainctl_output_size (json_node_get_int (node));
-  if (column->format == CHAINCTL_OUTPUT_TIME)
-    return chainctl_output_local_time (json_node_get_string (node));
-  if (column->format == CHAINCTL_OUTPUT_SHORT_ID)
-    return g_strndup (json_node_get_string (node), 8);
-  if (json_node_get_value_type (node) != G_TYPE_STRING)
-    return json_to_string (node, FALSE);
-  return chainctl_output_printable (json_node_get_string (node));
-}
-
 /* ---- text ---- */
-
-static void
-append_padded (GString *line, const char *text, glong width, gboolean right)
-{
-  int padding = (int)(width - g_utf8_strlen (text, -1));
-
-  g_string_append_printf (line, "%*s%s%*s", right ? padding : 0, "", text, right ? 0 : padding, "");
-}
-
-static void
-append_row (ChainctlOutput *output, GPtrArray *cells, guint first, guint columns, const glong *widths,
-            const ChainctlOutputColumn *formats)
-{
-  g_autoptr (GString) line = g_string_new (NULL);
-
-  for (guint i = 0; i < columns; i++) {
-    append_padded (line, g_ptr_array_index (cells, first + i), widths[i], formats[i].format == CHAINCTL_OUTPUT_SIZE);
-    g_string_append (line, "  ");
-  }
-  g_string_append_printf (output->text, "%s\n", g_strchomp (line->str));
-}
 
 void
 chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns)
 {
-  g_autoptr (GPtrArray) cells = g_ptr_array_new_with_free_func (g_free);
-  g_autofree glong *widths = NULL;
-  guint count = 0;
+  g_autoptr (ChainctlGrid) grid = NULL;
 
-  for (; columns[count].title != NULL; count++)
-    g_ptr_array_add (cells, g_strdup (columns[count].title));
+  if (output->json)
+    return;
+  grid = chainctl_grid_new (columns);
   for (guint i = 0; i < json_array_get_length (rows); i++)
-    for (guint j = 0; j < count; j++)
-      g_ptr_array_add (cells, cell (json_array_get_object_element (rows, i), &columns[j]));
-  g_assert (count > 0);
-  widths = g_new0 (glong, count);
-  for (guint i = 0; i < cells->len; i++)
-    widths[i % count] = MAX (widths[i % count], g_utf8_strlen (g_ptr_array_index (cells, i), -1));
-  for (guint i = 0; i < cells->len; i += count)
-    append_row (output, cells, i, count, widths, columns);
+    chainctl_grid_add (grid, json_array_get_object_element (rows, i));
+  chainctl_grid_draw (grid, output->text);
 }
 
 void

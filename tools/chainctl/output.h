@@ -61,7 +61,7 @@ ChainctlOutput *chainctl_output_new_part (const ChainctlOutput *whole);
 JsonObject *chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutput *part,
                                        const EngineContext *context, const GError *error);
 
-/** A table of @rows (objects), as wide as its contents. @columns end with a NULL title. */
+/** A table of @rows (objects), for people alone. @columns end with a NULL title. */
 void chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns);
 
 /** Adds a line of text for people: an answer. */

@@ -7,6 +7,7 @@
 #include "tools/chainctl/output.h"
 
 #include <string.h>
+#include <time.h>
 
 void
 chainctl_render_string (JsonObject *object, const char *key, const char *text)
@@ -37,18 +38,17 @@ chainctl_render_path (JsonObject *object, const char *key, const char *path)
 void
 chainctl_render_time (JsonObject *object, const char *key, gint64 time_us)
 {
-  g_autoptr (GDateTime) second = g_date_time_new_from_unix_utc (time_us / G_USEC_PER_SEC);
+  time_t moment = (time_t)(time_us / G_USEC_PER_SEC);
   g_autofree char *text = NULL;
+  struct tm utc;
 
-  if (time_us == 0 || second == NULL) {
+  if (time_us == 0 || gmtime_r (&moment, &utc) == NULL) {
     json_object_set_null_member (object, key);
     return;
   }
-  /* Digits are written by hand: those of GDateTime follow the locale. */
-  text = g_strdup_printf ("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", g_date_time_get_year (second),
-                          g_date_time_get_month (second), g_date_time_get_day_of_month (second),
-                          g_date_time_get_hour (second), g_date_time_get_minute (second),
-                          g_date_time_get_second (second), (int)(time_us % G_USEC_PER_SEC));
+  /* Digits are written by hand: strftime() follows the locale. */
+  text = g_strdup_printf ("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                          utc.tm_hour, utc.tm_min, utc.tm_sec, (int)(time_us % G_USEC_PER_SEC));
   json_object_set_string_member (object, key, text);
 }
 
@@ -128,7 +128,7 @@ render_snapshot_disks (const ChainsSnapshot *snapshot)
 }
 
 JsonObject *
-chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm)
+chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm, gboolean disks)
 {
   JsonObject *object = json_object_new ();
   JsonArray *tags = json_array_new ();
@@ -149,7 +149,8 @@ chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm)
     json_object_set_int_member (object, "frozen_us", snapshot->frozen_us);
   else
     json_object_set_null_member (object, "frozen_us");
-  json_object_set_array_member (object, "disks", render_snapshot_disks (snapshot));
+  if (disks)
+    json_object_set_array_member (object, "disks", render_snapshot_disks (snapshot));
   return object;
 }
 

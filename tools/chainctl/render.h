@@ -20,8 +20,8 @@ void chainctl_render_time (JsonObject *object, const char *key, gint64 time_us);
 /** "vm"; without @disks as in lists. Returns: (transfer full) */
 JsonObject *chainctl_render_vm (const EngineVmView *view, gboolean disks);
 
-/** "snapshot". @vm is its VM's name. Returns: (transfer full) */
-JsonObject *chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm);
+/** "snapshot"; without @disks as a table shows it. @vm is its VM's name. Returns: (transfer full) */
+JsonObject *chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm, gboolean disks);
 
 /** One of "disks" of `tree`. Returns: (transfer full) */
 JsonObject *chainctl_render_tree (const EngineTree *tree);

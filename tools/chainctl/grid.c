@@ -1,0 +1,137 @@
+/*
+ * Keeps what is to be seen of each row and how wide it is, and no more: a list may
+ * have a hundred thousand. How a value looks is output's.
+ */
+#include "tools/chainctl/grid.h"
+
+#include <string.h>
+
+struct _ChainctlGrid {
+  const ChainctlOutputColumn *columns;
+  guint count;
+  glong *widths;
+  GPtrArray *cells; /* of text in @chunk, row by row, the titles first */
+  GStringChunk *chunk;
+};
+
+static void
+add_cell (ChainctlGrid *grid, const char *text)
+{
+  guint column = grid->cells->len % grid->count;
+
+  grid->widths[column] = MAX (grid->widths[column], g_utf8_strlen (text, -1));
+  g_ptr_array_add (grid->cells, g_string_chunk_insert (grid->chunk, text));
+}
+
+ChainctlGrid *
+chainctl_grid_new (const ChainctlOutputColumn *columns)
+{
+  ChainctlGrid *grid = g_new0 (ChainctlGrid, 1);
+
+  while (columns[grid->count].title != NULL)
+    grid->count++;
+  grid->columns = columns;
+  grid->widths = g_new0 (glong, grid->count);
+  grid->cells = g_ptr_array_new ();
+  grid->chunk = g_string_chunk_new (4096);
+  for (guint i = 0; i < grid->count; i++)
+    add_cell (grid, columns[i].title);
+  return grid;
+}
+
+void
+chainctl_grid_free (ChainctlGrid *grid)
+{
+  if (grid == NULL)
+    return;
+  g_free (grid->widths);
+  g_ptr_array_unref (grid->cells);
+  g_string_chunk_free (grid->chunk);
+  g_free (grid);
+}
+
+static char *
+join_printable (JsonArray *array)
+{
+  GString *joined = g_string_new (NULL);
+
+  for (guint i = 0; i < json_array_get_length (array); i++) {
+    g_autofree char *safe = chainctl_output_printable (json_array_get_string_element (array, i));
+
+    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", safe);
+  }
+  return g_string_free (joined, FALSE);
+}
+
+static char *
+cell (JsonObject *row, const ChainctlOutputColumn *column)
+{
+  JsonNode *node = json_object_get_member (row, column->member);
+
+  if (node == NULL || JSON_NODE_HOLDS_NULL (node))
+    return g_strdup ("-");
+  if (JSON_NODE_HOLDS_ARRAY (node))
+    return join_printable (json_node_get_array (node));
+  if (column->format == CHAINCTL_OUTPUT_SIZE)
+    return chainctl_output_size (json_node_get_int (node));
+  if (column->format == CHAINCTL_OUTPUT_TIME)
+    return chainctl_output_local_time (json_node_get_string (node));
+  if (column->format == CHAINCTL_OUTPUT_SHORT_ID)
+    return g_strndup (json_node_get_string (node), 8);
+  if (json_node_get_value_type (node) != G_TYPE_STRING)
+    return json_to_string (node, FALSE);
+  return chainctl_output_printable (json_node_get_string (node));
+}
+
+void
+chainctl_grid_add (ChainctlGrid *grid, JsonObject *row)
+{
+  for (guint i = 0; i < grid->count; i++) {
+    g_autofree char *text = cell (row, &grid->columns[i]);
+
+    add_cell (grid, text);
+  }
+}
+
+static void
+append_spaces (GString *text, glong count)
+{
+  static const char spaces[] = "                                ";
+
+  for (; count > 0; count -= (glong)strlen (spaces))
+    g_string_append_len (text, spaces, MIN (count, (glong)strlen (spaces)));
+}
+
+static void
+append_padded (GString *text, const char *cell_text, glong width, gboolean right)
+{
+  glong padding = width - g_utf8_strlen (cell_text, -1);
+
+  append_spaces (text, right ? padding : 0);
+  g_string_append (text, cell_text);
+  append_spaces (text, right ? 0 : padding);
+}
+
+static void
+strip_end (GString *text)
+{
+  while (text->len > 0 && text->str[text->len - 1] == ' ')
+    g_string_truncate (text, text->len - 1);
+}
+
+void
+chainctl_grid_draw (const ChainctlGrid *grid, GString *text)
+{
+  for (guint i = 0; i < grid->cells->len; i++) {
+    guint column = i % grid->count;
+
+    append_padded (text, g_ptr_array_index (grid->cells, i), grid->widths[column],
+                   grid->columns[column].format == CHAINCTL_OUTPUT_SIZE);
+    if (column + 1 < grid->count) {
+      g_string_append (text, "  ");
+      continue;
+    }
+    strip_end (text);
+    g_string_append_c (text, '\n');
+  }
+}
