@@ -232,6 +232,20 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
 }
 
 gboolean
+engine_imagefile_is_qcow2 (const char *path, gboolean *qcow2, GError **error)
+{
+  guint8 magic[4];
+  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0) {
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));
+    return FALSE;
+  }
+  *qcow2 = pread (fd, magic, sizeof magic, 0) == sizeof magic && be32 (magic) == QCOW2_MAGIC;
+  return TRUE;
+}
+
+gboolean
 engine_imagefile_read_size (const char *path, gint64 *size, GError **error)
 {
   guint8 start[QCOW2_HEADER_V2];

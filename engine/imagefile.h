@@ -50,6 +50,9 @@ gboolean engine_imagefile_is_locked (const char *path);
  */
 gboolean engine_imagefile_names (const char *path, const char *name, const char *target);
 
+/** Whether the file at @path begins as a qcow2 image does. Raises %ENGINE_ERROR_NO_SUCH_IMAGE. */
+gboolean engine_imagefile_is_qcow2 (const char *path, gboolean *qcow2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** The virtual size in bytes that the qcow2 header at @path gives now; QEMU writes it there when it resizes. */
 gboolean engine_imagefile_read_size (const char *path, gint64 *size, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

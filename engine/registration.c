@@ -10,12 +10,14 @@
 #include "engine/address.h"
 #include "engine/adopt.h"
 #include "engine/error.h"
+#include "engine/imagefile.h"
 #include "engine/intake.h"
 #include "engine/libvirt.h"
 #include "engine/nodeoptions.h"
 #include "engine/notebook.h"
 #include "engine/op.h"
 #include "engine/preflight.h"
+#include "engine/standin.h"
 #include "qmp/error.h"
 #include "qmp/transport.h"
 
@@ -79,7 +81,7 @@ check_ignored (const EngineRegistrationRequest *request, const EngineGraph *grap
 static gboolean
 add_disks (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph *graph, GError **error)
 {
-  g_auto (GStrv) arguments = engine_nodeoptions_read_arguments (vm->qemu);
+  g_auto (GStrv) arguments = vm->standin == NULL ? engine_nodeoptions_read_arguments (vm->qemu) : NULL;
 
   for (guint i = 0; i < graph->disks->len; i++) {
     const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
@@ -126,7 +128,7 @@ store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph
 static void
 try_agent (EngineVm *vm)
 {
-  if (vm->record->agent == NULL || vm->state == ENGINE_VM_PAUSED)
+  if (vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
     return;
   engine_vm_start_agent (vm);
   if (!engine_vm_finish_agent (vm))
@@ -134,9 +136,77 @@ try_agent (EngineVm *vm)
                          vm->record->agent, vm->agent_failure->message);
 }
 
+/* ---- shut off ---- */
+
+/* Each of the images named, with all that its header says lies below it. Returns: (transfer full) */
+static GPtrArray *
+read_chains (const EngineRegistrationRequest *request, GError **error)
+{
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_standin_disk_free);
+
+  for (guint i = 0; i < request->disks->len; i++) {
+    const EngineRegistrationDisk *wanted = g_ptr_array_index (request->disks, i);
+    EngineStandinDisk *disk = engine_standin_disk_new (wanted->name);
+
+    g_ptr_array_add (disks, disk);
+    if (!engine_standin_disk_read (disk, wanted->path, error))
+      return NULL;
+  }
+  return g_steal_pointer (&disks);
+}
+
+static gboolean
+check_unlocked (const EngineRegistrationRequest *request, const GError *failure, GError **error)
+{
+  for (guint i = 0; i < request->disks->len; i++) {
+    const EngineRegistrationDisk *disk = g_ptr_array_index (request->disks, i);
+
+    if (!engine_imagefile_is_locked (disk->path))
+      continue;
+    engine_error_set (error, ENGINE_ERROR_UNREACHABLE, "was QEMU started with another monitor socket?",
+                      "VM '%s' is not shut off: nobody answers at '%s', but '%s' is in use (%s)", request->name,
+                      request->qmp, disk->path, failure->message);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* Nobody answers at the monitor: then the images that were named are all there is to go by. */
+static gboolean
+open_shut_off (EngineVm *vm, const EngineRegistrationRequest *request, const GError *failure, GError **error)
+{
+  g_autoptr (GPtrArray) disks = NULL;
+
+  if (!check_unlocked (request, failure, error))
+    return FALSE;
+  disks = read_chains (request, error);
+  if (disks == NULL)
+    return FALSE;
+  vm->state = ENGINE_VM_SHUT_OFF;
+  return engine_standin_start (vm, disks, error);
+}
+
+static gboolean
+refuse_disks (const EngineRegistrationRequest *request, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_USAGE, "leave --disk out", "VM '%s' runs, and its disks are what QEMU says",
+                    request->name);
+  return FALSE;
+}
+
+static gboolean
+explain_silence (GError *failure, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_UNREACHABLE,
+                    "is the VM shut off? Then name each of its disks: --disk NAME=PATH", "%s", failure->message);
+  return FALSE;
+}
+
+/* ---- the monitor ---- */
+
 /* A monitor that libvirt holds is busy, or gives no greeting: why it does so is what is to be said. */
 static gboolean
-connect_own (EngineVm *vm, GError **error)
+connect_own (EngineVm *vm, const EngineRegistrationRequest *request, GError **error)
 {
   g_autoptr (GError) failure = NULL;
   gboolean connected;
@@ -148,9 +218,13 @@ connect_own (EngineVm *vm, GError **error)
   arguments = engine_nodeoptions_read_arguments (vm->qemu);
   if (!engine_libvirt_check_arguments (vm->record->name, arguments, error))
     return FALSE;
-  if (!connected)
+  if (connected)
+    return request->disks == NULL || refuse_disks (request, error);
+  if (!g_error_matches (failure, QMP_ERROR, QMP_ERROR_CONNECT)) {
     g_propagate_error (error, g_steal_pointer (&failure));
-  return connected;
+    return FALSE;
+  }
+  return request->disks != NULL ? open_shut_off (vm, request, failure, error) : explain_silence (failure, error);
 }
 
 EngineVmView *
@@ -165,7 +239,7 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
     return NULL;
   vm = engine_vm_new (context, record_new (request));
   vm->lock = engine_lock_take (context, request->name, "vm add", error);
-  if (vm->lock == NULL || !connect_own (vm, error) || !engine_preflight_check_features (vm, error))
+  if (vm->lock == NULL || !connect_own (vm, request, error) || !engine_preflight_check_features (vm, error))
     return NULL;
   if (vm->uuid != NULL && !g_str_equal (vm->uuid, NIL_UUID))
     vm->record->uuid = g_strdup (vm->uuid);

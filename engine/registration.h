@@ -6,12 +6,19 @@
 
 #include "engine/vmview.h"
 
+/** A disk that nobody can be asked for: what the guest calls it, and its active image. */
+typedef struct {
+  const char *name;
+  const char *path;
+} EngineRegistrationDisk;
+
 /**
  * EngineRegistrationRequest:
  * @qmp: unix:PATH or PATH; @agent, @guest: (nullable) addresses
  * @ignore: (nullable) (array zero-terminated=1): disks that no verb touches unless they are named
  * @own: (nullable) (array zero-terminated=1): images below the active ones down to which the disks are owned
  * @adopt: overlays that exist become snapshots
+ * @disks: (nullable) (element-type EngineRegistrationDisk): of a VM that is shut off, in guest order
  */
 typedef struct {
   const char *name;
@@ -22,14 +29,15 @@ typedef struct {
   const char *const *ignore;
   const char *const *own;
   gboolean adopt;
+  const GPtrArray *disks;
 } EngineRegistrationRequest;
 
 /**
  * engine_registration_add:
- * Registers a running VM: each disk's active image becomes its base, what lies below is foreign, unless @request owns
- * or adopts it. A silent agent is a warning. Raises CHAINS_ERROR_EXISTS, QMP_ERROR's, %ENGINE_ERROR_REFUSED where an
- * image is another VM's or the VM is libvirt's, %ENGINE_ERROR_UNSUPPORTED where this QEMU lacks what snapshots need,
- * %ENGINE_ERROR_NO_SUCH_IMAGE for one to own that is in no chain.
+ * Registers a VM, running or (with @request's disks) shut off: each disk's active image becomes its base, what lies
+ * below is foreign, unless @request owns or adopts it. A silent agent is a warning. Raises CHAINS_ERROR_EXISTS,
+ * QMP_ERROR's, %ENGINE_ERROR_REFUSED where an image is another VM's or the VM is libvirt's, %ENGINE_ERROR_UNSUPPORTED
+ * where this QEMU lacks what snapshots need, %ENGINE_ERROR_NO_SUCH_IMAGE for one to own that is in no chain.
  *
  * Returns: (transfer full)
  */

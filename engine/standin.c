@@ -24,6 +24,7 @@
 
 #define PROGRAM "qemu-storage-daemon"
 #define NODE "standin-%u"
+#define MAX_DEPTH 1000
 
 /* Where it finds what it inherits. */
 enum { MONITOR_FD = 3, LOCK_FD = 4 };
@@ -72,6 +73,83 @@ engine_standin_disk_add (EngineStandinDisk *disk, const char *path, const char *
   image->format = g_strdup (format);
   image->options = g_strdup (options);
   g_ptr_array_add (disk->images, image);
+}
+
+/* "raw" on the name of what has a qcow2 header is a guest's doing, or a mistake. */
+static gboolean
+check_raw_name (const char *disk, const char *path, GError **error)
+{
+  if (!g_str_has_suffix (path, ".raw"))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "rename it, if it is one",
+                    "disk '%s': '%s' is called raw and begins like a qcow2 image: its guest may have written that",
+                    disk, path);
+  return FALSE;
+}
+
+static gboolean
+refuse_backing (const char *disk, const char *path, const EngineQcow2 *header, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_REFUSED,
+                    "say it in the header: `qemu-img rebase -u -b BACKING -F FORMAT IMAGE`",
+                    "disk '%s': the header of '%s' names '%s' as its backing image, %s", disk, path, header->backing,
+                    header->backing_format == NULL ? "and not its format" : "which is no local file");
+  return FALSE;
+}
+
+/* What the header at @path says lies below; %NULL in @below where that is nothing. */
+static gboolean
+read_below (const EngineStandinDisk *disk, const char *path, char **below, char **format, GError **error)
+{
+  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (path, error);
+  g_autofree char *folder = g_path_get_dirname (path);
+  const char *name;
+
+  if (header == NULL)
+    return FALSE;
+  if (header->backing == NULL)
+    return TRUE;
+  name = g_str_has_prefix (header->backing, "file:") ? header->backing + strlen ("file:") : header->backing;
+  if (header->backing_format == NULL ||
+      (name == header->backing && strcspn (name, ":/") < strlen (name) && name[strcspn (name, ":/")] == ':'))
+    return refuse_backing (disk->name, path, header, error);
+  *below = g_canonicalize_filename (name, folder);
+  *format = g_strdup (header->backing_format);
+  return TRUE;
+}
+
+static gboolean
+refuse_circle (const EngineStandinDisk *disk, const char *path, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_REFUSED, NULL, "disk '%s': '%s' lies below itself, or too deep", disk->name,
+                    path);
+  return FALSE;
+}
+
+gboolean
+engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **error)
+{
+  g_autofree char *at = g_canonicalize_filename (path, NULL);
+  g_autofree char *format = NULL;
+  gboolean qcow2;
+
+  if (!engine_imagefile_is_qcow2 (at, &qcow2, error) || (qcow2 && !check_raw_name (disk->name, at, error)))
+    return FALSE;
+  format = g_strdup (qcow2 ? "qcow2" : "raw");
+  while (at != NULL) {
+    char *below = NULL, *below_format = NULL;
+
+    if (disk->images->len == MAX_DEPTH)
+      return refuse_circle (disk, path, error);
+    engine_standin_disk_add (disk, at, format, NULL);
+    if (g_str_equal (format, "qcow2") && !read_below (disk, at, &below, &below_format, error))
+      return FALSE;
+    g_free (at);
+    g_free (format);
+    at = below;
+    format = below_format;
+  }
+  return TRUE;
 }
 
 static gboolean

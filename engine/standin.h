@@ -20,6 +20,14 @@ typedef struct {
   GPtrArray *images;
 } EngineStandinDisk;
 
+/**
+ * engine_standin_disk_read:
+ * Fills @disk with the image at @path and all that its header, and those below, name. What is no qcow2 is raw; a
+ * header that does not give its backing image's format, or names what is no local file, is refused: nothing is guessed.
+ * Raises %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_REFUSED.
+ */
+gboolean engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 typedef struct _EngineStandin EngineStandin;
 
 /** A disk without images yet. Returns: (transfer full) */

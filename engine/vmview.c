@@ -53,7 +53,9 @@ view_disk (EngineVmView *view, EngineVm *vm, const ChainsDisk *record, const Eng
   disk = g_new0 (EngineVmDisk, 1);
   disk->name = g_strdup (record->name);
   disk->device = g_strdup (record->device);
-  disk->node = live != NULL && live->skipped == NULL ? g_strdup (engine_graph_head (live)->node->name) : NULL;
+  disk->node = live != NULL && live->skipped == NULL && vm->standin == NULL
+                   ? g_strdup (engine_graph_head (live)->node->name)
+                   : NULL;
   disk->path = g_strdup (active->path);
   disk->format = g_strdup (active->format);
   disk->virtual_size = active->virtual_size;

@@ -36,21 +36,19 @@ options_clear (Options *options)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 
-/* DISK=PATH … as a table; a path may hold "=" itself. */
+/* DISK=PATH … as a table */
 static GHashTable *
 parse_reuse (char **pairs, GError **error)
 {
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
 
   for (gsize i = 0; pairs != NULL && pairs[i] != NULL; i++) {
-    const char *equals = strchr (pairs[i], '=');
+    const char *path = NULL;
+    char *disk = chainctl_command_split_pair ("reuse", pairs[i], &path, error);
 
-    if (equals == NULL || equals == pairs[i] || equals[1] == '\0') {
-      g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "--reuse %s: not of the form DISK=PATH",
-                   pairs[i]);
+    if (disk == NULL)
       return NULL;
-    }
-    g_hash_table_replace (table, g_strndup (pairs[i], (gsize)(equals - pairs[i])), g_strdup (equals + 1));
+    g_hash_table_replace (table, disk, g_strdup (path));
   }
   return g_steal_pointer (&table);
 }

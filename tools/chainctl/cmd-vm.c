@@ -91,6 +91,7 @@ typedef struct {
   char **ignore;
   char **own;
   gboolean adopt;
+  char **disks;
 } VmOptions;
 
 static void
@@ -102,9 +103,52 @@ vm_options_clear (VmOptions *options)
   g_free (options->quiesce);
   g_strfreev (options->ignore);
   g_strfreev (options->own);
+  g_strfreev (options->disks);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VmOptions, vm_options_clear)
+
+static void
+disk_free (EngineRegistrationDisk *disk)
+{
+  g_free ((char *)disk->name);
+  g_free ((char *)disk->path);
+  g_free (disk);
+}
+
+static gboolean
+is_named_already (const GPtrArray *disks, const char *name)
+{
+  for (guint i = 0; i < disks->len; i++)
+    if (g_str_equal (((const EngineRegistrationDisk *)g_ptr_array_index (disks, i))->name, name))
+      return TRUE;
+  return FALSE;
+}
+
+/* DISK=PATH …, in that order */
+static GPtrArray *
+parse_disks (char **pairs, GError **error)
+{
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)disk_free);
+
+  for (gsize i = 0; pairs != NULL && pairs[i] != NULL; i++) {
+    const char *path = NULL;
+    g_autofree char *name = chainctl_command_split_pair ("disk", pairs[i], &path, error);
+    EngineRegistrationDisk *disk;
+
+    if (name == NULL)
+      return NULL;
+    if (is_named_already (disks, name)) {
+      chainctl_exit_set_usage (error, "--disk %s: that disk is named twice", pairs[i]);
+      return NULL;
+    }
+    disk = g_new0 (EngineRegistrationDisk, 1);
+    disk->name = g_steal_pointer (&name);
+    disk->path = g_canonicalize_filename (path, NULL);
+    g_ptr_array_add (disks, disk);
+  }
+  return g_steal_pointer (&disks);
+}
 
 gboolean
 chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
@@ -120,9 +164,12 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
       {"ignore-disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.ignore, "touch it only where named (may be repeated)",
        "DISK"},
       {"adopt", 0, 0, G_OPTION_ARG_NONE, &options.adopt, "overlays that exist become snapshots", NULL},
+      {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.disks, "shut off: each disk and its active image",
+       "DISK=PATH"},
       {NULL},
   };
   EngineRegistrationRequest request = {.quiesce = CHAINS_QUIESCE_AUTO};
+  g_autoptr (GPtrArray) disks = NULL;
   g_autoptr (EngineVmView) view = NULL;
 
   if (!chainctl_command_parse (invocation, entries, error))
@@ -131,8 +178,10 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
     g_set_error_literal (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "vm add: --qmp SOCKET is missing");
     return FALSE;
   }
-  if (!chainctl_command_quiesce (options.quiesce, &request.quiesce, error))
+  disks = parse_disks (options.disks, error);
+  if (disks == NULL || !chainctl_command_quiesce (options.quiesce, &request.quiesce, error))
     return FALSE;
+  request.disks = disks->len > 0 ? disks : NULL;
   request.name = invocation->arguments[0];
   request.qmp = options.qmp;
   request.agent = options.agent;

@@ -11,6 +11,7 @@
 #include "tools/chainctl/options.h"
 #include "tools/chainctl/several.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #define DEFAULT_CONFIG "/etc/chainctl/chainctl.conf"
@@ -250,6 +251,19 @@ chainctl_command_run (ChainctlInvocation *invocation, const GOptionEntry *entrie
   if (invocation->vms != NULL)
     return chainctl_several_run (invocation, act, options, error);
   return act (invocation, options, error);
+}
+
+char *
+chainctl_command_split_pair (const char *option, const char *pair, const char **value, GError **error)
+{
+  const char *equals = strchr (pair, '=');
+
+  if (equals == NULL || equals == pair || equals[1] == '\0') {
+    chainctl_exit_set_usage (error, "--%s %s: not of the form DISK=PATH", option, pair);
+    return NULL;
+  }
+  *value = equals + 1;
+  return g_strndup (pair, (gsize)(equals - pair));
 }
 
 gboolean

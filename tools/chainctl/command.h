@@ -98,6 +98,12 @@ gboolean chainctl_command_run (ChainctlInvocation *invocation, const GOptionEntr
 /** Ends what was interrupted on @invocation's VM, as its command wants it. */
 gboolean chainctl_command_recover_first (ChainctlInvocation *invocation, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * chainctl_command_split_pair:
+ * "NAME=VALUE" of --@option; VALUE may hold "=" itself. Returns: (transfer full): NAME; @value points into @pair
+ */
+char *chainctl_command_split_pair (const char *option, const char *pair, const char **value, GError **error);
+
 /* Options that every verb that switches takes. */
 
 /** Seconds */
