@@ -6,6 +6,7 @@
  */
 #include "engine/recover.h"
 
+#include "base/fiber.h"
 #include "base/point.h"
 #include "chains/error.h"
 #include "chains/journal.h"
@@ -262,20 +263,56 @@ engine_recover_vm (EngineContext *context, const char *name, GPtrArray *recovere
   return vm != NULL && recover_ops (vm, recovered, error) && refresh_notes (context, vm, error);
 }
 
+/* The recovery of one VM of all. */
+typedef struct {
+  EngineContext *context;
+  const char *name;
+  GPtrArray *recovered;
+  GError *error;
+} One;
+
+static void
+one_free (One *one)
+{
+  g_ptr_array_unref (one->recovered);
+  g_clear_error (&one->error);
+  g_free (one);
+}
+
+static void
+recover_one (gpointer item)
+{
+  One *one = item;
+
+  if (!engine_recover_vm (one->context, one->name, one->recovered, &one->error))
+    g_assert (one->error != NULL);
+}
+
 gboolean
 engine_recover_all (EngineContext *context, GPtrArray *recovered, GError **error)
 {
   g_autoptr (GPtrArray) vms = chains_registry_list_vms (context->db, error);
+  g_autoptr (GPtrArray) ones = g_ptr_array_new_with_free_func ((GDestroyNotify)one_free);
   g_autoptr (GError) first = NULL;
 
   if (vms == NULL)
     return FALSE;
   for (guint i = 0; i < vms->len; i++) {
-    const ChainsVm *vm = g_ptr_array_index (vms, i);
-    g_autoptr (GError) failure = NULL;
+    One *one = g_new0 (One, 1);
 
-    if (!engine_recover_vm (context, vm->name, recovered, &failure) && first == NULL)
-      first = g_steal_pointer (&failure);
+    one->context = context;
+    one->name = ((const ChainsVm *)g_ptr_array_index (vms, i))->name;
+    one->recovered = engine_recover_list_new ();
+    g_ptr_array_add (ones, one);
+  }
+  base_fiber_run_all (ones, recover_one, 0);
+  for (guint i = 0; i < ones->len; i++) {
+    One *one = g_ptr_array_index (ones, i);
+
+    while (one->recovered->len > 0)
+      g_ptr_array_add (recovered, g_ptr_array_steal_index (one->recovered, 0));
+    if (first == NULL)
+      first = g_steal_pointer (&one->error);
   }
   if (first != NULL)
     g_propagate_error (error, g_steal_pointer (&first));

@@ -4,6 +4,7 @@
  */
 #include "engine/vmview.h"
 
+#include "base/fiber.h"
 #include "chains/images.h"
 #include "engine/drift.h"
 
@@ -132,19 +133,54 @@ engine_vmview_show (EngineContext *context, const char *name, GError **error)
   return engine_vmview_new (vm, graph, error);
 }
 
+/* One look of several. */
+typedef struct {
+  EngineContext *context;
+  const char *name;
+  EngineVmView *view;
+  GError *error;
+} Look;
+
+static void
+look_free (Look *look)
+{
+  engine_vmview_free (look->view);
+  g_clear_error (&look->error);
+  g_free (look);
+}
+
+static void
+show_one (gpointer item)
+{
+  Look *look = item;
+
+  look->view = engine_vmview_show (look->context, look->name, &look->error);
+}
+
 GPtrArray *
 engine_vmview_list (EngineContext *context, GError **error)
 {
   g_autoptr (GPtrArray) records = chains_registry_list_vms (context->db, error);
+  g_autoptr (GPtrArray) looks = g_ptr_array_new_with_free_func ((GDestroyNotify)look_free);
   g_autoptr (GPtrArray) views = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_vmview_free);
 
   for (guint i = 0; records != NULL && i < records->len; i++) {
-    const ChainsVm *record = g_ptr_array_index (records, i);
-    EngineVmView *view = engine_vmview_show (context, record->name, error);
+    Look *look = g_new0 (Look, 1);
 
-    if (view == NULL)
+    look->context = context;
+    look->name = ((const ChainsVm *)g_ptr_array_index (records, i))->name;
+    g_ptr_array_add (looks, look);
+  }
+  /* All at once: one that is silent costs its time, and no more. */
+  base_fiber_run_all (looks, show_one, 0);
+  for (guint i = 0; i < looks->len; i++) {
+    Look *look = g_ptr_array_index (looks, i);
+
+    if (look->view == NULL) {
+      g_propagate_error (error, g_steal_pointer (&look->error));
       return NULL;
-    g_ptr_array_add (views, view);
+    }
+    g_ptr_array_add (views, g_steal_pointer (&look->view));
   }
   return records != NULL ? g_steal_pointer (&views) : NULL;
 }
