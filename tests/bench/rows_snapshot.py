@@ -7,6 +7,7 @@ import contextlib
 import bare
 from figures import Row, timed
 from virsh import Domain
+from support.agent import Agent
 from support.guest import Guest
 from tap import Tap
 
@@ -33,7 +34,9 @@ class Ours:
         self.guest.monitor().execute("stop")
 
     def resume(self):
+        """Until the agent, who may have lost what came in while the guest stood still, answers again."""
         self.guest.monitor().execute("cont")
+        Agent(self.tap.path).close()
 
 
 class Bare(Ours):

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pathlib
+import select
 import sys
 import time
 
@@ -16,6 +17,7 @@ from figures import Row, number, table  # noqa: E402
 from support import disks, images  # noqa: E402
 from support.agent import Agent  # noqa: E402
 from support.freezer import Freezer  # noqa: E402
+from support.qmp import connect_unix  # noqa: E402
 from tap import Tap  # noqa: E402
 
 SIZE = 8 << 20
@@ -45,6 +47,18 @@ def test_tap_does_not_count_what_the_agent_did_before_the_answer(short):
         return agent.freeze()
 
     with Freezer(short / "agent", freeze=slow) as freezer, Tap(short / "tap", freezer.path) as tap:
+        with Agent(short / "tap") as agent:
+            agent.execute("guest-fsfreeze-freeze")
+            agent.execute("guest-fsfreeze-thaw")
+        assert tap.switch() <= freezer.frozen_s[-1] * 1000
+
+
+def test_tap_outlives_a_client_that_leaves_with_a_reset(short):
+    with Freezer(short / "agent") as freezer, Tap(short / "tap", freezer.path) as tap:
+        rude = connect_unix(short / "tap", 20)
+        rude.sendall(b'{"execute": "guest-ping"}\n')
+        assert select.select([rude], [], [], 20)[0]
+        rude.close()  # with the answer unread
         with Agent(short / "tap") as agent:
             agent.execute("guest-fsfreeze-freeze")
             agent.execute("guest-fsfreeze-thaw")
