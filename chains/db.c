@@ -8,6 +8,7 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "base/fiber.h"
 #include "base/point.h"
@@ -18,6 +19,7 @@
 #define LONGEST_PATH 500
 /* All of the log is read again whenever the database is opened: a megabyte takes half a millisecond. */
 #define LONGEST_LOG (1 << 20)
+#define LEAST_ROOM (256 << 10)
 
 struct _ChainsDb {
   sqlite3 *handle;
@@ -237,11 +239,27 @@ keep_log (sqlite3 *handle)
   sqlite3_wal_autocheckpoint (handle, 0);
 }
 
+/*
+ * The log's index is a file that is mapped into memory: where the disk is full, to write into a page of it that has no
+ * block yet is the end of the process (SIGBUS). Then the index lies in memory, and one process at a time has the
+ * database.
+ */
+static const char *
+choose_vfs (ChainsDb *db)
+{
+  g_autofree char *folder = g_path_get_dirname (db->path);
+  struct statvfs st;
+
+  if (statvfs (folder, &st) == 0 && (guint64)st.f_bavail * st.f_frsize < LEAST_ROOM)
+    return "unix-excl";
+  return NULL;
+}
+
 static gboolean
 connect_to (ChainsDb *db, const char *name, int flags, GError **error)
 {
   disconnect (db);
-  if (sqlite3_open_v2 (name, &db->handle, flags | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) {
+  if (sqlite3_open_v2 (name, &db->handle, flags | SQLITE_OPEN_EXRESCODE, choose_vfs (db)) != SQLITE_OK) {
     chains_db_set_error (db, "open", error);
     return FALSE;
   }
