@@ -130,7 +130,7 @@ main (int argc, char **argv)
     return engine_watchdog_main (argv[2]);
   if (chainctl_completion_is_asked (argv))
     return chainctl_completion_main (argv);
-  setlocale (LC_ALL, "");
+  setlocale (LC_CTYPE, "");
   words = g_strdupv (argv + 1);
   invocation.output = chainctl_output_new (has_word (words, "--json"));
   invocation.output->json_messages = has_word (words, "--progress=json");
