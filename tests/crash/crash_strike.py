@@ -74,7 +74,8 @@ class Struck:
     def _kill(self, stopped):
         if self.case.killed in (BOTH, ALL):
             stopped.kill_watchdogs()
-        if self.case.kills_qemu:
+        if self.case.killed in (QEMU, ALL):
+            stopped.kill_standins()
             self.machine.power_off()
         if self.case.killed == QEMU:
             self.result = stopped.go_on()
