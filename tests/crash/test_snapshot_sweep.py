@@ -55,7 +55,8 @@ def test_failure_is_undone_or_got_over(at, reference, machine, tmp_path):
         assert result.status == status, result
         if status == 0:
             consistency = result.json["snapshot"]["consistency"]
-            assert consistency == ("crash" if at.name == FREEZE or at.scenario.paused else "filesystem")
+            crash = at.name == FREEZE or at.scenario.paused
+            assert consistency == ("offline" if at.scenario.shut_off else "crash" if crash else "filesystem")
             said = [warning["code"] for warning in result.json["warnings"]]
             assert said.count("note-not-written") == (at.name == NOTE), said
         else:
