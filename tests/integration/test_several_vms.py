@@ -130,7 +130,7 @@ def test_dead_locked_and_drifted_vms_each_have_their_own_error(chainctl, vms, fo
     assert result.status == 9
     found = {name: one.get("error", {}).get("code") for name, one in results(result.json).items()}
     assert found == {"a": "held", "b": "unreachable", "c": "drift", "d": None}
-    assert sorted(path.name for path in folder.glob("*.one*")) == ["d.one.qcow2"]
+    assert sorted(path.name for path in folder.glob("*.one.qcow2")) == ["d.one.qcow2"]
 
 
 def test_locked_vm_is_waited_for_while_the_others_go_on(chainctl, vms):
