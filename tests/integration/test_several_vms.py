@@ -256,7 +256,7 @@ def wait_connected(running, daemon):
 
 
 def test_group_commit_that_fails_fails_all_and_nothing_is_begun(chainctl, folder, tmp_path):
-    with mounts.ext4(tmp_path / "small", 8, block=4096) as small:
+    with mounts.ext4(tmp_path / "small", 8) as small:
         ctl = chainctl(small / "state")
         with fleet(ctl, folder, NAMES) as vms:
             before = disks.files(folder)
@@ -270,7 +270,7 @@ def test_group_commit_that_fails_fails_all_and_nothing_is_begun(chainctl, folder
 
 
 def test_group_commit_that_fails_after_the_switch_is_recovered_for_all(chainctl, folder, tmp_path):
-    with mounts.ext4(tmp_path / "small", 8, block=4096) as small:
+    with mounts.ext4(tmp_path / "small", 8) as small:
         ctl, at = chainctl(small / "state"), At("transaction")
         with at.fleet(ctl, folder) as vms:
             at.action = lambda: mounts.fill(small)

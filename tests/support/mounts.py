@@ -12,13 +12,13 @@ from support.process import program
 
 
 @contextlib.contextmanager
-def ext4(folder, megabytes=8, block=1024):
-    """A new ext4 of that size, of blocks of so many bytes, mounted at the folder, which is made; its image lies beside it."""
+def ext4(folder, megabytes=8):
+    """A new ext4 of that size, mounted at the folder, which is made; its image lies beside it."""
     image = folder.with_suffix(".ext4")
     with open(image, "wb") as file:
         file.truncate(megabytes << 20)
     # Nothing is kept back for root: full is full.
-    _run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-b", block, image)
+    _run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image)
     folder.mkdir()
     with _undone(["mount", "-o", "loop", image, folder], ["umount", "--lazy", folder]):
         (folder / "lost+found").rmdir()
