@@ -5,6 +5,7 @@
  */
 #include "engine/standin.h"
 
+#include "base/fiber.h"
 #include "base/point.h"
 #include "chains/images.h"
 #include "engine/error.h"
@@ -14,11 +15,13 @@
 #include "qmp/transport.h"
 
 #include <errno.h>
+#include <glib-unix.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,7 +34,8 @@ enum { MONITOR_FD = 3, LOCK_FD = 4 };
 
 struct _EngineStandin {
   GPid pid;
-  int words;        /* what it says on stderr, in memory */
+  int words; /* what it says on stderr, in memory */
+  gint64 patience_us;
   GPtrArray *names; /* of the disks; disk N is node standin-N */
 };
 
@@ -341,10 +345,11 @@ shake_hands (EngineVm *vm, EngineStandin *standin, GError **error)
 }
 
 static EngineStandin *
-standin_new (const GPtrArray *disks)
+standin_new (const EngineVm *vm, const GPtrArray *disks)
 {
   EngineStandin *standin = g_new0 (EngineStandin, 1);
 
+  standin->patience_us = vm->context->timeout_us;
   standin->words = memfd_create ("standin-stderr", MFD_CLOEXEC);
   standin->names = g_ptr_array_new_with_free_func (g_free);
   for (guint i = 0; i < disks->len; i++)
@@ -355,7 +360,7 @@ standin_new (const GPtrArray *disks)
 static gboolean
 start (EngineVm *vm, const GPtrArray *disks, GError **error)
 {
-  g_autoptr (EngineStandin) standin = standin_new (disks);
+  g_autoptr (EngineStandin) standin = standin_new (vm, disks);
   g_auto (GStrv) words = command_line (disks, vm->context->dry_run);
   int pair[2];
   gboolean spawned;
@@ -393,15 +398,83 @@ engine_standin_start (EngineVm *vm, const GPtrArray *disks, GError **error)
   return start (vm, disks != NULL ? disks : registered, error);
 }
 
+typedef struct {
+  const EngineStandin *standin;
+  gint64 until_us;
+} Ending;
+
+static gboolean
+is_over (gpointer user_data)
+{
+  const Ending *ending = user_data;
+
+  return has_died (ending->standin) || g_get_monotonic_time () >= ending->until_us;
+}
+
+static gboolean
+wake (gpointer user_data)
+{
+  return G_SOURCE_REMOVE;
+}
+
+static gboolean
+wake_by_fd (int fd, GIOCondition condition, gpointer user_data)
+{
+  return G_SOURCE_REMOVE;
+}
+
+static void
+detach (GSource *source)
+{
+  g_source_destroy (source);
+  g_source_unref (source);
+}
+
+/* Its end, or the end of our patience; other runs go on meanwhile. */
+static gboolean
+await_end (const EngineStandin *standin)
+{
+  Ending ending = {standin, g_get_monotonic_time () + standin->patience_us};
+  int handle = (int)syscall (SYS_pidfd_open, standin->pid, 0);
+  GSource *timer = g_timeout_source_new ((guint)(standin->patience_us / 1000 + 1));
+  GSource *end = handle >= 0 ? g_unix_fd_source_new (handle, G_IO_IN) : NULL;
+
+  g_source_set_callback (timer, wake, NULL, NULL);
+  g_source_attach (timer, g_main_context_get_thread_default ());
+  if (end != NULL) {
+    g_source_set_callback (end, G_SOURCE_FUNC (wake_by_fd), NULL, NULL);
+    g_source_attach (end, g_main_context_get_thread_default ());
+  }
+  base_fiber_wait (is_over, &ending);
+  detach (timer);
+  g_clear_pointer (&end, detach);
+  if (handle >= 0)
+    close (handle);
+  return has_died (standin);
+}
+
+/* One that hangs is killed: what it has open is as after a crash, which images survive. */
+static void
+end_process (const EngineStandin *standin)
+{
+  kill (standin->pid, SIGTERM);
+  if (!await_end (standin)) {
+    kill (standin->pid, SIGKILL);
+    /* Where even that does not end it, it keeps the lock. */
+    if (!await_end (standin))
+      return;
+  }
+  while (waitpid (standin->pid, NULL, 0) < 0 && errno == EINTR)
+    continue;
+}
+
 void
 engine_standin_stop (EngineStandin *standin)
 {
   if (standin == NULL)
     return;
   if (standin->pid != 0)
-    kill (standin->pid, SIGTERM);
-  while (standin->pid != 0 && waitpid (standin->pid, NULL, 0) < 0 && errno == EINTR)
-    continue;
+    end_process (standin);
   if (standin->words >= 0)
     close (standin->words);
   g_ptr_array_unref (standin->names);

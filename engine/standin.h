@@ -47,7 +47,7 @@ void engine_standin_disk_add (EngineStandinDisk *disk, const char *path, const c
  */
 gboolean engine_standin_start (EngineVm *vm, const GPtrArray *disks, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Ends it and waits until it has let go of the images. */
+/** Ends it and waits until it has let go of the images; one that does not end in time is killed. */
 void engine_standin_stop (EngineStandin *standin);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineStandin, engine_standin_stop)
 

@@ -39,15 +39,18 @@ class Verb:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A verb on a machine of so many disks; `points` are its side effects, in order."""
+    """A verb on a machine of so many disks; `points` are its side effects, in order. Where it is shut off, the stand-in
+    takes QEMU's place among the dead, and dies with its chainctl in any case."""
 
     verb: Verb
     disks: int
     paused: bool
     points: tuple
+    shut_off: bool = False
 
     def __str__(self):
-        return f"{self.verb.name}-{self.disks}-{'paused' if self.paused else 'running'}"
+        state = "shut-off" if self.shut_off else "paused" if self.paused else "running"
+        return f"{self.verb.name}-{self.disks}-{state}"
 
     def machine_options(self):
         return {"disks": self.disks, "paused": self.paused}
@@ -108,7 +111,7 @@ class Case:
 
     @property
     def kills_qemu(self):
-        return self.killed in (QEMU, ALL)
+        return self.killed in (QEMU, ALL) or self.moment.scenario.shut_off
 
     @property
     def happens(self):
@@ -130,8 +133,19 @@ def moment(scenario, when, name, occurrence=0):
 
 
 def sweep(scenario, start=0):
-    """Every moment with every set of the dead; and with no write, and with zeroes, where the answer is in files."""
+    """Every moment with every set of the dead; and with no write, and with zeroes, where the answer is in files. To a
+    machine that is shut off nobody writes."""
+    if scenario.shut_off:
+        return _sweep_shut_off(scenario)
     kills = (CHAINCTL, QEMU, ALL) if scenario.paused else (CHAINCTL, BOTH, QEMU, ALL)
     cases = [Case(at, killed) for at, killed in itertools.product(moments(scenario, start=start), kills)]
     by_files = [case for case in cases if case.moment.executed and case.kills_qemu]
     return cases + [Case(case.moment, case.killed, writes) for case in by_files for writes in ("nothing", "zeroes")]
+
+
+def _sweep_shut_off(scenario):
+    """Before its first side effect there is no stand-in that could die; and who dies first matters on no second disk."""
+    first, *others = moments(scenario)
+    kills = (CHAINCTL, QEMU, ALL) if scenario.disks == 1 else (CHAINCTL, QEMU)
+    pairs = [(first, CHAINCTL), *itertools.product(others, kills)]
+    return [Case(at, killed, "nothing") for at, killed in pairs]

@@ -111,8 +111,16 @@ class Machine:
 
 def watchdogs_of(pid):
     """The watchdog processes of a chainctl that is alive."""
+    return _children(pid, b"--watchdog")
+
+
+def standins_of(pid):
+    """The storage daemons that stand in for its QEMU."""
+    return _children(pid, b"qemu-storage-daemon")
+
+
+def _children(pid, word):
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children
-            if b"--watchdog" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes()]  # fmt: skip
+    return [int(child) for child in children if word in pathlib.Path(f"/proc/{child}/cmdline").read_bytes()]
 
 

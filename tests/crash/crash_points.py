@@ -10,11 +10,14 @@ import re
 import signal
 from dataclasses import dataclass
 
-from crash_machine import watchdogs_of
+from crash_machine import standins_of, watchdogs_of
 from support.chainctl import Chainctl, finish
+from support.process import wait_dead
+
+STANDIN_ENDS_WITHIN = 5  # seconds
 
 QUESTION = re.compile(
-    r"qmp:(query-.*|qom-(get|list).*|qmp_capabilities)"
+    r"qmp:((x-debug-)?query-.*|qom-(get|list).*|qmp_capabilities)"
     r"|qga:guest-(sync-delimited|ping|info|fsfreeze-status)"
 )
 
@@ -70,12 +73,17 @@ class Stopped:
         if happened.si_code != os.CLD_STOPPED or here != point.name:
             self.process.kill()
             raise Missed(f"{here} at {point.number}, not {point.name}: {finish(self.process)}")
-        self.watchdogs = watchdogs_of(self.process.pid)
+        self.watchdogs, self.standins = watchdogs_of(self.process.pid), standins_of(self.process.pid)
 
     def kill(self):
-        """SIGKILL for chainctl alone."""
+        """SIGKILL for chainctl alone; a stand-in dies of it."""
         self.process.kill()
         finish(self.process)
+        assert all(wait_dead(pid, STANDIN_ENDS_WITHIN) for pid in self.standins), "a stand-in lives on"
+
+    def kill_standins(self):
+        for pid in self.standins:
+            os.kill(pid, signal.SIGKILL)
 
     def kill_watchdogs(self):
         for pid in self.watchdogs:

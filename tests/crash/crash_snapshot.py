@@ -9,6 +9,7 @@ from support import images
 NAME = "crash"
 SEALING = pathlib.Path(__file__).parent / "seal.conf"
 HELPER, FREEZE, THAW = "process:watchdog", "qga:guest-fsfreeze-freeze", "qga:guest-fsfreeze-thaw"
+STANDIN = "process:standin"
 COMMIT, SWITCH = "db:commit", "qmp:transaction"
 CREATE, SYNC, REMOVE = "file:create", "file:sync", "file:remove"
 NOTE, SEAL = "file:note", "file:seal"
@@ -45,6 +46,15 @@ class RefusedSnapshot(Snapshot):
     def tidy(self, machine):
         for node in ("theirs", "theirs-file"):
             machine.vm.monitor().execute("blockdev-del", node_name=node)
+
+
+class OfflineSnapshot(Snapshot):
+    """Of a VM that is shut off: a storage daemon has its images open, and says what QEMU would."""
+
+    name = "offline"
+
+    def prepare(self, machine):
+        machine.power_off()
 
 
 class SealedSnapshot(Snapshot):
@@ -85,6 +95,11 @@ def sealed(disks):
     return Scenario(SealedSnapshot(), disks, True, (*preparation(disks), SWITCH, *(SEAL,) * disks, *notes(disks), COMMIT))
 
 
+def offline(disks):
+    return Scenario(OfflineSnapshot(), disks, False, (STANDIN, *preparation(disks), SWITCH, *notes(disks), COMMIT), shut_off=True)
+
+
 SCENARIOS = [running(1), paused(1), running(2), paused(2)]
 REFUSED = refused(2)
 SEALED = sealed(2)
+OFFLINE = [offline(1), offline(2)]

@@ -74,7 +74,8 @@ class Struck:
     def _kill(self, stopped):
         if self.case.killed in (BOTH, ALL):
             stopped.kill_watchdogs()
-        if self.case.kills_qemu:
+        if self.case.killed in (QEMU, ALL):
+            stopped.kill_standins()
             self.machine.power_off()
         if self.case.killed == QEMU:
             self.result = stopped.go_on()
@@ -103,6 +104,7 @@ def failing(at, reference, machine, folder):
     point = reference(at.scenario)[at.place]
     for made in attempts(machine, at.scenario):
         with made:
+            at.scenario.verb.prepare(made)
             run = Pointed(made.ctl, folder, f"{point.number}:before:fail")
             result = run.run(*at.scenario.verb.words)
             if [one.number for one in run.effects()[at.place : at.place + 1]] == [point.number]:

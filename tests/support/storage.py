@@ -3,6 +3,7 @@
 As with a QEMU, `qmp` is for the program under test and `monitor()` is the test's own. What is behind an export is read
 and written over NBD, by qemu-io and qemu-img.
 """
+import contextlib
 import json
 import pathlib
 import shutil
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 
-from support import process
+from support import images, process
 from support.process import program
 from support.qmp import Qmp
 
@@ -24,6 +25,22 @@ def blockdev(node, path, format="qcow2", **options):
 def export(name, node):
     """A writable export of a node, called `name` for both: QMP's id, and NBD's name."""
     return ["--export", json.dumps({"type": "nbd", "id": name, "node-name": node, "name": name, "writable": True})]
+
+
+@contextlib.contextmanager
+def fleet(ctl, folder, names, *options, monitor=None):
+    """A registered StorageDaemon of each name, with one disk "disk" on NAME.qcow2. Yields {name: daemon}.
+
+    monitor(name, daemon, stack), where given, is the socket to register: of something that stands before the daemon's.
+    """
+    with contextlib.ExitStack() as stack:
+        made = {}
+        for name in names:
+            path = images.create(folder / f"{name}.qcow2", "8M")
+            made[name] = stack.enter_context(StorageDaemon([*blockdev("node", path), *export("disk", "node")]))
+            address = monitor(name, made[name], stack) if monitor else made[name].qmp
+            ctl.ok("vm", "add", name, "--qmp", address, *options)
+        yield made
 
 
 class StorageDaemon:

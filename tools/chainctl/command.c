@@ -204,7 +204,7 @@ static gboolean
 parse (ChainctlInvocation *invocation, const GOptionEntry *entries, gboolean opens, GError **error)
 {
   g_auto (ChainctlOptions) options = {0};
-  g_auto (ChainctlSeveralOptions) several_options = {0};
+  g_auto (ChainctlSeveralOptions) several_options = {.parallel = CHAINCTL_SEVERAL_AT_ONCE};
   g_autoptr (GArray) all = all_entries (invocation->command, entries, &several_options);
   g_autofree char *help = NULL;
   gboolean several = FALSE;

@@ -48,7 +48,7 @@ typedef struct {
  * @words: (array zero-terminated=1): the command line without the program and the command's own name
  * @vm: (nullable): the VM that is meant, once parsed
  * @vms: (nullable) (array zero-terminated=1): the VMs that are meant, where several may be
- * @parallel: how many of them at once, 0: all
+ * @parallel: how many of them at once
  * @writer: (nullable): who recovers, where the command itself only reads and is run on several VMs
  * @arguments: (array zero-terminated=1): the others, once parsed
  * @entries: (nullable) (element-type GOptionEntry): where set, the command tells its own options here and does not run

@@ -45,9 +45,9 @@ chainctl_several_check (const ChainctlSeveralOptions *options, gboolean *several
 
   if (ways > 1)
     return chainctl_exit_set_usage (error, "--all, --match and --vm: one of them");
-  if (options->parallel < 0)
+  if (options->parallel <= 0)
     return chainctl_exit_set_usage (error, "--parallel: a number of VMs above 0");
-  if (options->parallel > 0 && ways == 0)
+  if (options->parallel != CHAINCTL_SEVERAL_AT_ONCE && ways == 0)
     return chainctl_exit_set_usage (error, "--parallel is for --all, --match or --vm");
   *several = ways > 0;
   return TRUE;

@@ -6,10 +6,12 @@
 
 #include "tools/chainctl/command.h"
 
+#define CHAINCTL_SEVERAL_AT_ONCE G_MAXINT
+
 /**
  * ChainctlSeveralOptions:
  * @all, @match, @names: which VMs; at most one of the three
- * @parallel: how many at once, 0: all
+ * @parallel: how many at once; %CHAINCTL_SEVERAL_AT_ONCE where nobody says
  */
 typedef struct {
   gboolean all;
