@@ -22,6 +22,7 @@
 #define QCOW2_EXTENSION_END 0x00000000
 #define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792aca
 #define QCOW2_MAX_BACKING 1023
+#define QCOW2_USUAL_HEADER 4096
 #define QCOW2_MAX_CLUSTER_BITS 21
 #define QCOW2_MAX_L1 (32 * 1024 * 1024 / 8)
 #define QCOW2_L1_OFFSET_MASK 0x00fffffffffffe00ULL
@@ -205,6 +206,16 @@ read_l1 (int fd, EngineQcow2 *header, const guint8 *cluster, const char *path, G
   return TRUE;
 }
 
+/* As much of the first cluster as QEMU puts header, extensions and backing name into. */
+static gsize
+length_of_header (const guint8 *cluster, gsize size)
+{
+  guint64 offset = be64 (cluster + 8), length = be32 (cluster + 16);
+  gsize end = offset < size && length < size - offset ? (gsize)(offset + length) : size;
+
+  return MIN (size, MAX (end, QCOW2_USUAL_HEADER));
+}
+
 static gboolean
 parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
 {
@@ -227,7 +238,7 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
   header->virtual_size = (gint64)be64 (cluster + 24);
   header->encrypted = be32 (cluster + 32) != 0;
   header->extended_l2 = be32 (cluster + 4) >= 3 && (be64 (cluster + 72) & QCOW2_INCOMPATIBLE_EXTENDED_L2) != 0;
-  header->digest = g_compute_checksum_for_data (G_CHECKSUM_SHA256, cluster, size);
+  header->digest = g_compute_checksum_for_data (G_CHECKSUM_SHA256, cluster, length_of_header (cluster, size));
   return read_backing (header, cluster, size, path, error) && read_l1 (fd, header, cluster, path, error);
 }
 

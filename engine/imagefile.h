@@ -62,7 +62,7 @@ gboolean engine_imagefile_read_size (const char *path, gint64 *size, GError **er
  * @backing_format: (nullable)
  * @virtual_size: bytes
  * @empty: no guest cluster is mapped: reading it is reading its backing image
- * @digest: hex SHA-256 of the first cluster, which no guest write changes
+ * @digest: hex SHA-256 of header, extensions and backing name, which no guest write changes
  */
 typedef struct {
   char *backing;

@@ -18,23 +18,16 @@ static const ChainctlOutputColumn columns[] = {
     {NULL},
 };
 
-static JsonObject *
-render (const EngineListed *entry, const char *vm, gboolean disks)
-{
-  JsonObject *row = chainctl_render_snapshot (entry->snapshot, vm, disks);
-
-  json_object_set_int_member (row, "size", entry->size);
-  return row;
-}
-
 static void
 say (ChainctlOutput *output, const GPtrArray *listed, const char *vm)
 {
   g_autoptr (ChainctlGrid) grid = chainctl_grid_new (columns);
 
   for (guint i = 0; i < listed->len; i++) {
-    g_autoptr (JsonObject) row = render (g_ptr_array_index (listed, i), vm, FALSE);
+    const EngineListed *entry = g_ptr_array_index (listed, i);
+    g_autoptr (JsonObject) row = chainctl_render_snapshot_line (entry->snapshot);
 
+    json_object_set_int_member (row, "size", entry->size);
     chainctl_grid_add (grid, row);
   }
   if (listed->len > 0)
@@ -48,8 +41,13 @@ fill (JsonObject *document, const GPtrArray *listed, const char *vm)
 {
   JsonArray *rows = json_array_new ();
 
-  for (guint i = 0; i < listed->len; i++)
-    json_array_add_object_element (rows, render (g_ptr_array_index (listed, i), vm, TRUE));
+  for (guint i = 0; i < listed->len; i++) {
+    const EngineListed *entry = g_ptr_array_index (listed, i);
+    JsonObject *row = chainctl_render_snapshot (entry->snapshot, vm);
+
+    json_object_set_int_member (row, "size", entry->size);
+    json_array_add_object_element (rows, row);
+  }
   json_object_set_array_member (document, "snapshots", rows);
 }
 

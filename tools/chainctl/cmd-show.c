@@ -31,7 +31,7 @@ say_tags (ChainctlOutput *output, const ChainsSnapshot *snapshot)
 static void
 say_snapshot (ChainctlOutput *output, const ChainsSnapshot *snapshot, const char *vm)
 {
-  JsonObject *object = chainctl_render_snapshot (snapshot, vm, TRUE);
+  JsonObject *object = chainctl_render_snapshot (snapshot, vm);
   g_autofree char *created = chainctl_output_local_time (json_object_get_string_member (object, "created"));
   g_autofree char *frozen = chainctl_output_duration (snapshot->frozen_us);
   g_autofree char *description = chainctl_output_printable (snapshot->description);

@@ -57,7 +57,7 @@ static void
 say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
 {
   const ChainsSnapshot *snapshot = result->snapshot;
-  JsonObject *object = chainctl_render_snapshot (snapshot, vm, TRUE);
+  JsonObject *object = chainctl_render_snapshot (snapshot, vm);
   g_autofree char *frozen = chainctl_output_duration (snapshot->frozen_us);
 
   json_object_set_object_member (output->document, "snapshot", object);

@@ -71,21 +71,55 @@ chainctl_output_duration (gint64 us)
   return g_strdup_printf ("%s %s", digits, seconds ? "s" : "ms");
 }
 
+/* Digits are written by hand: strftime() follows the locale, and printf() takes most of a long list's time. */
+static char *
+put_number (char *at, long number, int digits, char end)
+{
+  for (int i = digits - 1; i >= 0; i--, number /= 10)
+    at[i] = (char)('0' + number % 10);
+  at[digits] = end;
+  return at + digits + 1;
+}
+
+static char *
+put_time (char *at, const struct tm *time, char between, char end)
+{
+  at = put_number (at, time->tm_year + 1900, 4, '-');
+  at = put_number (at, time->tm_mon + 1, 2, '-');
+  at = put_number (at, time->tm_mday, 2, between);
+  at = put_number (at, time->tm_hour, 2, ':');
+  at = put_number (at, time->tm_min, 2, ':');
+  return put_number (at, time->tm_sec, 2, end);
+}
+
+char *
+chainctl_output_utc_time (gint64 time_us)
+{
+  time_t moment = (time_t)(time_us / G_USEC_PER_SEC);
+  char text[40], *at;
+  struct tm utc;
+
+  if (time_us < 0 || gmtime_r (&moment, &utc) == NULL || utc.tm_year + 1900 > 9999)
+    return NULL;
+  at = put_time (text, &utc, 'T', '.');
+  at = put_number (at, (long)(time_us % G_USEC_PER_SEC), 6, 'Z');
+  return g_strndup (text, (gsize)(at - text));
+}
+
 char *
 chainctl_output_local_time (const char *rfc3339)
 {
   struct tm utc = {0}, local;
   const char *end = strptime (rfc3339, "%Y-%m-%dT%H:%M:%S", &utc);
   time_t moment = timegm (&utc);
-  int minutes;
+  char text[40], *at;
 
-  /* Digits are written by hand: strftime() follows the locale. */
-  if (end == NULL || localtime_r (&moment, &local) == NULL)
+  if (end == NULL || localtime_r (&moment, &local) == NULL || local.tm_year + 1900 > 9999)
     return g_strdup (rfc3339);
-  minutes = (int)ABS (local.tm_gmtoff) / 60;
-  return g_strdup_printf ("%04d-%02d-%02d %02d:%02d:%02d %c%02d%02d", local.tm_year + 1900, local.tm_mon + 1,
-                          local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec, local.tm_gmtoff < 0 ? '-' : '+',
-                          minutes / 60, minutes % 60);
+  at = put_time (text, &local, ' ', ' ');
+  *at++ = local.tm_gmtoff < 0 ? '-' : '+';
+  at = put_number (at, ABS (local.tm_gmtoff) / 3600 * 100 + ABS (local.tm_gmtoff) / 60 % 60, 4, '\0');
+  return g_strdup (text);
 }
 
 static gboolean

@@ -74,6 +74,8 @@ void chainctl_output_note (ChainctlOutput *output, const char *format, ...) G_GN
 char *chainctl_output_size (gint64 bytes);
 /** "23.4 ms", "1.2 s". Returns: (transfer full) */
 char *chainctl_output_duration (gint64 us);
+/** @time_us (since 1970) as RFC 3339 in UTC. Returns: (transfer full) (nullable): %NULL where it is no time of ours */
+char *chainctl_output_utc_time (gint64 time_us);
 /** RFC 3339 in UTC as local time with its offset. Returns: (transfer full) */
 char *chainctl_output_local_time (const char *rfc3339);
 /** @text as it is safe on a terminal: control characters and what is no UTF-8 escaped. Returns: (transfer full) */

@@ -7,7 +7,6 @@
 #include "tools/chainctl/output.h"
 
 #include <string.h>
-#include <time.h>
 
 void
 chainctl_render_string (JsonObject *object, const char *key, const char *text)
@@ -38,18 +37,9 @@ chainctl_render_path (JsonObject *object, const char *key, const char *path)
 void
 chainctl_render_time (JsonObject *object, const char *key, gint64 time_us)
 {
-  time_t moment = (time_t)(time_us / G_USEC_PER_SEC);
-  g_autofree char *text = NULL;
-  struct tm utc;
+  g_autofree char *text = time_us != 0 ? chainctl_output_utc_time (time_us) : NULL;
 
-  if (time_us == 0 || gmtime_r (&moment, &utc) == NULL) {
-    json_object_set_null_member (object, key);
-    return;
-  }
-  /* Digits are written by hand: strftime() follows the locale. */
-  text = g_strdup_printf ("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
-                          utc.tm_hour, utc.tm_min, utc.tm_sec, (int)(time_us % G_USEC_PER_SEC));
-  json_object_set_string_member (object, key, text);
+  chainctl_render_string (object, key, text);
 }
 
 static JsonArray *
@@ -127,20 +117,27 @@ render_snapshot_disks (const ChainsSnapshot *snapshot)
   return disks;
 }
 
-JsonObject *
-chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm, gboolean disks)
+static JsonArray *
+render_tags (const ChainsSnapshot *snapshot)
 {
-  JsonObject *object = json_object_new ();
   JsonArray *tags = json_array_new ();
 
   for (guint i = 0; i < snapshot->tags->len; i++)
     json_array_add_string_element (tags, g_ptr_array_index (snapshot->tags, i));
+  return tags;
+}
+
+JsonObject *
+chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm)
+{
+  JsonObject *object = json_object_new ();
+
   json_object_set_string_member (object, "id", snapshot->id);
   json_object_set_string_member (object, "name", snapshot->name);
   json_object_set_string_member (object, "vm", vm);
   chainctl_render_time (object, "created", snapshot->created_us);
   chainctl_render_string (object, "description", snapshot->description);
-  json_object_set_array_member (object, "tags", tags);
+  json_object_set_array_member (object, "tags", render_tags (snapshot));
   json_object_set_boolean_member (object, "protected", snapshot->protected);
   json_object_set_boolean_member (object, "automatic", snapshot->automatic);
   json_object_set_string_member (object, "consistency", chains_consistency_to_string (snapshot->consistency));
@@ -149,8 +146,20 @@ chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm, gboole
     json_object_set_int_member (object, "frozen_us", snapshot->frozen_us);
   else
     json_object_set_null_member (object, "frozen_us");
-  if (disks)
-    json_object_set_array_member (object, "disks", render_snapshot_disks (snapshot));
+  json_object_set_array_member (object, "disks", render_snapshot_disks (snapshot));
+  return object;
+}
+
+JsonObject *
+chainctl_render_snapshot_line (const ChainsSnapshot *snapshot)
+{
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "id", snapshot->id);
+  json_object_set_string_member (object, "name", snapshot->name);
+  chainctl_render_time (object, "created", snapshot->created_us);
+  json_object_set_array_member (object, "tags", render_tags (snapshot));
+  json_object_set_string_member (object, "consistency", chains_consistency_to_string (snapshot->consistency));
   return object;
 }
 

@@ -20,8 +20,11 @@ void chainctl_render_time (JsonObject *object, const char *key, gint64 time_us);
 /** "vm"; without @disks as in lists. Returns: (transfer full) */
 JsonObject *chainctl_render_vm (const EngineVmView *view, gboolean disks);
 
-/** "snapshot"; without @disks as a table shows it. @vm is its VM's name. Returns: (transfer full) */
-JsonObject *chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm, gboolean disks);
+/** "snapshot". @vm is its VM's name. Returns: (transfer full) */
+JsonObject *chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm);
+
+/** As much of it as a line of a table shows. Returns: (transfer full) */
+JsonObject *chainctl_render_snapshot_line (const ChainsSnapshot *snapshot);
 
 /** One of "disks" of `tree`. Returns: (transfer full) */
 JsonObject *chainctl_render_tree (const EngineTree *tree);
