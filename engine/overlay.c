@@ -7,7 +7,7 @@
 #include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
-#include "engine/owner.h"
+#include "engine/overlayfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -199,20 +199,12 @@ engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *
   return planned ? g_steal_pointer (&overlay) : NULL;
 }
 
-static void
-close_file (EngineOverlay *overlay)
-{
-  if (overlay->fd >= 0)
-    close (overlay->fd);
-  overlay->fd = -1;
-}
-
 void
 engine_overlay_free (EngineOverlay *overlay)
 {
   if (overlay == NULL)
     return;
-  close_file (overlay);
+  engine_overlayfile_close (overlay);
   engine_nodeoptions_free (overlay->options);
   g_free (overlay);
 }
@@ -281,151 +273,6 @@ node_json (const EngineOverlay *overlay)
   return object;
 }
 
-/* ---- files ---- */
-
-static gboolean
-take_owner (EngineVm *vm, const EngineOverlay *overlay, GError **error)
-{
-  const EngineOwnerFile file = {overlay->disk->name, overlay->intent->path, overlay->fd};
-
-  return engine_owner_take (vm->context, &file, engine_graph_head (overlay->disk)->path, error);
-}
-
-static gboolean
-cannot_make (const EngineOverlay *overlay, GError **error)
-{
-  engine_error_set (error, errno == EEXIST ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED, NULL,
-                    "disk '%s': cannot make the overlay '%s': %s", overlay->disk->name, overlay->intent->path,
-                    g_strerror (errno));
-  return FALSE;
-}
-
-static gboolean
-has_no_unnamed_files (int error_number)
-{
-  return error_number == EOPNOTSUPP || error_number == EISDIR || error_number == EINVAL;
-}
-
-static gboolean
-note_identity (EngineOverlay *overlay, GError **error)
-{
-  EngineImagefile file;
-
-  if (!engine_imagefile_stat_fd (overlay->fd, &file, error))
-    return FALSE;
-  overlay->intent->device = file.device;
-  overlay->intent->inode = file.inode;
-  overlay->intent->born_ns = file.born_ns;
-  return TRUE;
-}
-
-static gboolean
-reserve (EngineVm *vm, EngineOverlay *overlay, GError **error)
-{
-  g_autofree char *folder = g_path_get_dirname (overlay->intent->path);
-
-  overlay->fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (overlay->fd < 0)
-    return has_no_unnamed_files (errno) || cannot_make (overlay, error);
-  return take_owner (vm, overlay, error) && note_identity (overlay, error);
-}
-
-gboolean
-engine_overlay_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error)
-{
-  for (guint i = 0; i < overlays->len; i++) {
-    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-
-    if (!overlay->intent->reused && !reserve (vm, overlay, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-/* linkat(2) never replaces a file, and neither does O_EXCL. */
-static gboolean
-name_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
-{
-  const char *path = overlay->intent->path;
-  g_autofree char *unnamed = NULL;
-
-  if (overlay->fd >= 0) {
-    unnamed = g_strdup_printf ("/proc/self/fd/%d", overlay->fd);
-    return linkat (AT_FDCWD, unnamed, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 || cannot_make (overlay, error);
-  }
-  overlay->fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (overlay->fd < 0)
-    return cannot_make (overlay, error);
-  return note_identity (overlay, error) && take_owner (vm, overlay, error);
-}
-
-static gboolean
-make_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
-{
-  if (!base_point_before ("file", "create", error) || !name_file (vm, overlay, error))
-    return FALSE;
-  base_point_after ("file", "create");
-  return TRUE;
-}
-
-static gboolean
-sync_folder (const char *folder, GError **error)
-{
-  int fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  gboolean synced = fd >= 0 && (base_point_is_mutant ("folder-not-synced") || fsync (fd) == 0);
-
-  if (!synced)
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync the folder '%s': %s", folder, g_strerror (errno));
-  if (fd >= 0)
-    close (fd);
-  return synced;
-}
-
-static gboolean
-sync_file (EngineOverlay *overlay, GError **error)
-{
-  const char *path = overlay->intent->path;
-
-  if (!base_point_before ("file", "sync", error))
-    return FALSE;
-  if (!base_point_is_mutant ("file-not-synced") && fsync (overlay->fd) != 0) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync '%s': %s", path, g_strerror (errno));
-    return FALSE;
-  }
-  close_file (overlay);
-  base_point_after ("file", "sync");
-  return TRUE;
-}
-
-/* All are on their way to the disk before the first is waited for; a folder that several lie in is synced once. */
-static gboolean
-sync_files (const GPtrArray *overlays, GError **error)
-{
-  g_autoptr (GHashTable) folders = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  GHashTableIter iter;
-  gpointer folder;
-
-  for (guint i = 0; i < overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-
-    if (overlay->intent->reused)
-      continue;
-    sync_file_range (overlay->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-    g_hash_table_add (folders, g_path_get_dirname (overlay->intent->path));
-  }
-  for (guint i = 0; i < overlays->len; i++) {
-    EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-
-    if (!overlay->intent->reused && !sync_file (overlay, error))
-      return FALSE;
-  }
-  g_hash_table_iter_init (&iter, folders);
-  while (g_hash_table_iter_next (&iter, &folder, NULL))
-    if (!sync_folder (folder, error))
-      return FALSE;
-  return TRUE;
-}
-
 /* ---- nodes ---- */
 
 /* Keeps the first failure of several, with the disk and the file it is about. */
@@ -443,12 +290,11 @@ keep_first (GError **first, GError *failure, const EngineOverlay *overlay, const
 
 typedef JsonObject *(*Describe) (const EngineOverlay *overlay);
 
-/* blockdev-add for all at once; every call is finished. */
-static gboolean
-add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, GError **error)
+/* blockdev-add for all at once. Returns: (transfer full) (element-type QmpCall) */
+static GPtrArray *
+start_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe)
 {
-  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
-  GError *first = NULL;
+  GPtrArray *calls = g_ptr_array_new ();
 
   for (guint i = 0; i < overlays->len; i++) {
     g_autoptr (JsonObject) options = describe (g_ptr_array_index (overlays, i));
@@ -456,12 +302,48 @@ add_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe, GError **
 
     g_ptr_array_add (calls, qmp_commands_start_blockdev_add (vm->monitor, deadline_us, options));
   }
-  for (guint i = 0; i < overlays->len; i++) {
-    GError *failure = NULL;
-    g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), vm->cancellable, &failure);
+  return calls;
+}
 
-    keep_first (&first, failure, g_ptr_array_index (overlays, i), "opening");
+/* blockdev-create in all files at once; %NULL for those that are not ours to write to. */
+static GPtrArray *
+start_headers (EngineVm *vm, const GPtrArray *overlays)
+{
+  GPtrArray *calls = g_ptr_array_new ();
+
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    g_autoptr (JsonObject) options = create_json (overlay);
+    gint64 deadline_us = engine_context_deadline (vm->context);
+
+    g_ptr_array_add (calls, overlay->intent->reused ? NULL
+                                                    : qmp_commands_start_blockdev_create (
+                                                          vm->monitor, deadline_us, overlay->intent->job, options));
   }
+  return calls;
+}
+
+/* Every call is finished; @jobs: (nullable) (element-type utf8): the jobs that were started are added. */
+static void
+finish_calls (EngineVm *vm, const GPtrArray *overlays, GPtrArray *calls, const char *doing, GPtrArray *jobs,
+              GError **first)
+{
+  for (guint i = 0; i < overlays->len; i++) {
+    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
+    QmpCall *call = g_ptr_array_index (calls, i);
+    GError *failure = NULL;
+    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, vm->cancellable, &failure) : NULL;
+
+    if (reply != NULL && jobs != NULL)
+      g_ptr_array_add (jobs, overlay->intent->job);
+    keep_first (first, failure, overlay, doing);
+  }
+  g_ptr_array_unref (calls);
+}
+
+static gboolean
+propagate_first (GError *first, GError **error)
+{
   if (first != NULL)
     g_propagate_error (error, first);
   return first == NULL;
@@ -481,42 +363,33 @@ name_job (const GPtrArray *overlays, GError **failure)
   }
 }
 
-/* blockdev-create in all files at once. */
+/* Files are opened and headers written in one go: QEMU does one after the other by itself. */
 static gboolean
 write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
-  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  GPtrArray *nodes = start_nodes (vm, overlays, file_node_json);
+  GPtrArray *headers = start_headers (vm, overlays);
   g_autoptr (GPtrArray) jobs = g_ptr_array_new ();
-  g_autoptr (GError) failed = NULL;
-  GError *first = NULL;
+  GError *first = NULL, *failed = NULL;
 
-  for (guint i = 0; i < overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-    g_autoptr (JsonObject) options = create_json (overlay);
-    gint64 deadline_us = engine_context_deadline (vm->context);
-
-    g_ptr_array_add (calls, overlay->intent->reused ? NULL
-                                                    : qmp_commands_start_blockdev_create (
-                                                          vm->monitor, deadline_us, overlay->intent->job, options));
-  }
-  for (guint i = 0; i < overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-    QmpCall *call = g_ptr_array_index (calls, i);
-    GError *failure = NULL;
-    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, vm->cancellable, &failure) : NULL;
-
-    if (reply != NULL)
-      g_ptr_array_add (jobs, overlay->intent->job);
-    keep_first (&first, failure, overlay, "writing the header of");
-  }
+  finish_calls (vm, overlays, nodes, "opening", NULL, &first);
+  finish_calls (vm, overlays, headers, "writing the header of", jobs, &first);
   g_ptr_array_add (jobs, NULL);
-  if (!qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *)jobs->pdata, &failed))
+  if (!qmp_commands_finish_started_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *)jobs->pdata, &failed))
     name_job (overlays, &failed);
   if (first == NULL)
-    first = g_steal_pointer (&failed);
-  if (first != NULL)
-    g_propagate_error (error, first);
-  return first == NULL;
+    return propagate_first (failed, error);
+  g_clear_error (&failed);
+  return propagate_first (first, error);
+}
+
+static gboolean
+open_nodes (EngineVm *vm, const GPtrArray *overlays, GError **error)
+{
+  GError *first = NULL;
+
+  finish_calls (vm, overlays, start_nodes (vm, overlays, node_json), "opening", NULL, &first);
+  return propagate_first (first, error);
 }
 
 gboolean
@@ -525,11 +398,11 @@ engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error)
   for (guint i = 0; i < overlays->len; i++) {
     EngineOverlay *overlay = g_ptr_array_index (overlays, i);
 
-    if (!overlay->intent->reused && !make_file (vm, overlay, error))
+    if (!overlay->intent->reused && !engine_overlayfile_make (vm, overlay, error))
       return FALSE;
   }
-  return add_nodes (vm, overlays, file_node_json, error) && write_headers (vm, overlays, error) &&
-         sync_files (overlays, error) && add_nodes (vm, overlays, node_json, error);
+  return write_headers (vm, overlays, error) && engine_overlayfile_sync (overlays, error) &&
+         open_nodes (vm, overlays, error);
 }
 
 void

@@ -44,14 +44,6 @@ void engine_overlay_free (EngineOverlay *overlay);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOverlay, engine_overlay_free)
 
 /**
- * engine_overlay_reserve:
- * Makes each file without a name, where the file system can (O_TMPFILE): owner and mode are set and its identity is
- * known before the journal has the intent, and a death before then leaves nothing. Raises %ENGINE_ERROR_FAILED where
- * the folder cannot be written.
- */
-gboolean engine_overlay_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/**
  * engine_overlay_prepare:
  * @overlays: (element-type EngineOverlay)
  * Gives the files their names, has QEMU write the qcow2 in each, syncs files and folders, opens the nodes. Several

@@ -14,7 +14,7 @@
 #include "engine/inspect.h"
 #include "engine/known.h"
 #include "engine/outcome.h"
-#include "engine/overlay.h"
+#include "engine/overlayfile.h"
 #include "engine/preflight.h"
 #include "engine/seal.h"
 #include "engine/standin.h"
@@ -264,7 +264,7 @@ begin (Run *run, GError **error)
 {
   g_autoptr (JsonObject) intent = NULL;
 
-  if (!engine_overlay_reserve (run->vm, run->overlays, error))
+  if (!engine_overlayfile_reserve (run->vm, run->overlays, error))
     return FALSE;
   run->intent->freezes = run->guard->wanted;
   run->intent->qemu = run->vm->qemu;

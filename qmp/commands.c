@@ -340,22 +340,49 @@ keep_first (GError **first, GError *failure)
     g_error_free (failure);
 }
 
-/* All at once; the first failure goes to @first unless one is there. */
-static void
-dismiss_jobs (QmpClient *client, QmpWait wait, const GPtrArray *jobs, const char *const *job_ids, GError **first)
+/* Those of @job_ids that are in @jobs (%NULL: all), all at once. Returns: (transfer full) (element-type QmpCall) */
+static GPtrArray *
+start_dismissals (QmpClient *client, QmpWait wait, const GPtrArray *jobs, const char *const *job_ids)
 {
-  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  GPtrArray *calls = g_ptr_array_new ();
   for (guint i = 0; job_ids[i] != NULL; i++) {
     g_autoptr (JsonObject) arguments = one_string ("id", job_ids[i]);
-    if (find_job (jobs, job_ids[i]) != NULL)
+    if (jobs == NULL || find_job (jobs, job_ids[i]) != NULL)
       g_ptr_array_add (calls, qmp_client_start (client, "job-dismiss", arguments, wait.deadline_us));
   }
+  return calls;
+}
+
+/* The first failure goes to @first unless one is there. @calls: (transfer full) */
+static void
+finish_dismissals (GPtrArray *calls, QmpWait wait, GError **first)
+{
   for (guint i = 0; i < calls->len; i++) {
     GError *failure = NULL;
     g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), wait.cancellable, &failure);
     if (reply == NULL)
       keep_first (first, failure);
   }
+  g_ptr_array_unref (calls);
+}
+
+/* How each of @job_ids ended, by the listing in which all have. */
+static void
+check_jobs (const GPtrArray *jobs, const char *const *job_ids, GError **first)
+{
+  for (guint i = 0; job_ids[i] != NULL; i++) {
+    GError *failure = NULL;
+    if (!check_job (jobs, job_ids[i], &failure))
+      keep_first (first, failure);
+  }
+}
+
+static gboolean
+propagate_first (GError *first, GError **error)
+{
+  if (first != NULL)
+    g_propagate_error (error, first);
+  return first == NULL;
 }
 
 gboolean
@@ -364,17 +391,28 @@ qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *jo
   g_autoptr (GPtrArray) jobs = wait_for_jobs (client, wait, job_ids, error);
   if (jobs == NULL)
     return FALSE;
-  g_autoptr (GError) first = NULL;
-  for (guint i = 0; job_ids[i] != NULL; i++) {
-    GError *failure = NULL;
-    if (!check_job (jobs, job_ids[i], &failure))
-      keep_first (&first, failure);
-  }
-  dismiss_jobs (client, wait, jobs, job_ids, &first);
-  if (first == NULL)
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&first));
-  return FALSE;
+  GError *first = NULL;
+  check_jobs (jobs, job_ids, &first);
+  finish_dismissals (start_dismissals (client, wait, jobs, job_ids), wait, &first);
+  return propagate_first (first, error);
+}
+
+gboolean
+qmp_commands_finish_started_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
+{
+  g_autoptr (GHashTable) awaited = g_hash_table_new (g_str_hash, g_str_equal);
+  for (guint i = 0; job_ids[i] != NULL; i++)
+    g_hash_table_add (awaited, (gpointer)job_ids[i]);
+  if (!wait_for_changes (client, wait, awaited, error))
+    return FALSE;
+  QmpCall *listing = qmp_commands_start_query_jobs (client, wait.deadline_us);
+  GPtrArray *dismissals = start_dismissals (client, wait, NULL, job_ids);
+  GError *first = NULL;
+  g_autoptr (GPtrArray) jobs = qmp_commands_finish_query_jobs (listing, wait.cancellable, &first);
+  if (jobs != NULL)
+    check_jobs (jobs, job_ids, &first);
+  finish_dismissals (dismissals, wait, &first);
+  return propagate_first (first, error);
 }
 
 JsonObject *

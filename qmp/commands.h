@@ -77,7 +77,7 @@ gboolean qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char 
 
 /**
  * qmp_commands_start_blockdev_create:
- * blockdev-create: its call returns when the job has started; give the job to qmp_commands_finish_jobs() then.
+ * blockdev-create: its call returns when the job has started; give the job to qmp_commands_finish_started_jobs() then.
  * @job_id: at most 31 bytes; @options: BlockdevCreateOptions (transfer none)
  */
 QmpCall *qmp_commands_start_blockdev_create (QmpClient *client, gint64 deadline_us, const char *job_id,
@@ -91,6 +91,9 @@ QmpCall *qmp_commands_start_blockdev_create (QmpClient *client, gint64 deadline_
  * On a timeout, cancellation or loss of the connection nothing is dismissed: the jobs go on.
  */
 gboolean qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/** The same for jobs that were started in this session, all of whose events it therefore sees: asks a round less. */
+gboolean qmp_commands_finish_started_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
 /** One action of a transaction: the live head @node gets @overlay (a node added with "backing":null) on top. */

@@ -1,0 +1,23 @@
+/*
+ * The file of a new overlay, until QEMU has it.
+ */
+#pragma once
+
+#include "engine/overlay.h"
+
+/**
+ * engine_overlayfile_reserve:
+ * Makes each file without a name, where the file system can (O_TMPFILE): owner and mode are set and its identity is
+ * known before the journal has the intent, and a death before then leaves nothing. Raises %ENGINE_ERROR_FAILED where
+ * the folder cannot be written.
+ */
+gboolean engine_overlayfile_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Gives @overlay's file its name; one that could not be made without a name is made now. Raises %ENGINE_ERROR_EXISTS,
+ * %ENGINE_ERROR_FAILED. */
+gboolean engine_overlayfile_make (EngineVm *vm, EngineOverlay *overlay, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Files and their folders are on the disk after this, and the files closed. Raises %ENGINE_ERROR_FAILED. */
+gboolean engine_overlayfile_sync (const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+void engine_overlayfile_close (EngineOverlay *overlay);
