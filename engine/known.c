@@ -107,6 +107,21 @@ hash_chain (const QmpVertex *head, GHashTable *seen)
   return digest;
 }
 
+/* Whoever comes or goes, a disk that is plugged in where another was taken out too, is seen by its name. */
+static char *
+hash_users (const QmpEdges *edges)
+{
+  const GPtrArray *users = qmp_edges_get_users (edges);
+  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+
+  for (guint i = 0; i < users->len; i++) {
+    const char *name = g_ptr_array_index (users, i);
+
+    g_checksum_update (checksum, (const guchar *)name, (gssize)strlen (name) + 1);
+  }
+  return g_strdup (g_checksum_get_string (checksum));
+}
+
 /* ---- remembering ---- */
 
 static void
@@ -116,25 +131,49 @@ set_caches (JsonObject *object, const QmpNode *node, const char *direct, const c
   json_object_set_boolean_member (object, no_flush, node->cache_no_flush);
 }
 
+static gboolean
+is_registered (const EngineVm *vm, const EngineGraphDisk *disk)
+{
+  for (guint i = 0; i < vm->disks->len; i++)
+    if (g_str_equal (((const ChainsDisk *)g_ptr_array_index (vm->disks, i))->name, disk->name))
+      return TRUE;
+  return FALSE;
+}
+
+static gboolean
+has_unregistered (const EngineVm *vm, const EngineGraph *graph)
+{
+  for (guint i = 0; i < graph->disks->len; i++) {
+    const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
+
+    if (disk->skipped == NULL && !is_registered (vm, disk))
+      return TRUE;
+  }
+  return FALSE;
+}
+
 char *
-engine_known_after (const EngineKnown *known, const EngineGraphDisk *disk, const EngineIntentOverlay *overlay)
+engine_known_after (const EngineKnown *known, const EngineVm *vm, const EngineGraph *graph, const EngineGraphDisk *disk,
+                    const EngineIntentOverlay *overlay)
 {
   const EngineLayer *head = engine_graph_head (disk);
   const QmpVertex *vertex = known->edges != NULL ? qmp_edges_find (known->edges, head->node->name) : NULL;
   g_autoptr (GHashTable) seen = g_hash_table_new (g_str_hash, g_str_equal);
   g_autofree char *below = vertex != NULL ? hash_chain (vertex, seen) : NULL;
   g_autofree char *digest = below != NULL ? hash_layer (overlay->node, overlay->file_node, below) : NULL;
+  g_autofree char *users = digest != NULL ? hash_users (known->edges) : NULL;
   g_autoptr (JsonNode) root = json_node_new (JSON_NODE_OBJECT);
   JsonObject *object;
 
-  if (digest == NULL || head->file == NULL || disk->filters->len > 0 || *disk->backend != '\0')
+  if (digest == NULL || head->file == NULL || disk->filters->len > 0 || *disk->backend != '\0' ||
+      has_unregistered (vm, graph))
     return NULL;
   object = json_object_new ();
   json_object_set_string_member (object, "path", overlay->path);
   json_object_set_string_member (object, "node", overlay->node);
   json_object_set_string_member (object, "file", overlay->file_node);
   json_object_set_string_member (object, "chain", digest);
-  json_object_set_int_member (object, "users", qmp_edges_count_users (known->edges));
+  json_object_set_string_member (object, "users", users);
   json_object_set_string_member (object, "detect-zeroes", head->node->detect_zeroes);
   set_caches (object, head->node, "direct", "no-flush");
   set_caches (object, head->file, "file-direct", "file-no-flush");
@@ -147,7 +186,9 @@ engine_known_after (const EngineKnown *known, const EngineGraphDisk *disk, const
 static const char *
 text_of (JsonObject *live, const char *member)
 {
-  return json_object_get_string_member_with_default (live, member, "");
+  const char *text = json_object_get_string_member_with_default (live, member, NULL);
+
+  return text != NULL ? text : "";
 }
 
 static gboolean
@@ -163,12 +204,14 @@ find_head (const EngineVm *vm, const EngineKnown *known, guint index, JsonObject
   const char *top = g_ptr_array_index (known->tops, index);
   const QmpVertex *head = qmp_edges_find (known->edges, text_of (live, "node"));
   g_autofree char *digest = head != NULL ? hash_chain (head, seen) : NULL;
+  g_autofree char *users = hash_users (known->edges);
 
   if (head == NULL || head->has_parent || !head->writes || !g_str_equal (digest, text_of (live, "chain")) ||
       g_strcmp0 (head->file != NULL ? head->file->name : NULL, text_of (live, "file")) != 0 ||
-      json_object_get_int_member_with_default (live, "users", -1) != qmp_edges_count_users (known->edges))
+      !g_str_equal (users, text_of (live, "users")))
     return NULL;
-  return vm->daemon || g_strcmp0 (top, head->name) == 0 ? head : NULL;
+  /* Of a daemon only what is not exported is remembered. */
+  return (vm->daemon ? !head->has_user : g_strcmp0 (top, head->name) == 0) ? head : NULL;
 }
 
 static QmpNode *
@@ -201,6 +244,7 @@ disk_new (QmpNodes *nodes, const ChainsDisk *record, const ChainsImage *image, J
   return engine_graph_disk_new_known (record->name, record->device, node, file, image->path);
 }
 
+/* QEMU locks what it has open: a node may have been given a name that once was ours, and be on another file. */
 static EngineGraphDisk *
 recall_disk (EngineVm *vm, const EngineKnown *known, guint index, QmpNodes *nodes, GHashTable *seen)
 {
@@ -211,7 +255,8 @@ recall_disk (EngineVm *vm, const EngineKnown *known, guint index, QmpNodes *node
   gint64 size;
 
   if (image == NULL || !g_str_equal (image->path, text_of (live, "path")) ||
-      find_head (vm, known, index, live, seen) == NULL || !engine_imagefile_read_size (image->path, &size, NULL))
+      find_head (vm, known, index, live, seen) == NULL || !engine_imagefile_is_locked (image->path) ||
+      !engine_imagefile_read_size (image->path, &size, NULL))
     return NULL;
   return disk_new (nodes, record, image, live, size);
 }

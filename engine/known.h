@@ -31,5 +31,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineKnown, engine_known_free)
  */
 EngineGraph *engine_known_recall (EngineVm *vm, const EngineKnown *known);
 
-/** To remember with @disk, once @overlay is its head. Returns: (transfer full) (nullable) */
-char *engine_known_after (const EngineKnown *known, const EngineGraphDisk *disk, const EngineIntentOverlay *overlay);
+/**
+ * engine_known_after:
+ * To remember with @disk of @graph, once @overlay is its head. Of a graph with disks that are not registered nothing is
+ * remembered: they have to be told of each time. Returns: (transfer full) (nullable)
+ */
+char *engine_known_after (const EngineKnown *known, const EngineVm *vm, const EngineGraph *graph,
+                          const EngineGraphDisk *disk, const EngineIntentOverlay *overlay);

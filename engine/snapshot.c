@@ -400,7 +400,7 @@ record_intent (Run *run, GError **error)
     const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
 
     g_free (overlay->intent->live);
-    overlay->intent->live = engine_known_after (run->known, overlay->disk, overlay->intent);
+    overlay->intent->live = engine_known_after (run->known, run->vm, run->graph, overlay->disk, overlay->intent);
   }
   snapshot->consistency = run->guard->consistency;
   snapshot->reason = g_strdup (run->guard->reason);

@@ -9,13 +9,16 @@
 #include "qmp/error.h"
 #include "qmp/message.h"
 
+#include <string.h>
+
 #define COMMAND "x-debug-query-block-graph"
 
 struct _QmpEdges {
   GPtrArray *all;      /* (element-type QmpVertex) */
   GHashTable *by_id;   /* gint64 -> QmpVertex, borrowed; %NULL for what is no node */
+  GHashTable *others;  /* gint64 -> utf8: the names of what is no node */
   GHashTable *by_name; /* utf8 -> QmpVertex, both borrowed */
-  guint users;
+  GPtrArray *users;    /* (element-type utf8), borrowed from others */
 };
 
 static void
@@ -30,6 +33,8 @@ qmp_edges_free (QmpEdges *edges)
 {
   if (edges == NULL)
     return;
+  g_ptr_array_unref (edges->users);
+  g_hash_table_unref (edges->others);
   g_hash_table_unref (edges->by_id);
   g_hash_table_unref (edges->by_name);
   g_ptr_array_unref (edges->all);
@@ -53,6 +58,7 @@ add_node (QmpEdges *edges, JsonObject *entry, GError **error)
   *key = id;
   if (!is_node) {
     g_hash_table_replace (edges->by_id, key, NULL);
+    g_hash_table_replace (edges->others, g_memdup2 (key, sizeof *key), g_strdup (name));
     return TRUE;
   }
   QmpVertex *vertex = g_new0 (QmpVertex, 1);
@@ -91,7 +97,7 @@ add_edge (QmpEdges *edges, JsonObject *entry, GError **error)
     return TRUE;
   if (above == NULL) {
     below->has_user = TRUE;
-    edges->users++;
+    g_ptr_array_add (edges->users, g_hash_table_lookup (edges->others, &parent));
     return TRUE;
   }
   QmpVertex *vertex = above;
@@ -103,6 +109,12 @@ add_edge (QmpEdges *edges, JsonObject *entry, GError **error)
     vertex->backing = below;
   }
   return TRUE;
+}
+
+static int
+compare_names (gconstpointer a, gconstpointer b)
+{
+  return strcmp (*(const char *const *)a, *(const char *const *)b);
 }
 
 typedef gboolean (*AddEntry) (QmpEdges *edges, JsonObject *entry, GError **error);
@@ -135,10 +147,14 @@ qmp_edges_parse (JsonNode *reply, GError **error)
   edges->all = g_ptr_array_new_with_free_func ((GDestroyNotify)vertex_free);
   edges->by_id = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   edges->by_name = g_hash_table_new (g_str_hash, g_str_equal);
-  if (add_all (edges, object, "nodes", add_node, error) && add_all (edges, object, "edges", add_edge, error))
-    return g_steal_pointer (&edges);
-  g_prefix_error (error, COMMAND ": ");
-  return NULL;
+  edges->others = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
+  edges->users = g_ptr_array_new ();
+  if (!add_all (edges, object, "nodes", add_node, error) || !add_all (edges, object, "edges", add_edge, error)) {
+    g_prefix_error (error, COMMAND ": ");
+    return NULL;
+  }
+  g_ptr_array_sort (edges->users, compare_names);
+  return g_steal_pointer (&edges);
 }
 
 const GPtrArray *
@@ -153,8 +169,8 @@ qmp_edges_find (const QmpEdges *edges, const char *name)
   return g_hash_table_lookup (edges->by_name, name);
 }
 
-guint
-qmp_edges_count_users (const QmpEdges *edges)
+const GPtrArray *
+qmp_edges_get_users (const QmpEdges *edges)
 {
   return edges->users;
 }

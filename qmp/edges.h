@@ -36,5 +36,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpEdges, qmp_edges_free)
 const GPtrArray *qmp_edges_get_all (const QmpEdges *edges);
 /** Borrowed, or %NULL. */
 const QmpVertex *qmp_edges_find (const QmpEdges *edges, const char *name);
-/** How many users there are in all: devices, exports, jobs. */
-guint qmp_edges_count_users (const QmpEdges *edges);
+/** (element-type utf8) who holds a node, each as QEMU names it, "" where it does not: devices, exports, jobs; sorted.
+ */
+const GPtrArray *qmp_edges_get_users (const QmpEdges *edges);

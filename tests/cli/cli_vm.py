@@ -32,6 +32,11 @@ class RegisteredVm:
     def folder(self):
         return next(iter(self.paths.values())).parent
 
+    def files_of(self, snapshots):
+        """The names of all files in the folder that has the disks' images and those snapshots' overlays, each with its note."""
+        overlays = {f"{disk}.{name}.qcow2" for disk in self.paths for name in snapshots}
+        return {path.name for path in self.paths.values()} | overlays | {f"{overlay}.chainctl" for overlay in overlays}
+
     def graph(self):
         """What QEMU says of its nodes and jobs, without what a mere flush would change."""
         monitor = self.qemu.monitor()
@@ -49,6 +54,10 @@ def point_at(vm, socket):
     with sqlite3.connect(vm.chainctl.state_dir / "chainctl.db") as database:
         database.execute("UPDATE vm SET qmp = ?", (os.fsencode(socket),))
     database.close()
+
+
+def file_names(folder):
+    return {path.name for path in pathlib.Path(folder).iterdir()}
 
 
 def contents(folder):

@@ -197,7 +197,7 @@ def test_command_line_with_the_active_image_and_those_below_it_is_well(make, qem
     again = qemu([*below, "-blockdev",
                   f"driver=qcow2,node-name=top,file.driver=file,file.filename={vm.folder / 'vda.s.qcow2'},backing=below",
                   "-device", "virtio-blk-pci,id=vda,drive=top"])  # fmt: skip
-    point_at(vm, again.qmp)
+    vm.chainctl.ok("vm", "set", "vm1", "--qmp", again.qmp)
     assert codes(vm) == set()
 
 

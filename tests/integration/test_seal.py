@@ -30,7 +30,9 @@ def test_frozen_images_are_read_only_and_overlays_have_the_mode_from_before(vm, 
     assert ctl.ok("snapshot", "vm", "one")["warnings"] == []
     assert ctl.ok("snapshot", "vm", "two", "--disk", "vda")["warnings"] == []
     assert modes(folder) == {"vda.qcow2": 0o440, "vda.one.qcow2": 0o440, "vda.two.qcow2": 0o660,
-                             "vdb.qcow2": 0o444, "vdb.one.qcow2": 0o644}  # fmt: skip
+                             "vdb.qcow2": 0o444, "vdb.one.qcow2": 0o644,
+                             "vda.one.qcow2.chainctl": 0o660, "vda.two.qcow2.chainctl": 0o660,
+                             "vdb.one.qcow2.chainctl": 0o644}, "a note is written again, so it is never sealed"  # fmt: skip
     vm.qemu_io("vda", "write -P 1 0 64k", "read -P 1 0 64k")
     assert ctl.ok("check", "vm")["problems"] == [], "what was noted of a sealed image was noted once it was sealed"
 

@@ -206,7 +206,7 @@ def test_cdrom_floppy_and_flash_are_skipped_and_said(qemu, chainctl, folder, mac
     kept = {node["file"] for node in disks.nodes(vm).values()}
     assert {str(cd), str(floppy), str(flash)} <= kept
     assert sorted(path.name for path in folder.iterdir()) == [
-        "base.one.qcow2", "base.qcow2", "cd.iso", "fd.img", "vars.fd",
+        "base.one.qcow2", "base.one.qcow2.chainctl", "base.qcow2", "cd.iso", "fd.img", "vars.fd",
     ]  # fmt: skip
 
 
@@ -368,7 +368,8 @@ def test_relative_name_that_looks_like_a_protocol_is_a_file(qemu, chainctl, fold
     monkeypatch.chdir("/")
     assert disks.register(ctl, vm)["disks"][0]["path"] == str(base)
     ctl.ok("snapshot", "vm", "one")
-    [overlay] = [path for path in folder.iterdir() if path != base]
+    overlay, note = sorted(path for path in folder.iterdir() if path != base)
+    assert note == overlay.with_name(f"{overlay.name}.chainctl")
     assert images.info(overlay)["backing-filename"] == str(base)
 
 

@@ -62,17 +62,21 @@ class Proxy:
                 self._start(self._pump, server, client, self._hear, lambda left=left: left.is_set() or self._die())
 
     def _pump(self, source, sink, tell, at_end):
+        """Until one of both is gone; at_end is called where that is the source."""
+        with contextlib.suppress(OSError):
+            for line in self._lines(source, at_end):
+                if tell(line) is not False:
+                    sink.sendall(line + b"\n")
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _lines(self, source, at_end):
         waiting = b""
         with contextlib.suppress(OSError):
             while received := source.recv(65536):
-                waiting += received
-                *lines, waiting = waiting.split(b"\n")
-                for line in lines:
-                    if tell(line) is not False:
-                        sink.sendall(line + b"\n")
+                *lines, waiting = (waiting + received).split(b"\n")
+                yield from lines
         at_end()
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
 
     def _die(self):
         """The target hung up before its client did: nobody listens here any more either, as with a dead QEMU."""
