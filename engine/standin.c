@@ -130,6 +130,16 @@ refuse_circle (const EngineStandinDisk *disk, const char *path, GError **error)
   return FALSE;
 }
 
+static gboolean
+refuse_name (const EngineStandinDisk *disk, const char *path, GError **error)
+{
+  g_autofree char *shown = g_filename_display_name (path);
+
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "rename it", "disk '%s': '%s' is not UTF-8, and QEMU takes no other",
+                    disk->name, shown);
+  return FALSE;
+}
+
 gboolean
 engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **error)
 {
@@ -145,6 +155,8 @@ engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **er
 
     if (disk->images->len == MAX_DEPTH)
       return refuse_circle (disk, path, error);
+    if (!g_utf8_validate (at, -1, NULL))
+      return refuse_name (disk, at, error);
     engine_standin_disk_add (disk, at, format, NULL);
     if (g_str_equal (format, "qcow2") && !read_below (disk, at, &below, &below_format, error))
       return FALSE;
