@@ -36,7 +36,7 @@ vertex (const QmpEdges *edges, const char *name)
   const QmpVertex *found = qmp_edges_find (edges, name);
 
   CU_ASSERT_PTR_NOT_NULL_FATAL (found);
-  CU_ASSERT_STRING_EQUAL (found->name, name);
+  CU_ASSERT (found != NULL && g_str_equal (found->name, name));
   return found;
 }
 
