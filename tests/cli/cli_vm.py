@@ -61,10 +61,11 @@ def file_names(folder):
 
 
 def contents(folder):
-    """{path: digest} of every file below a folder, and the folders; what SQLite may make for a reader left out."""
+    """{path: digest} of every file below a folder, and the folders; but what SQLite's readers make: -shm, an empty -wal."""
     found = {}
     for path in sorted(pathlib.Path(folder).rglob("*")):
-        if not path.name.endswith(("-wal", "-shm")):
+        made_by_a_reader = path.name.endswith("-shm") or (path.name.endswith("-wal") and not path.stat().st_size)
+        if not made_by_a_reader:
             digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
             found[str(path)] = (digest, path.stat().st_mode)
     return found
