@@ -15,7 +15,7 @@ VERBS = {"ping": "guest-ping", "info": "guest-info", "status": "guest-fsfreeze-s
 
 
 def add(vm, agent):
-    vm.chainctl.ok("vm", "add", "vm1", "--qmp", vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "0.5")
+    vm.chainctl.ok("vm", "add", "vm1", "--qmp", vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
     return vm.chainctl
 
 
@@ -65,7 +65,7 @@ def test_silent_agent_is_exit_4_after_the_timeout_and_says_so(running_vm, verb):
 
 def test_agent_that_never_synchronises_is_exit_4(running_vm):
     with Agent({"guest-sync-delimited": None}) as agent:
-        result = running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "0.5")
+        result = running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
         assert result.status == 0 and result.json["warnings"], "a silent agent is a warning of vm add"
         started = time.monotonic()
         error = running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "0.5")
@@ -159,7 +159,7 @@ def test_strings_of_the_agent_are_escaped_for_people(running_vm):
 def test_agent_that_closes_mid_way_is_exit_4(running_vm):
     with Agent({**GOOD, "guest-ping": ConnectionError}) as agent:
         agent.answers = {**agent.answers}
-        running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "0.5")
+        running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
         error = running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "2")
         assert error["message"]
 
@@ -174,7 +174,7 @@ def test_agent_that_floods_does_not_hold_the_time_limit_off(running_vm):
                 time.sleep(0.02)
 
     with Server(serve) as agent:
-        running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "0.5")
+        running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
         started = time.monotonic()
         running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "0.5")
         assert time.monotonic() - started < 4
@@ -249,6 +249,6 @@ def test_required_quiescing_of_a_paused_vm_is_exit_5(vm):
 
 def test_agent_held_by_another_client_is_exit_4(running_vm):
     with Server(hold) as agent:
-        document = running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "0.5")
+        document = running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
         assert document["warnings"], "a silent agent is a warning"
         running_vm.chainctl.fails(4, "guest", "vm1", "info", "--timeout", "0.5")

@@ -10,6 +10,7 @@ import tempfile
 import pytest
 
 from support import disks, images, process
+from support.qemu import is_listening
 from support.qmp import Qmp
 
 UUID = "0b6d6a52-4f5a-4a0e-9d3b-6d1f2a7c8e90"
@@ -40,7 +41,7 @@ def daemon(sockets):
 
     def start(*words, qmp, cwd=None):
         started.append(process.spawn([process.program("qemu-storage-daemon"), *words], cwd=cwd))
-        process.wait_until(lambda: qmp.exists() or started[-1].poll() is not None, 20, "the daemon's monitor")
+        process.wait_until(lambda: is_listening(qmp) or started[-1].poll() is not None, 20, "the daemon's monitor")
         assert started[-1].poll() is None
         return started[-1]
 

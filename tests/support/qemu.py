@@ -16,6 +16,13 @@ from support.qmp import Qmp
 ACCELERATOR = "tcg,tb-size=64"  # with the default cache of translated code a reset takes up to 8 s, not 2.5
 
 
+def is_listening(path):
+    """Whether somebody listens at that socket; that it exists is not enough: it is bound before."""
+    accepts = "00010000"  # __SO_ACCEPTCON, as /proc/net/unix has it among the flags
+    sockets = (line.split(maxsplit=7) for line in pathlib.Path("/proc/net/unix").read_text(errors="replace").splitlines())
+    return any(words[3] == accepts and words[7:] == [str(path)] for words in sockets)
+
+
 def run_as(user):
     """Words that make QEMU become that user, and the group of the same number, once it has opened its images.
 
@@ -139,7 +146,7 @@ class Qemu:
         if self.second_monitor:
             self.monitor()
             return
-        process.wait_until(lambda: self.qmp.exists() or self.process.poll() is not None, 20, "QEMU's monitor")
+        process.wait_until(lambda: is_listening(self.qmp) or self.process.poll() is not None, 20, "QEMU's monitor")
         if self.process.poll() is not None:
             raise ConnectionResetError(f"exit status {self.process.returncode}")
 
