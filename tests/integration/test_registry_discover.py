@@ -36,12 +36,13 @@ def found(document, qmp):
 
 @pytest.fixture
 def daemon(sockets):
-    """daemon(words) starts a qemu-storage-daemon and returns when its monitor's socket is there."""
+    """daemon(words) starts a qemu-storage-daemon and returns when its monitor listens; with cwd, at a relative path."""
     started = []
 
     def start(*words, qmp, cwd=None):
         started.append(process.spawn([process.program("qemu-storage-daemon"), *words], cwd=cwd))
-        process.wait_until(lambda: is_listening(qmp) or started[-1].poll() is not None, 20, "the daemon's monitor")
+        bound = os.path.relpath(qmp, cwd) if cwd else qmp
+        process.wait_until(lambda: is_listening(bound) or started[-1].poll() is not None, 20, "the daemon's monitor")
         assert started[-1].poll() is None
         return started[-1]
 
