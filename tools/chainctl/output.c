@@ -118,7 +118,7 @@ chainctl_output_local_time (const char *rfc3339)
     return g_strdup (rfc3339);
   at = put_time (text, &local, ' ', ' ');
   *at++ = local.tm_gmtoff < 0 ? '-' : '+';
-  at = put_number (at, ABS (local.tm_gmtoff) / 3600 * 100 + ABS (local.tm_gmtoff) / 60 % 60, 4, '\0');
+  put_number (at, ABS (local.tm_gmtoff) / 3600 * 100 + ABS (local.tm_gmtoff) / 60 % 60, 4, '\0');
   return g_strdup (text);
 }
 
