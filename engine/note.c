@@ -47,6 +47,7 @@ engine_note_free (EngineNote *note)
   g_clear_pointer (&note->image, chains_image_free);
   g_clear_pointer (&note->overlay, chains_image_free);
   g_clear_pointer (&note->snapshot, chains_snapshot_free);
+  g_free (note->active);
   g_free (note->path);
   g_free (note);
 }
@@ -86,17 +87,19 @@ disk_json (const EngineNote *note)
 }
 
 char *
-engine_note_to_text (const EngineNote *note, gboolean with_vm)
+engine_note_to_text (const EngineNote *note, EngineNoteExtent extent)
 {
   g_autoptr (JsonObject) object = json_object_new ();
 
   json_object_set_int_member (object, FORMAT_KEY, FORMAT);
-  if (with_vm)
+  if ((extent & ENGINE_NOTE_VM) != 0)
     json_object_set_object_member (object, "vm", engine_document_from_vm (note->vm));
   json_object_set_object_member (object, "disk", disk_json (note));
   json_object_set_object_member (object, "snapshot", snapshot_json (note->snapshot));
   json_object_set_object_member (object, "image", engine_document_from_image (note->image));
   json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
+  if ((extent & ENGINE_NOTE_ACTIVE) != 0 && note->active != NULL)
+    engine_document_set_path (object, "active", note->active);
   return engine_document_to_text (object, FALSE);
 }
 
@@ -162,6 +165,14 @@ parse_snapshot (EngineNote *note, JsonObject *object, GError **error)
   return note->snapshot != NULL;
 }
 
+/* Notes of before this was noted have none, and mean their overlay too. */
+static gboolean
+parse_active (EngineNote *note, JsonObject *object, GError **error)
+{
+  return !json_object_has_member (object, "active") ||
+         engine_document_get_path (object, "active", FALSE, &note->active, error);
+}
+
 static gboolean
 names_its_disk (const EngineNote *note)
 {
@@ -215,7 +226,7 @@ engine_note_parse (const char *text, gsize length, GError **error)
   }
   if (!parse_vm (note, object, error) || !parse_disk (note, object, error) || !parse_snapshot (note, object, error) ||
       !parse_image (object, "image", &note->image, error) || !parse_image (object, "overlay", &note->overlay, error) ||
-      !check_whole (note, error))
+      !parse_active (note, object, error) || !check_whole (note, error))
     return NULL;
   return g_steal_pointer (&note);
 }
@@ -278,6 +289,20 @@ describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part,
   return TRUE;
 }
 
+static gboolean
+describe_active (EngineNote *note, ChainsDb *db, const ChainsDisk *disk, const ChainsSnapshotDisk *part, GError **error)
+{
+  g_autoptr (ChainsImage) active = NULL;
+
+  if (disk->active == part->overlay)
+    return TRUE;
+  active = chains_images_get (db, disk->active, error);
+  if (active == NULL)
+    return FALSE;
+  note->active = g_strdup (active->path);
+  return TRUE;
+}
+
 static ChainsVm *
 copy_vm (const ChainsVm *vm, GError **error)
 {
@@ -309,7 +334,8 @@ engine_note_describe (ChainsDb *db, const ChainsVm *vm, const ChainsDisk *disk, 
 
   note->vm = copy_vm (vm, error);
   note->snapshot = note->vm != NULL ? copy_snapshot (snapshot, error) : NULL;
-  if (note->snapshot == NULL || !describe_disk (note, db, disk, error) || !describe_images (note, db, part, error))
+  if (note->snapshot == NULL || !describe_disk (note, db, disk, error) || !describe_images (note, db, part, error) ||
+      !describe_active (note, db, disk, part, error))
     return NULL;
   return g_steal_pointer (&note);
 }
@@ -428,7 +454,7 @@ sync_folder (const char *path)
 static gboolean
 put (const EngineNote *note, const char *path, const char *draft, gboolean durable)
 {
-  g_autofree char *text = engine_note_to_text (note, TRUE);
+  g_autofree char *text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
   g_autofree char *line = g_strconcat (text, "\n", NULL);
   g_auto (int) fd = open_draft (draft);
 

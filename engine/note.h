@@ -18,6 +18,7 @@
  * @foreign: (element-type ChainsImage): what lies below the base, from the top down
  * @image: what the snapshot froze: format, size, and the file as it was then
  * @overlay: identity, options, and who made it; its size stands in its header
+ * @active: (nullable): the path of the disk's active image, where that is not the overlay
  * @snapshot: of its disks only the names
  */
 typedef struct {
@@ -28,8 +29,17 @@ typedef struct {
   GPtrArray *foreign;
   ChainsImage *image;
   ChainsImage *overlay;
+  char *active;
   ChainsSnapshot *snapshot;
 } EngineNote;
+
+/** What of a note may change later, and so counts in the newest one alone: how the VM is reached; what is active. */
+typedef enum {
+  ENGINE_NOTE_LASTING = 0,
+  ENGINE_NOTE_VM = 1 << 0,
+  ENGINE_NOTE_ACTIVE = 1 << 1,
+  ENGINE_NOTE_WHOLE = ENGINE_NOTE_VM | ENGINE_NOTE_ACTIVE,
+} EngineNoteExtent;
 
 void engine_note_free (EngineNote *note);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineNote, engine_note_free)
@@ -46,8 +56,8 @@ EngineNote *engine_note_describe (ChainsDb *db, const ChainsVm *vm, const Chains
                                   const ChainsSnapshot *snapshot, const ChainsSnapshotDisk *part, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** As it stands in the file. @with_vm: with how the VM is reached, which may change later. Returns: (transfer full) */
-char *engine_note_to_text (const EngineNote *note, gboolean with_vm);
+/** %ENGINE_NOTE_WHOLE: as it stands in the file. Returns: (transfer full) */
+char *engine_note_to_text (const EngineNote *note, EngineNoteExtent extent);
 
 /** Raises %ENGINE_ERROR_FAILED for what is no sound note of this version or an older one. Returns: (transfer full) */
 EngineNote *engine_note_parse (const char *text, gsize length, GError **error) G_GNUC_WARN_UNUSED_RESULT;

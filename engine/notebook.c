@@ -1,7 +1,8 @@
 /*
  * Holds the notes of a VM against its rows. A part of a snapshot has a note
  * where it has an overlay that is a regular file; the VM's own record counts in
- * the newest snapshot's alone, since that is the one that a rebuild believes.
+ * the newest snapshot's alone, and which image is active in each disk's newest,
+ * since those are the ones that a rebuild believes.
  */
 #include "engine/notebook.h"
 
@@ -87,17 +88,17 @@ engine_notebook_record (EngineVm *vm, const ChainsSnapshot *snapshot)
 }
 
 static gboolean
-is_same (const EngineNote *one, const EngineNote *other, gboolean newest)
+is_same (const EngineNote *one, const EngineNote *other, EngineNoteExtent extent)
 {
-  g_autofree char *text = engine_note_to_text (one, newest);
-  g_autofree char *other_text = engine_note_to_text (other, newest);
+  g_autofree char *text = engine_note_to_text (one, extent);
+  g_autofree char *other_text = engine_note_to_text (other, extent);
 
   return g_str_equal (text, other_text);
 }
 
 /* %NULL where the note that is there is right. @note: (transfer full) */
 static Finding *
-look (EngineNote *note, gboolean newest)
+look (EngineNote *note, EngineNoteExtent extent)
 {
   g_autoptr (EngineNote) expected = note;
   g_autofree char *path = engine_note_path (note->overlay->path);
@@ -105,7 +106,7 @@ look (EngineNote *note, gboolean newest)
   g_autoptr (EngineNote) there = engine_note_read (path, &failure);
   Finding *finding;
 
-  if (there != NULL && is_same (note, there, newest))
+  if (there != NULL && is_same (note, there, extent))
     return NULL;
   finding = g_new0 (Finding, 1);
   finding->disk = g_strdup (note->disk->name);
@@ -126,11 +127,38 @@ look (EngineNote *note, gboolean newest)
 }
 
 static gboolean
-review_snapshot (EngineVm *vm, const ChainsSnapshot *snapshot, gboolean newest, GPtrArray *findings, GError **error)
+has_note_of (const ChainsSnapshot *snapshot, gint64 disk)
 {
   for (guint i = 0; i < snapshot->disks->len; i++) {
     const ChainsSnapshotDisk *part = g_ptr_array_index (snapshot->disks, i);
+
+    if (part->disk == disk && can_have_note (part))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+/* What a rebuild would believe of the note of @disk that the snapshot at @index has. */
+static EngineNoteExtent
+find_extent (const GPtrArray *snapshots, guint index, gint64 disk)
+{
+  if (index + 1 == snapshots->len)
+    return ENGINE_NOTE_WHOLE;
+  for (guint i = index + 1; i < snapshots->len; i++)
+    if (has_note_of (g_ptr_array_index (snapshots, i), disk))
+      return ENGINE_NOTE_LASTING;
+  return ENGINE_NOTE_ACTIVE;
+}
+
+static gboolean
+review_snapshot (EngineVm *vm, const GPtrArray *snapshots, guint index, GPtrArray *findings, GError **error)
+{
+  const ChainsSnapshot *snapshot = g_ptr_array_index (snapshots, index);
+
+  for (guint i = 0; i < snapshot->disks->len; i++) {
+    const ChainsSnapshotDisk *part = g_ptr_array_index (snapshot->disks, i);
     const ChainsDisk *disk = find_disk (vm, part->disk);
+    EngineNoteExtent extent;
     EngineNote *note;
     Finding *finding;
 
@@ -139,7 +167,10 @@ review_snapshot (EngineVm *vm, const ChainsSnapshot *snapshot, gboolean newest, 
     note = engine_note_describe (vm->context->db, vm->record, disk, snapshot, part, error);
     if (note == NULL)
       return FALSE;
-    finding = look (note, newest);
+    extent = find_extent (snapshots, index, part->disk);
+    if ((extent & ENGINE_NOTE_ACTIVE) == 0)
+      g_clear_pointer (&note->active, g_free);
+    finding = look (note, extent);
     if (finding != NULL)
       g_ptr_array_add (findings, finding);
   }
@@ -156,7 +187,7 @@ review (EngineVm *vm, GError **error)
   g_autoptr (GPtrArray) findings = g_ptr_array_new_with_free_func ((GDestroyNotify)finding_free);
 
   for (guint i = 0; snapshots != NULL && i < snapshots->len; i++)
-    if (!review_snapshot (vm, g_ptr_array_index (snapshots, i), i + 1 == snapshots->len, findings, error))
+    if (!review_snapshot (vm, snapshots, i, findings, error))
       return NULL;
   return snapshots != NULL ? g_steal_pointer (&findings) : NULL;
 }

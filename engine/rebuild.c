@@ -335,6 +335,16 @@ add_snapshots (Run *run, GError **error)
   return TRUE;
 }
 
+/* A person made an older image the active one again, and a note tells of it. */
+static gboolean
+warn_of_spoiled (const Run *run, GError **error)
+{
+  for (guint i = 0; i < run->disks->len; i++)
+    if (!engine_rebuilddisk_warn_of_spoiled (g_ptr_array_index (run->disks, i), run->context, error))
+      return FALSE;
+  return TRUE;
+}
+
 /* ---- images that no note tells of ---- */
 
 static const EngineRebuildDisk *
@@ -360,7 +370,7 @@ warn_of_strangers (const Run *run)
       engine_context_warn (run->context, "image-without-note",
                            "VM '%s', disk '%s': '%s' lies on '%s' by its header, and no note tells of it: it is not "
                            "taken in; the active image is '%s', as the newest note says",
-                           disk->vm, disk->record->name, image->path, image->backing, disk->newest->overlay->path);
+                           disk->vm, disk->record->name, image->path, image->backing, engine_rebuilddisk_active (disk));
   }
 }
 
@@ -384,7 +394,8 @@ rebuild (Run *run, GError **error)
 {
   g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (run->context->db, error);
 
-  if (transaction == NULL || !check_empty (run->context, error) || !add_vms (run, error) || !add_snapshots (run, error))
+  if (transaction == NULL || !check_empty (run->context, error) || !add_vms (run, error) ||
+      !add_snapshots (run, error) || !warn_of_spoiled (run, error))
     return FALSE;
   warn_of_strangers (run);
   return chains_transaction_commit (transaction, error);

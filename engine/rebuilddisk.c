@@ -2,14 +2,18 @@
  * The images of one disk, from its notes. They begin with the base and what lies
  * below it; every further image hangs where its note and its header, which have
  * to agree, say; one without a note, but with one above it, where its header says.
+ * A frozen image that was written to since is another story than the notes' own.
  */
 #include "engine/rebuilddisk.h"
 
 #include "chains/images.h"
 #include "chains/registry.h"
+#include "chains/snapshots.h"
 #include "engine/claim.h"
+#include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/tree.h"
 
 #define NOT_TO_BE_BELIEVED "move away the notes that are not to be believed"
 
@@ -65,6 +69,12 @@ engine_rebuilddisk_get_row (const EngineRebuildDisk *disk, const char *path)
   return row != NULL ? *row : 0;
 }
 
+const char *
+engine_rebuilddisk_active (const EngineRebuildDisk *disk)
+{
+  return disk->newest->active != NULL ? disk->newest->active : disk->newest->overlay->path;
+}
+
 static void
 warn_if_changed (const EngineRebuildDisk *disk, const Store *store, const ChainsImage *image, gboolean changed)
 {
@@ -75,13 +85,55 @@ warn_if_changed (const EngineRebuildDisk *disk, const Store *store, const Chains
                          disk->vm, disk->record->name, image->path);
 }
 
+/* @image, claimed: of a copy, which has its own times, nobody can tell. What nothing is remembered of was active again.
+ */
+static gboolean
+was_written_to (const ChainsImage *image, gboolean *written, GError **error)
+{
+  EngineImagefile file;
+
+  if (!engine_imagefile_stat (image->path, &file, error))
+    return FALSE;
+  *written = file.regular && (image->frozen_size != file.size || image->frozen_mtime_ns != file.mtime_ns);
+  return TRUE;
+}
+
+/* The guest ran on it, or somebody broke it: a start on the image that the notes call active would mix old and new. */
+static gboolean
+check_unwritten (const EngineRebuildDisk *disk, const Store *store, const ChainsImage *image, GError **error)
+{
+  const EngineNote *note = g_hash_table_lookup (disk->frozen, image->path);
+  g_autofree char *what = NULL;
+  gboolean written = FALSE;
+
+  if (note == NULL || g_str_equal (image->path, engine_rebuilddisk_active (disk)))
+    return TRUE;
+  if (!was_written_to (image, &written, error))
+    return FALSE;
+  if (!written)
+    return TRUE;
+  what = g_strdup_printf ("VM '%s', disk '%s': '%s' was written to since snapshot '%s' froze it", disk->vm,
+                          disk->record->name, image->path, note->snapshot->name);
+  if (disk->record->ignored) {
+    engine_context_warn (store->context, "image-changed", "%s: the snapshots on it may be spoiled", what);
+    return TRUE;
+  }
+  engine_error_set (
+      error, ENGINE_ERROR_REFUSED,
+      "bring that file back as it was; or move this VM's notes (*" ENGINE_NOTE_SUFFIX
+      ") away, start it on the image that you trust, and register it with `chainctl vm add`",
+      "%s, and the newest note calls '%s' the active image: which of them the VM ran on last is not known", what,
+      engine_rebuilddisk_active (disk));
+  return FALSE;
+}
+
 static gboolean
 add_image (EngineRebuildDisk *disk, Store *store, ChainsImage *image, const char *parent, GError **error)
 {
   const gint64 *below = parent != NULL ? g_hash_table_lookup (disk->rows, parent) : NULL;
   gboolean changed;
 
-  if (!engine_claim_image (image, parent, &changed, error))
+  if (!engine_claim_image (image, parent, &changed, error) || !check_unwritten (disk, store, image, error))
     return FALSE;
   warn_if_changed (disk, store, image, changed);
   image->disk = disk->record->id;
@@ -110,6 +162,8 @@ take_frozen (const EngineRebuildDisk *disk, ChainsImage *image)
     image->born_ns = note->image->born_ns;
   }
   image->virtual_size = note->image->virtual_size;
+  if (g_str_equal (image->path, engine_rebuilddisk_active (disk)))
+    return;
   image->frozen_size = note->image->frozen_size;
   image->frozen_mtime_ns = note->image->frozen_mtime_ns;
   g_free (image->frozen_header);
@@ -225,7 +279,32 @@ engine_rebuilddisk_store (EngineRebuildDisk *disk, EngineContext *context, GHash
     g_prefix_error (error, "note '%s': ", note->path);
     return FALSE;
   }
+  if (!add_chain (disk, &store, engine_rebuilddisk_active (disk), error)) {
+    g_prefix_error (error, "note '%s': ", disk->newest->path);
+    return FALSE;
+  }
   disk->record->base = engine_rebuilddisk_get_row (disk, disk->newest->base->path);
-  disk->record->active = engine_rebuilddisk_get_row (disk, disk->newest->overlay->path);
+  disk->record->active = engine_rebuilddisk_get_row (disk, engine_rebuilddisk_active (disk));
   return chains_registry_update_disk (context->db, disk->record, error);
+}
+
+gboolean
+engine_rebuilddisk_warn_of_spoiled (const EngineRebuildDisk *disk, EngineContext *context, GError **error)
+{
+  g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (GPtrArray) snapshots = chains_snapshots_list (context->db, disk->record->vm, error);
+  g_autoptr (EngineTree) tree =
+      snapshots != NULL ? engine_tree_read_disk (context, chains_disk_copy (disk->record), snapshots, error) : NULL;
+  g_autofree char *spoiled = NULL;
+
+  if (tree == NULL)
+    return FALSE;
+  engine_drift_add_spoiled (tree, engine_tree_active (tree), names);
+  spoiled = engine_drift_list (names);
+  if (names->len > 0)
+    engine_context_warn (context, "snapshots-spoiled",
+                         "VM '%s', disk '%s': the active image '%s' is one that snapshots froze, and was written to "
+                         "since; do not rely on %s",
+                         disk->vm, disk->record->name, engine_rebuilddisk_active (disk), spoiled);
+  return TRUE;
 }

@@ -34,10 +34,18 @@ void engine_rebuilddisk_learn (EngineRebuildDisk *disk, EngineNote *note);
 /**
  * engine_rebuilddisk_store:
  * @owned: (element-type utf8 EngineRebuildDisk): each owned image is added, as "device:inode"
- * Writes disk and images, inside the caller's transaction; the active image is the newest note's overlay. Raises
- * %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_REFUSED where notes and headers do not agree, CHAINS_ERROR's.
+ * Writes disk and images, inside the caller's transaction; the active image is the one that the newest note calls
+ * so. Raises %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_REFUSED where notes and headers do not agree, or an image that
+ * is not active was written to since it was frozen, CHAINS_ERROR's.
  */
 gboolean engine_rebuilddisk_store (EngineRebuildDisk *disk, EngineContext *context, GHashTable *owned, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** The path of the active image, as the newest note has it. Borrowed. */
+const char *engine_rebuilddisk_active (const EngineRebuildDisk *disk);
+
+/** Warns of the snapshots that the active image spoils: it is one that they froze. They are in the database already. */
+gboolean engine_rebuilddisk_warn_of_spoiled (const EngineRebuildDisk *disk, EngineContext *context, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
 /** The row of the image at @path, 0 where there is none. */

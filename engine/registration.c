@@ -155,6 +155,42 @@ read_chains (const EngineRegistrationRequest *request, GError **error)
   return g_steal_pointer (&disks);
 }
 
+/* By device and inode: a link is the same image, too. */
+static gboolean
+check_once (const EngineRegistrationDisk *disk, const EngineRegistrationDisk *other, GError **error)
+{
+  EngineImagefile file, other_file;
+
+  if (!engine_imagefile_stat (disk->path, &file, error) || !engine_imagefile_stat (other->path, &other_file, error))
+    return FALSE;
+  if (file.device != other_file.device || file.inode != other_file.inode)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "name each disk with its own image",
+                    "'%s' is named as the image of two disks, '%s' and '%s'", disk->path, other->name, disk->name);
+  return FALSE;
+}
+
+static gboolean
+check_files (const EngineRegistrationRequest *request, GError **error)
+{
+  for (guint i = 0; i < request->disks->len; i++) {
+    const EngineRegistrationDisk *disk = g_ptr_array_index (request->disks, i);
+    EngineImagefile file;
+
+    if (!engine_imagefile_stat (disk->path, &file, error))
+      return FALSE;
+    if (!file.regular && !file.block) {
+      engine_error_set (error, ENGINE_ERROR_REFUSED, "name the image that the disk starts from",
+                        "disk '%s': '%s' is no image file", disk->name, disk->path);
+      return FALSE;
+    }
+    for (guint j = 0; j < i; j++)
+      if (!check_once (disk, g_ptr_array_index (request->disks, j), error))
+        return FALSE;
+  }
+  return TRUE;
+}
+
 static gboolean
 check_unlocked (const EngineRegistrationRequest *request, const GError *failure, GError **error)
 {
@@ -177,7 +213,7 @@ open_shut_off (EngineVm *vm, const EngineRegistrationRequest *request, const GEr
 {
   g_autoptr (GPtrArray) disks = NULL;
 
-  if (!check_unlocked (request, failure, error))
+  if (!check_files (request, error) || !check_unlocked (request, failure, error))
     return FALSE;
   disks = read_chains (request, error);
   if (disks == NULL)

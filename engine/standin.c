@@ -28,6 +28,7 @@
 #define PROGRAM "qemu-storage-daemon"
 #define NODE "standin-%u"
 #define MAX_DEPTH 1000
+#define MAX_WORDS (4 * 1024 * 1024)
 
 /* Where it finds what it inherits. */
 enum { MONITOR_FD = 3, LOCK_FD = 4 };
@@ -312,15 +313,80 @@ spawn (EngineStandin *standin, const EngineVm *vm, char **words, int monitor, GE
   return FALSE;
 }
 
-/* What it has said, without its own name in front. Returns: (transfer full) */
+/* All that it has said, or the beginning of very much. Returns: (transfer full) */
 static char *
-last_words (const EngineStandin *standin)
+read_words (const EngineStandin *standin)
 {
-  char text[4096] = "";
-  ssize_t length = pread (standin->words, text, sizeof text - 1, 0);
+  off_t end = lseek (standin->words, 0, SEEK_END);
+  gsize size = (gsize)CLAMP (end, 0, MAX_WORDS);
+  char *text = g_malloc0 (size + 1);
+
+  if (pread (standin->words, text, size, 0) < 0)
+    *text = '\0';
+  return text;
+}
+
+/* Where in @text it says why disk @index cannot be opened: it repeats the option, a screenful of JSON, before that. */
+static const char *
+find_reason (const char *text, char **words, guint index)
+{
+  guint options = 0;
+
+  for (gsize i = 0; words[i] != NULL; i++) {
+    g_autofree char *echo = NULL;
+    const char *at;
+
+    if (!g_str_equal (words[i], "--blockdev") || options++ != index)
+      continue;
+    echo = g_strconcat (words[i], " ", words[i + 1], ": ", NULL);
+    at = strstr (text, echo);
+    return at != NULL ? at + strlen (echo) : NULL;
+  }
+  return NULL;
+}
+
+/* @text on one line, without its end. Returns: (transfer full) */
+static char *
+on_one_line (const char *text)
+{
+  g_autofree char *valid = g_strchomp (g_utf8_make_valid (text, -1));
+  g_auto (GStrv) lines = g_strsplit (valid, "\n", -1);
+
+  return g_strjoinv ("; ", lines);
+}
+
+/* The lowest image that cannot be read, or is no qcow2 and should be one: of a backing image, QEMU gives no name. */
+static const char *
+find_culprit (const EngineStandinDisk *disk)
+{
+  const EngineStandinImage *active = g_ptr_array_index (disk->images, 0);
+
+  for (guint i = disk->images->len; i > 0; i--) {
+    const EngineStandinImage *image = g_ptr_array_index (disk->images, i - 1);
+    gboolean qcow2;
+
+    if (!engine_imagefile_is_qcow2 (image->path, &qcow2, NULL) || (g_str_equal (image->format, "qcow2") && !qcow2))
+      return image->path;
+  }
+  return active->path;
+}
+
+/* What it has said, without its own name and @command, which it was started with. Returns: (transfer full) */
+static char *
+last_words (const EngineStandin *standin, const GPtrArray *disks, char **command)
+{
+  g_autofree char *text = read_words (standin);
   const char *start = g_str_has_prefix (text, PROGRAM ": ") ? text + strlen (PROGRAM ": ") : text;
 
-  return length > 0 ? g_strchomp (g_utf8_make_valid (start, -1)) : g_strdup ("it ended and said nothing");
+  for (guint i = 0; i < disks->len; i++) {
+    const EngineStandinDisk *disk = g_ptr_array_index (disks, i);
+    const char *reason = find_reason (text, command, i);
+    g_autofree char *line = reason != NULL ? on_one_line (reason) : NULL;
+
+    if (line != NULL)
+      return g_strdup_printf ("disk '%s', '%s': %s", disk->name, find_culprit (disk), line);
+  }
+  return *start != '\0' ? on_one_line (start) : g_strdup ("it ended and said nothing");
 }
 
 static gboolean
@@ -332,11 +398,12 @@ has_died (const EngineStandin *standin)
 }
 
 static gboolean
-shake_hands (EngineVm *vm, EngineStandin *standin, GError **error)
+shake_hands (EngineVm *vm, EngineStandin *standin, const GPtrArray *disks, char **command, GError **error)
 {
   gint64 deadline_us = engine_context_deadline (vm->context);
   g_autoptr (GError) failure = NULL;
   g_autofree char *words = NULL;
+  g_autofree char *hint = NULL;
   g_autoptr (JsonNode) greeting =
       qmp_call_finish (qmp_client_start_handshake (vm->monitor, deadline_us), vm->cancellable, &failure);
 
@@ -349,10 +416,11 @@ shake_hands (EngineVm *vm, EngineStandin *standin, GError **error)
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
   }
-  words = lseek (standin->words, 0, SEEK_END) > 0 || has_died (standin) ? last_words (standin) : NULL;
-  engine_error_set (error, ENGINE_ERROR_FAILED, "see `chainctl check`",
-                    "VM '%s' is shut off, and its images cannot be opened: %s", vm->record->name,
-                    words != NULL ? words : failure->message);
+  words = lseek (standin->words, 0, SEEK_END) > 0 || has_died (standin) ? last_words (standin, disks, command) : NULL;
+  /* One that is only about to be registered cannot be checked. */
+  hint = vm->record->id != 0 ? g_strdup_printf ("see `chainctl check %s`", vm->record->name) : NULL;
+  engine_error_set (error, ENGINE_ERROR_FAILED, hint, "VM '%s' is shut off, and its images cannot be opened: %s",
+                    vm->record->name, words != NULL ? words : failure->message);
   return FALSE;
 }
 
@@ -391,7 +459,7 @@ start (EngineVm *vm, const GPtrArray *disks, GError **error)
   if (vm->lock != NULL)
     engine_lock_note_helper (vm->lock, standin->pid);
   vm->monitor = qmp_client_new (qmp_transport_from_fd (pair[0]));
-  if (!shake_hands (vm, standin, error))
+  if (!shake_hands (vm, standin, disks, words, error))
     return FALSE;
   vm->daemon = TRUE;
   vm->qemu = standin->pid;

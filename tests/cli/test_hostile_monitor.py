@@ -8,6 +8,7 @@ import pytest
 from documents import only_document
 from support.chainctl import finish
 from support.qmp import Qmp
+from support.storage import fleet
 
 from cli_vm import contents, file_names, point_at
 from peers import GREETING, proxy, says, scripted_monitor
@@ -84,6 +85,27 @@ def test_registered_vm_whose_monitor_is_silent_is_unreachable_and_readers_say_so
         run_in_time(vm.chainctl, "path", "vm1", "vda", statuses=(4,))
         run_in_time(vm.chainctl, "check", "vm1", statuses=(4, 7))
         assert vm.untouched() == before
+
+
+def test_list_of_vms_shows_the_others_and_waits_once_for_all_that_are_silent(chainctl, image_folder):
+    """Half of them say nothing, or nothing after their greeting; one after the other, they would cost four times as much."""
+    ctl, seconds, silent = chainctl(), 2, ("a", "c", "e", "f")
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(fleet(ctl, image_folder, "abcdefgh"))
+        for name in silent:
+            peer = stack.enter_context(says(GREETING) if name == "f" else says())
+            made[name].qmp.unlink()
+            made[name].qmp.symlink_to(peer.path)
+        for words in (["vm", "list"], ["check", "--all"]):
+            begun = time.monotonic()
+            told = ctl.run(*words, "--timeout", str(seconds), timeout=60)
+            assert seconds <= time.monotonic() - begun < 2 * seconds, told
+            if words == ["vm", "list"]:
+                assert told.status == 0 and [one["code"] for one in told.json["warnings"]] == ["unreachable"] * len(silent)
+                assert {vm["name"]: vm["state"] for vm in told.json["vms"]} == {
+                    name: "unreachable" if name in silent else "running" for name in "abcdefgh"}  # fmt: skip
+            else:
+                assert [one["vm"] for one in told.json["results"] if one["ok"]] == list("bdgh")
 
 
 LIES = {

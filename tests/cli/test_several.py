@@ -93,6 +93,11 @@ def test_people_read_a_part_for_each_vm_under_its_name(shared):
     assert all("first" in part for part in parts)
 
 
+def test_text_that_names_its_vm_gets_no_heading(shared):
+    told = shared.run("check", "--all", json_output=False)
+    assert told.out.splitlines() == [f"{name}: all is well." for name in registered(shared)]
+
+
 # ---- which VMs are meant ----
 
 
@@ -204,13 +209,15 @@ def test_worst_exit_status_is_that_of_all(chainctl, vms, image_folder):
 def test_check_of_all_shows_the_problems_of_each(chainctl, vms, image_folder):
     ctl = chainctl()
     ctl.ok("snapshot", "--all", "one")
-    images.write(image_folder / "web2.qcow2", "write -P 1 0 64k") if vms["web2"].kill() is None else None
+    images.write(image_folder / "web1.qcow2", "write -P 1 0 64k") if vms["web1"].kill() is None else None
     result = ctl.run("check", "--all")
     assert result.status == 7
     found = results(result.json)
-    assert found["web1"]["problems"] == found["db"]["problems"] == []
-    assert found["web2"]["error"]["code"] == "problems-found"
-    assert "image-changed" in [problem["code"] for problem in found["web2"]["problems"]]
+    assert found["web2"]["problems"] == found["db"]["problems"] == []
+    assert found["web1"]["error"]["code"] == "problems-found"
+    assert "image-changed" in [problem["code"] for problem in found["web1"]["problems"]]
+    told = ctl.run("check", "--all", json_output=False).out.split("\n\n")
+    assert [part.splitlines()[0] for part in told] == ["db: all is well.", "web1:", "web2: all is well."]
 
 
 @pytest.mark.parametrize("parallel", ["1", "2", "100"])

@@ -22,9 +22,9 @@ fuzz_one (const guint8 *data, gsize length)
   if (note == NULL)
     return;
   g_assert (g_path_is_absolute (note->overlay->path) && g_path_is_absolute (note->image->path));
-  text = engine_note_to_text (note, TRUE);
+  text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
   again = engine_note_parse (text, strlen (text), NULL);
   g_assert (again != NULL);
-  same = engine_note_to_text (again, TRUE);
+  same = engine_note_to_text (again, ENGINE_NOTE_WHOLE);
   g_assert (strcmp (text, same) == 0);
 }

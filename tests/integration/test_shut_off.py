@@ -417,3 +417,48 @@ def test_ctrl_c_of_a_terminal_reaches_chainctl_and_not_its_stand_in(ctl, folder,
     assert os.getsid(pid) == pid != os.getsid(running.pid)
     os.kill(pid, signal.SIGCONT)
     assert finish(running).status == 0
+
+
+# ---- its registration ----
+
+
+def add(folder, *pairs):
+    return ["vm", "add", "new", "--qmp", folder / "nobody.qmp", *[word for pair in pairs for word in ("--disk", pair)]]
+
+
+def test_vm_that_is_shut_off_is_registered_by_its_images(chainctl, folder, paths):
+    ctl = chainctl()
+    with unchanged(folder):
+        view = ctl.ok(*add(folder, *(f"{name}={path}" for name, path in paths.items())))["vm"]
+    assert view["state"] == "shut-off" and [disk["disk"] for disk in view["disks"]] == ["vda", "vdb"]
+    assert ctl.ok("snapshot", "new", "one")["snapshot"]["consistency"] == "offline"
+
+
+@pytest.mark.parametrize("other", ["vda.qcow2", "link", "hard"])
+def test_image_that_is_named_for_two_disks_is_refused_before_anything_is_started(chainctl, folder, paths, tmp_path, other):
+    (folder / "link").symlink_to("vda.qcow2")
+    (folder / "hard").hardlink_to(paths["vda"])
+    ctl = chainctl(env=path_with(tmp_path, "exit 77"))
+    with unchanged(folder):
+        error = ctl.fails(9, *add(folder, f"vda={paths['vda']}", f"vdb={folder / other}"))
+    assert all(f"'{word}'" in error["message"] for word in ("vda", "vdb", folder / other))
+    assert ctl.ok("vm", "list")["vms"] == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo"])
+def test_what_is_no_image_file_is_refused_before_anything_is_started(chainctl, folder, tmp_path, kind):
+    thing = tmp_path / "thing"
+    thing.mkdir() if kind == "folder" else os.mkfifo(thing)
+    error = chainctl(env=path_with(tmp_path, "exit 77")).fails(9, *add(folder, f"vda={thing}"))
+    assert f"disk 'vda': '{thing}' is no image file" in error["message"]
+
+
+def test_image_that_the_daemon_cannot_open_is_told_in_one_line(chainctl, folder, paths):
+    """The base of another disk: read by one, written by the other. What the daemon repeats of its command line is left out."""
+    ctl = chainctl()
+    over = images.create(folder / "over.qcow2", None, backing=paths["vda"])
+    with unchanged(folder):
+        error = ctl.fails(1, *add(folder, f"vda={over}", f"vdb={paths['vda']}"))
+    assert f"disk 'vdb', '{paths['vda']}': Failed to get" in error["message"] and "; Is another process" in error["message"]
+    assert "blockdev" not in error["message"] and "{" not in error["message"] and "\n" not in error["message"]
+    assert error["hint"] is None, "nothing is registered that could be checked"

@@ -217,10 +217,72 @@ def test_images_that_were_brought_back_as_copies_are_taken_in(ctl, vm, folder, t
     assert ctl.ok("check", "vm")["problems"] == []
 
 
-def test_frozen_image_that_was_written_to_before_the_rebuild_is_not_forgotten(ctl, vm, folder):
+def restart_on(vm, **heads):
+    """The machine again, each disk on that file."""
+    vm.kill()
+    vm.arguments = [word for name, path in heads.items() for word in disks.blockdev(name, path, path.suffix[1:])]
+    vm.start()
+
+
+def warned(document, code):
+    return " ".join(one["message"] for one in document["warnings"] if one["code"] == code)
+
+
+def test_frozen_image_that_was_written_to_is_refused_with_its_snapshot(ctl, vm, folder):
     vm.close()
     lose(ctl)
     images.write(folder / "vda.one.qcow2", "write -P 9 0 64k")
-    ctl.ok("state", "rebuild", folder)
-    result = ctl.run("check", "vm")
-    assert result.status == 7 and "image-changed" in [found["code"] for found in result.json["problems"]]
+    error = ctl.fails(9, "state", "rebuild", folder)
+    for name in (folder / "vda.one.qcow2", "two", folder / "vda.three.qcow2"):
+        assert f"'{name}'" in error["message"]
+    assert "vm add" in error["hint"] and ctl.ok("vm", "list")["vms"] == []
+
+
+def test_image_that_was_accepted_as_the_active_one_comes_back_as_such(ctl, vm, folder):
+    restart_on(vm, vda=folder / "vda.one.qcow2", vdb=folder / "vdb.four.qcow2")
+    ctl.ok("vm", "rescan", "vm", "--accept")
+    vm.close()
+    images.write(folder / "vda.one.qcow2", "write -P 9 0 64k")
+    before = ctl.ok("path", "vm", "vda"), ctl.ok("tree", "vm")
+    lose(ctl)
+    said = ctl.ok("state", "rebuild", folder)
+    assert (ctl.ok("path", "vm", "vda"), ctl.ok("tree", "vm")) == before
+    spoiled = warned(said, "snapshots-spoiled")
+    assert codes(said) == ["snapshots-spoiled"] and "'two'" in spoiled and "'three'" in spoiled and "'one'" not in spoiled
+    assert ctl.run("check", "vm").json["problems"] == []
+
+
+def test_image_without_a_note_that_was_accepted_as_the_active_one_comes_back(ctl, vm, folder):
+    stranger = images.create(folder / "later.qcow2", None, backing=folder / "vda.two.qcow2", backing_fmt="qcow2")
+    restart_on(vm, vda=stranger, vdb=folder / "vdb.four.qcow2")
+    ctl.ok("vm", "rescan", "vm", "--accept")
+    before = ctl.ok("tree", "vm")
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert ctl.ok("tree", "vm") == before and ctl.run("check", "vm").json["problems"] == []
+
+
+def test_note_of_before_the_active_image_was_noted_makes_no_stale_overlay_active(ctl, vm, folder):
+    restart_on(vm, vda=folder / "vda.one.qcow2", vdb=folder / "vdb.four.qcow2")
+    ctl.ok("vm", "rescan", "vm", "--accept")
+    vm.close()
+    note = folder / "vda.three.qcow2.chainctl"
+    document = json.loads(note.read_text())
+    assert document.pop("active") == str(folder / "vda.one.qcow2")
+    note.write_text(json.dumps(document))
+    assert [found["code"] for found in ctl.run("check", "vm").json["problems"]] == ["note-outdated"]
+    lose(ctl)
+    error = ctl.fails(9, "state", "rebuild", folder)
+    assert f"'{folder / 'vda.one.qcow2'}'" in error["message"] and "'two'" in error["message"]
+    assert ctl.ok("vm", "list")["vms"] == []
+
+
+def test_snapshot_after_an_accepted_image_is_the_newest_story(ctl, vm, folder):
+    restart_on(vm, vda=folder / "vda.one.qcow2", vdb=folder / "vdb.four.qcow2")
+    ctl.ok("vm", "rescan", "vm", "--accept")
+    vm.qemu_io("vda", "write -P 9 0 64k")
+    ctl.ok("snapshot", "vm", "after")
+    before = ctl.ok("tree", "vm")
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert ctl.ok("tree", "vm") == before

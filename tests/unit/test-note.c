@@ -60,7 +60,7 @@ a_good_note_comes_through_byte_for_byte (void)
   CU_ASSERT_EQUAL (note->snapshot->tags->len, 2);
   CU_ASSERT_EQUAL (note->overlay->inode, (guint64)-2);
   CU_ASSERT_EQUAL (note->foreign->len, 1);
-  text = engine_note_to_text (note, TRUE);
+  text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
   CU_ASSERT_STRING_EQUAL (text, GOOD);
 }
 
@@ -75,11 +75,31 @@ a_path_that_is_no_utf_8_comes_through (void)
 
   CU_ASSERT_FATAL (note != NULL);
   CU_ASSERT_STRING_EQUAL (note->overlay->path, "/d/\xff");
-  text = engine_note_to_text (note, TRUE);
+  text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
   CU_ASSERT (g_utf8_validate (text, -1, NULL));
   again = parse (text, &error);
   CU_ASSERT_FATAL (again != NULL);
   CU_ASSERT_STRING_EQUAL (again->overlay->path, "/d/\xff");
+}
+
+static void
+what_is_active_stands_in_a_whole_note_alone (void)
+{
+  g_autofree char *odd = replaced ("\"overlay\":", "\"active\":\"/d/base\",\"overlay\":");
+  g_autofree char *wrong = replaced ("\"overlay\":", "\"active\":null,\"overlay\":");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineNote) note = parse (odd, &error);
+  g_autoptr (EngineNote) none = parse (wrong, NULL);
+  g_autofree char *whole = NULL;
+  g_autofree char *lasting = NULL;
+
+  SUPPORT_ASSERT_CLEAR (error);
+  CU_ASSERT_FATAL (note != NULL && none == NULL);
+  CU_ASSERT_STRING_EQUAL (note->active, "/d/base");
+  whole = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
+  lasting = engine_note_to_text (note, ENGINE_NOTE_LASTING);
+  CU_ASSERT (g_str_has_suffix (whole, ",\"active\":\"/d/base\"}"));
+  CU_ASSERT (strstr (lasting, "\"active\"") == NULL && strstr (lasting, "\"vm\"") == NULL);
 }
 
 static void
@@ -327,6 +347,7 @@ main (int argc, char **argv)
   static const SupportTest tests[] = {
       SUPPORT_TEST (a_good_note_comes_through_byte_for_byte),
       SUPPORT_TEST (a_path_that_is_no_utf_8_comes_through),
+      SUPPORT_TEST (what_is_active_stands_in_a_whole_note_alone),
       SUPPORT_TEST (a_note_that_is_cut_short_anywhere_is_an_error),
       SUPPORT_TEST (wrong_types_and_ranges_are_errors),
       SUPPORT_TEST (hostile_texts_are_errors_and_never_a_crash),

@@ -118,7 +118,7 @@ chainctl_output_local_time (const char *rfc3339)
     return g_strdup (rfc3339);
   at = put_time (text, &local, ' ', ' ');
   *at++ = local.tm_gmtoff < 0 ? '-' : '+';
-  at = put_number (at, ABS (local.tm_gmtoff) / 3600 * 100 + ABS (local.tm_gmtoff) / 60 % 60, 4, '\0');
+  put_number (at, ABS (local.tm_gmtoff) / 3600 * 100 + ABS (local.tm_gmtoff) / 60 % 60, 4, '\0');
   return g_strdup (text);
 }
 
@@ -364,6 +364,27 @@ text_of (ChainctlOutput *output, const EngineContext *context, const GError *err
   return shows_keys (output, error) ? output->text->str : "";
 }
 
+/* "web: all is well." needs no "web:" above it. */
+static gboolean
+names_itself (const char *text, const char *vm)
+{
+  return g_str_has_prefix (text, vm) && g_str_has_prefix (text + strlen (vm), ": ");
+}
+
+/* Under a heading, and so that the next one is not taken for a part of it; lines that name their VM stand together. */
+static void
+add_part (ChainctlOutput *output, const char *vm, const char *text)
+{
+  gboolean headed = !names_itself (text, vm);
+
+  if (output->text->len > 0 && (headed || output->headed))
+    g_string_append_c (output->text, '\n');
+  if (headed)
+    g_string_append_printf (output->text, "%s:\n", vm);
+  g_string_append (output->text, text);
+  output->headed = headed;
+}
+
 JsonObject *
 chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutput *part, const EngineContext *context,
                            const GError *error)
@@ -374,7 +395,7 @@ chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutpu
   json_object_set_string_member (result, "vm", vm);
   fill_document (result, part, context, error);
   if (*text != '\0')
-    g_string_append_printf (output->text, "%s%s:\n%s", output->text->len > 0 ? "\n" : "", vm, text);
+    add_part (output, vm, text);
   if (!output->json)
     print_messages (part, context, error);
   return result;

@@ -15,6 +15,7 @@
  * @json_messages: what goes to stderr is JSON too, an object a line
  * @colour: stdout is a terminal that may be coloured
  * @in_part: what was done is shown beside an error, too
+ * @headed: of several VMs' texts, the last one stands under a heading
  */
 typedef struct {
   char *command;
@@ -23,6 +24,7 @@ typedef struct {
   gboolean json_messages;
   gboolean colour;
   gboolean in_part;
+  gboolean headed;
   JsonObject *document;
   GString *text;
 } ChainctlOutput;
@@ -55,7 +57,8 @@ ChainctlOutput *chainctl_output_new_part (const ChainctlOutput *whole);
 /**
  * chainctl_output_take_part:
  * @error: (nullable): how @part ended
- * Adds @part's text to @output's, under a heading, and what it has to complain of to stderr.
+ * Adds @part's text to @output's, under a heading unless it begins with the VM's name itself, and what it has to
+ * complain of to stderr.
  * Returns: (transfer full): its result: "vm", "ok", "warnings", "error", and the command's own keys
  */
 JsonObject *chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutput *part,
