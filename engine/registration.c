@@ -1,6 +1,6 @@
 /*
- * Adds VMs to the registry and tells what they are like. What a disk's chain
- * is, is read from the live graph once, here; from then on the verbs keep it.
+ * Adds VMs to the registry, and forgets them. Who answers at a monitor is made
+ * sure of before anything is stored; the rows of a disk are engine/intake's.
  */
 #include "engine/registration.h"
 
@@ -26,11 +26,22 @@
 /* ---- add ---- */
 
 static gboolean
+check_disk_names (const EngineRegistrationRequest *request, GError **error)
+{
+  for (guint i = 0; request->disks != NULL && i < request->disks->len; i++)
+    if (!chains_model_check_disk_name (((const EngineRegistrationDisk *)g_ptr_array_index (request->disks, i))->name,
+                                       error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
 check_request (EngineContext *context, const EngineRegistrationRequest *request, GError **error)
 {
   g_autoptr (ChainsVm) taken = NULL;
 
-  if (!chains_model_check_name ("VM", request->name, error) || !qmp_transport_check_address (request->qmp, error))
+  if (!chains_model_check_name ("VM", request->name, error) || !check_disk_names (request, error) ||
+      !qmp_transport_check_address (request->qmp, error))
     return FALSE;
   if (request->agent != NULL && !qmp_transport_check_address (request->agent, error))
     return FALSE;
