@@ -12,6 +12,7 @@
 #include "engine/inspect.h"
 #include "engine/intake.h"
 #include "engine/libvirt.h"
+#include "engine/overlay.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -190,22 +191,11 @@ take_over (EngineVm *vm, ChainsDisk *disk, const EngineGraphDisk *live, GPtrArra
 
 /* ---- --adopt: names ---- */
 
-static char *
-stem_of (const char *path)
-{
-  char *name = g_path_get_basename (path);
-  char *dot = strrchr (name, '.');
-
-  if (dot != NULL && dot != name)
-    *dot = '\0';
-  return name;
-}
-
 char *
 engine_adopt_name (const char *base, const char *overlay)
 {
   static const char *const extensions[] = {".qcow2", ".qcow", ".img", ".raw"};
-  g_autofree char *stem = stem_of (base);
+  g_autofree char *stem = engine_overlay_stem (base);
   g_autofree char *file = g_path_get_basename (overlay);
   gsize length = strlen (stem);
   g_autofree char *name = NULL;

@@ -24,8 +24,8 @@
 
 /* ---- names ---- */
 
-static char *
-stem_of (const char *path)
+char *
+engine_overlay_stem (const char *path)
 {
   char *name = g_path_get_basename (path);
   char *dot = strrchr (name, '.');
@@ -50,7 +50,7 @@ is_taken (const char *path, const EngineIntent *intent)
 static char *
 free_path (const char *directory, const char *base_path, const EngineIntent *intent)
 {
-  g_autofree char *stem = stem_of (base_path);
+  g_autofree char *stem = engine_overlay_stem (base_path);
   const char *snapshot = intent->snapshot->name;
 
   for (int i = 1; i < MAX_NAME_TRIES; i++) {

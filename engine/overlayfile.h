@@ -20,4 +20,5 @@ gboolean engine_overlayfile_make (EngineVm *vm, EngineOverlay *overlay, GError *
 /** Files and their folders are on the disk after this, and the files closed. Raises %ENGINE_ERROR_FAILED. */
 gboolean engine_overlayfile_sync (const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Where it is still open. Its identity stays known. */
 void engine_overlayfile_close (EngineOverlay *overlay);
