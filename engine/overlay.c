@@ -9,12 +9,9 @@
 #include "engine/imagefile.h"
 #include "engine/overlayfile.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
 #define MAX_BACKING_NAME 1023

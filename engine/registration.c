@@ -21,8 +21,6 @@
 #include "qmp/error.h"
 #include "qmp/transport.h"
 
-#define NIL_UUID "00000000-0000-0000-0000-000000000000"
-
 /* ---- add ---- */
 
 static gboolean
@@ -136,17 +134,6 @@ store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph
          chains_transaction_commit (transaction, error);
 }
 
-static void
-try_agent (EngineVm *vm)
-{
-  if (vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
-    return;
-  engine_vm_start_agent (vm);
-  if (!engine_vm_finish_agent (vm))
-    engine_context_warn (vm->context, "agent-silent", "VM '%s': no agent answers at '%s': %s", vm->record->name,
-                         vm->record->agent, vm->agent_failure->message);
-}
-
 /* ---- shut off ---- */
 
 /* Each of the images named, with all that its header says lies below it. Returns: (transfer full) */
@@ -252,12 +239,11 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
   vm->lock = engine_lock_take (context, request->name, "vm add", error);
   if (vm->lock == NULL || !connect_own (vm, request, error) || !engine_preflight_check_features (vm, error))
     return NULL;
-  if (vm->uuid != NULL && !g_str_equal (vm->uuid, NIL_UUID))
-    vm->record->uuid = g_strdup (vm->uuid);
+  vm->record->uuid = g_strdup (vm->uuid);
   graph = engine_graph_read (vm, error);
   if (graph == NULL || !check_ignored (request, graph, error))
     return NULL;
-  try_agent (vm);
+  engine_vm_try_agent (vm);
   if (!store (vm, request, graph, adopted, error))
     return NULL;
   engine_notebook_follow (vm);
