@@ -21,24 +21,6 @@
 
 /* ---- chains ---- */
 
-/* The images from the active one down. Returns: (transfer full) (element-type ChainsImage) */
-static GPtrArray *
-read_chain (EngineVm *vm, const ChainsDisk *disk, GError **error)
-{
-  g_autoptr (GPtrArray) chain = g_ptr_array_new_with_free_func ((GDestroyNotify)chains_image_free);
-  gint64 row = disk->active;
-
-  while (row != 0) {
-    ChainsImage *image = chains_images_get (vm->context->db, row, error);
-
-    if (image == NULL)
-      return NULL;
-    g_ptr_array_add (chain, image);
-    row = image->parent;
-  }
-  return g_steal_pointer (&chain);
-}
-
 static gboolean
 is_at (const ChainsImage *image, const char *path)
 {
@@ -114,7 +96,7 @@ own_down_to (EngineVm *vm, ChainsDisk *disk, GPtrArray *chain, int lowest, GErro
 static gboolean
 own_of_disk (EngineVm *vm, ChainsDisk *disk, const char *const *paths, gboolean *found, GError **error)
 {
-  g_autoptr (GPtrArray) chain = read_chain (vm, disk, error);
+  g_autoptr (GPtrArray) chain = chains_images_get_chain (vm->context->db, disk->active, error);
   int lowest = chain != NULL ? find_lowest (chain, paths, found) : -1;
   const ChainsImage *named;
 
@@ -386,7 +368,7 @@ adopt_disks (Adoption *adoption, const EngineGraph *graph, const char *const *ow
     ChainsDisk *disk = g_ptr_array_index (vm->disks, i);
     const EngineGraphDisk *live = engine_graph_find (graph, disk->name);
     g_autofree gboolean *found = g_new0 (gboolean, own != NULL ? g_strv_length ((char **)own) + 1 : 1);
-    g_autoptr (GPtrArray) chain = disk->ignored ? NULL : read_chain (vm, disk, error);
+    g_autoptr (GPtrArray) chain = disk->ignored ? NULL : chains_images_get_chain (vm->context->db, disk->active, error);
 
     if (disk->ignored)
       continue;

@@ -191,20 +191,18 @@ static gboolean
 add_registered (EngineVm *vm, const ChainsDisk *record, GPtrArray *disks, GError **error)
 {
   EngineStandinDisk *disk = engine_standin_disk_new (record->name);
-  gint64 row = record->active;
+  g_autoptr (GPtrArray) chain = NULL;
 
   g_ptr_array_add (disks, disk);
   if (!engine_inspect_chain (vm, record, ENGINE_INSPECT_HEADERS, error))
     return FALSE;
-  while (row != 0) {
-    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
+  chain = chains_images_get_chain (vm->context->db, record->active, error);
+  for (guint i = 0; chain != NULL && i < chain->len; i++) {
+    const ChainsImage *image = g_ptr_array_index (chain, i);
 
-    if (image == NULL)
-      return FALSE;
     add_image (disk, image->path, image->format, image->options);
-    row = image->parent;
   }
-  return TRUE;
+  return chain != NULL;
 }
 
 /* Returns: (transfer full) */
