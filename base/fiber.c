@@ -7,6 +7,7 @@
 #include "base/fiber.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -258,6 +259,18 @@ run_until_done (Scheduler *scheduler)
     sleep_for_event (scheduler);
 }
 
+/* Each fiber may hold some descriptors, and the limit that a shell gives is meant for programs that use select(). */
+static void
+allow_many_files (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit (RLIMIT_NOFILE, &limit);
+}
+
 void
 base_fiber_run_all (const GPtrArray *items, BaseFiberFunc func, guint parallel)
 {
@@ -267,6 +280,8 @@ base_fiber_run_all (const GPtrArray *items, BaseFiberFunc func, guint parallel)
 
   g_assert (get_scheduler () == NULL);
   g_private_set (&thread_scheduler, &scheduler);
+  if (items->len > 1)
+    allow_many_files ();
   while (next < items->len || live->len > 0) {
     while (next < items->len && (parallel == 0 || live->len < parallel)) {
       start (&scheduler, func, g_ptr_array_index (items, next++));

@@ -15,7 +15,8 @@ typedef gboolean (*BaseFiberCondition) (gpointer user_data);
 /**
  * base_fiber_run_all:
  * Calls @func for each of @items in a fiber of its own, @parallel of them at once (0: all), in their order as far as
- * they start. Returns once all have returned. Not from inside a fiber.
+ * they start. Returns once all have returned. Not from inside a fiber. Raises the limit of open files as far as
+ * allowed.
  */
 void base_fiber_run_all (const GPtrArray *items, BaseFiberFunc func, guint parallel);
 

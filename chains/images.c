@@ -204,6 +204,22 @@ chains_images_get (ChainsDb *db, gint64 image, GError **error)
   return NULL;
 }
 
+GPtrArray *
+chains_images_get_chain (ChainsDb *db, gint64 id, GError **error)
+{
+  g_autoptr (GPtrArray) chain = g_ptr_array_new_with_free_func ((GDestroyNotify)chains_image_free);
+
+  while (id != 0) {
+    ChainsImage *image = chains_images_get (db, id, error);
+
+    if (image == NULL)
+      return NULL;
+    g_ptr_array_add (chain, image);
+    id = image->parent;
+  }
+  return g_steal_pointer (&chain);
+}
+
 /* Maps each image row id to its children (element-type ChainsImage), oldest first; 0 to the bottom images. */
 static GHashTable *
 map_children (const GPtrArray *images)

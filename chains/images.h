@@ -17,6 +17,9 @@ gboolean chains_images_update (ChainsDb *db, const ChainsImage *image, GError **
 gboolean chains_images_remove (ChainsDb *db, gint64 image, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full). Raises %CHAINS_ERROR_NOT_FOUND. */
 ChainsImage *chains_images_get (ChainsDb *db, gint64 image, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** The image and all that lie below it, from it down; none where @id is 0. Returns: (transfer full) (element-type
+ * ChainsImage) */
+GPtrArray *chains_images_get_chain (ChainsDb *db, gint64 id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsImage): the disk's tree, parents before children, oldest child first */
 GPtrArray *chains_images_list (ChainsDb *db, gint64 disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsImage): every registered image at @path, of whichever VM */

@@ -245,3 +245,16 @@ chains_model_check_name (const char *what, const char *name, GError **error)
   }
   return TRUE;
 }
+
+gboolean
+chains_model_check_disk_name (const char *name, GError **error)
+{
+  g_autofree char *shown = g_utf8_make_valid (name, -1);
+
+  if (g_ascii_isalpha (name[0]) && name[strspn (name, CHAINS_MODEL_DISK_NAME_CHARACTERS)] == '\0')
+    return TRUE;
+  g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_INVALID,
+               "'%s' is no name for a disk: it must be of A-Z a-z 0-9 . _ - [ ] and begin with a letter, as QEMU's ids",
+               shown);
+  return FALSE;
+}

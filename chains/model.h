@@ -224,3 +224,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainsStep, chains_step_free)
  * Raises %CHAINS_ERROR_INVALID.
  */
 gboolean chains_model_check_name (const char *what, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** What a disk's name may hold: QEMU's ids, and the brackets of "device[3]". */
+#define CHAINS_MODEL_DISK_NAME_CHARACTERS G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._-[]"
+
+/** Whether a person may call a disk so; what QEMU calls one is as it is. Raises %CHAINS_ERROR_INVALID. */
+gboolean chains_model_check_disk_name (const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -7,6 +7,7 @@
 
 #include "base/fiber.h"
 #include "base/point.h"
+#include "chains/error.h"
 
 #define COMMIT "COMMIT"
 
@@ -57,12 +58,28 @@ start_part (ChainsDb *db, GError **error)
   return start (db, "SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part", error);
 }
 
+/* SQLite takes all of a transaction back by itself where the disk is full: then what was in it is lost to all. */
+static void
+give_up_lost (ChainsDb *db)
+{
+  ChainsTransactionGroup *group = chains_db_get_transactions (db)->group;
+
+  if (group == NULL || !sqlite3_get_autocommit (chains_db_get_handle (db)))
+    return;
+  group->error = g_error_new (CHAINS_ERROR, CHAINS_ERROR_FULL,
+                              "database '%s': a change was taken back together with another one, which failed",
+                              chains_db_get_path (db));
+  chains_db_get_transactions (db)->group = NULL;
+  group_unref (group);
+}
+
 /* In a fiber: a part of the group's transaction, which this opens where none is open. */
 static ChainsTransaction *
 start_in_group (ChainsDb *db, GError **error)
 {
   ChainsTransaction *transaction;
 
+  give_up_lost (db);
   if (chains_db_get_transactions (db)->group == NULL) {
     if (!chains_db_execute (db, "begin", "BEGIN IMMEDIATE", error))
       return NULL;
@@ -98,6 +115,15 @@ is_done (gpointer user_data)
   return ((const ChainsTransactionGroup *)user_data)->done;
 }
 
+static void
+commit_all (ChainsDb *db, ChainsTransactionGroup *group)
+{
+  chains_db_get_transactions (db)->group = NULL;
+  if (!chains_db_execute (db, "commit", COMMIT, &group->error))
+    sqlite3_exec (chains_db_get_handle (db), "ROLLBACK", NULL, NULL, NULL);
+  group_unref (group);
+}
+
 /* The first to commit waits until nobody can add anything, and commits for all; the others wait for it. */
 static gboolean
 commit_group (ChainsDb *db, ChainsTransactionGroup *group, GError **error)
@@ -107,11 +133,9 @@ commit_group (ChainsDb *db, ChainsTransactionGroup *group, GError **error)
   } else {
     group->led = TRUE;
     base_fiber_wait_idle ();
-    chains_db_get_transactions (db)->group = NULL;
-    if (!chains_db_execute (db, "commit", COMMIT, &group->error))
-      sqlite3_exec (chains_db_get_handle (db), "ROLLBACK", NULL, NULL, NULL);
+    if (chains_db_get_transactions (db)->group == group)
+      commit_all (db, group);
     group->done = TRUE;
-    group_unref (group);
   }
   if (group->error != NULL)
     g_propagate_error (error, g_error_copy (group->error));

@@ -12,6 +12,7 @@
 #include "engine/inspect.h"
 #include "engine/intake.h"
 #include "engine/libvirt.h"
+#include "engine/overlay.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -19,24 +20,6 @@
 #define REASON "adopted: its overlay was there before the VM was registered; how it was taken is not known"
 
 /* ---- chains ---- */
-
-/* The images from the active one down. Returns: (transfer full) (element-type ChainsImage) */
-static GPtrArray *
-read_chain (EngineVm *vm, const ChainsDisk *disk, GError **error)
-{
-  g_autoptr (GPtrArray) chain = g_ptr_array_new_with_free_func ((GDestroyNotify)chains_image_free);
-  gint64 row = disk->active;
-
-  while (row != 0) {
-    ChainsImage *image = chains_images_get (vm->context->db, row, error);
-
-    if (image == NULL)
-      return NULL;
-    g_ptr_array_add (chain, image);
-    row = image->parent;
-  }
-  return g_steal_pointer (&chain);
-}
 
 static gboolean
 is_at (const ChainsImage *image, const char *path)
@@ -113,7 +96,7 @@ own_down_to (EngineVm *vm, ChainsDisk *disk, GPtrArray *chain, int lowest, GErro
 static gboolean
 own_of_disk (EngineVm *vm, ChainsDisk *disk, const char *const *paths, gboolean *found, GError **error)
 {
-  g_autoptr (GPtrArray) chain = read_chain (vm, disk, error);
+  g_autoptr (GPtrArray) chain = chains_images_get_chain (vm->context->db, disk->active, error);
   int lowest = chain != NULL ? find_lowest (chain, paths, found) : -1;
   const ChainsImage *named;
 
@@ -190,22 +173,11 @@ take_over (EngineVm *vm, ChainsDisk *disk, const EngineGraphDisk *live, GPtrArra
 
 /* ---- --adopt: names ---- */
 
-static char *
-stem_of (const char *path)
-{
-  char *name = g_path_get_basename (path);
-  char *dot = strrchr (name, '.');
-
-  if (dot != NULL && dot != name)
-    *dot = '\0';
-  return name;
-}
-
 char *
 engine_adopt_name (const char *base, const char *overlay)
 {
   static const char *const extensions[] = {".qcow2", ".qcow", ".img", ".raw"};
-  g_autofree char *stem = stem_of (base);
+  g_autofree char *stem = engine_overlay_stem (base);
   g_autofree char *file = g_path_get_basename (overlay);
   gsize length = strlen (stem);
   g_autofree char *name = NULL;
@@ -396,7 +368,7 @@ adopt_disks (Adoption *adoption, const EngineGraph *graph, const char *const *ow
     ChainsDisk *disk = g_ptr_array_index (vm->disks, i);
     const EngineGraphDisk *live = engine_graph_find (graph, disk->name);
     g_autofree gboolean *found = g_new0 (gboolean, own != NULL ? g_strv_length ((char **)own) + 1 : 1);
-    g_autoptr (GPtrArray) chain = disk->ignored ? NULL : read_chain (vm, disk, error);
+    g_autoptr (GPtrArray) chain = disk->ignored ? NULL : chains_images_get_chain (vm->context->db, disk->active, error);
 
     if (disk->ignored)
       continue;

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define MAX_DEPTH 16
+/* The parser recurses, and any user's process may have any words. A chain of a thousand images has two for each. */
+#define MAX_BRACKETS 2500
 #define AGENT_CHANNEL "org.qemu.guest_agent.0"
 
 /* ---- options with parts ---- */
@@ -71,6 +73,18 @@ flatten (GHashTable *options, const char *prefix, JsonObject *object, guint dept
   }
 }
 
+JsonNode *
+engine_commandline_parse_json (const char *text)
+{
+  g_autoptr (JsonNode) root = NULL;
+  guint brackets = 0;
+
+  for (const char *at = strpbrk (text, "{["); at != NULL && brackets <= MAX_BRACKETS; at = strpbrk (at + 1, "{["))
+    brackets++;
+  root = brackets <= MAX_BRACKETS ? json_from_string (text, NULL) : NULL;
+  return root != NULL && JSON_NODE_HOLDS_OBJECT (root) ? g_steal_pointer (&root) : NULL;
+}
+
 void
 engine_commandline_add_object (GHashTable *options, const char *prefix, JsonObject *object)
 {
@@ -81,11 +95,11 @@ GHashTable *
 engine_commandline_parse_options (const char *text, const char *implied)
 {
   GHashTable *options = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autoptr (JsonNode) root = *text == '{' ? json_from_string (text, NULL) : NULL;
+  g_autoptr (JsonNode) root = *text == '{' ? engine_commandline_parse_json (text) : NULL;
 
   if (*text != '{')
     parse_keyval (options, text, implied);
-  else if (root != NULL && JSON_NODE_HOLDS_OBJECT (root))
+  else if (root != NULL)
     flatten (options, "", json_node_get_object (root), 0);
   return options;
 }

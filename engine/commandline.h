@@ -14,6 +14,10 @@
  */
 GHashTable *engine_commandline_parse_options (const char *text, const char *implied);
 
+/** JSON in a word of a command line. Returns: (transfer full) (nullable): %NULL for what is no object, or nested beyond
+ * what a chain of images needs: any user may start a process with such words */
+JsonNode *engine_commandline_parse_json (const char *text);
+
 /** Adds the members of @object to @options, their keys behind @prefix and a dot; "" is no prefix. */
 void engine_commandline_add_object (GHashTable *options, const char *prefix, JsonObject *object);
 

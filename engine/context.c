@@ -62,7 +62,7 @@ engine_context_new_sharing (const EngineContext *context)
 gboolean
 engine_context_take_warnings (EngineContext *context, EngineContext *from)
 {
-  g_ptr_array_extend_and_steal (context->warnings, g_ptr_array_ref (from->warnings));
+  g_ptr_array_extend_and_steal (context->warnings, g_steal_pointer (&from->warnings));
   from->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify)warning_free);
   return TRUE;
 }

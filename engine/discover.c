@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NIL_UUID "00000000-0000-0000-0000-000000000000"
 #define NAME_MAX_LENGTH 60
 /* Whoever is free greets at once; who is not is left alone. */
 #define PATIENCE_US (1 * G_USEC_PER_SEC)
@@ -484,7 +483,7 @@ view_new (const Candidate *candidate)
 
   view->record = chains_vm_new ();
   view->record->name = name_of (candidate);
-  view->record->uuid = g_strcmp0 (candidate->uuid, NIL_UUID) != 0 ? g_strdup (candidate->uuid) : NULL;
+  view->record->uuid = engine_vm_is_uuid (candidate->uuid) ? g_strdup (candidate->uuid) : NULL;
   view->record->qmp = g_strdup (candidate->qmp);
   view->record->agent = g_strdup (candidate->agent);
   view->record->guest = registered != NULL ? g_strdup (registered->guest) : NULL;

@@ -365,8 +365,9 @@ engine_document_to_image (JsonObject *object, GError **error)
       !engine_document_get_string (object, "options", TRUE, &image->options, error) ||
       !check_options (image->options, error) || !get_frozen (object, image, error))
     return NULL;
-  if (*image->format == '\0') {
-    wrong (error, "format", "empty");
+  /* It goes into QEMU's options as it is. */
+  if (*image->format == '\0' || image->format[strspn (image->format, G_CSET_a_2_z G_CSET_DIGITS "_-")] != '\0') {
+    wrong (error, "format", "no name of a format");
     return NULL;
   }
   image->device = (guint64)device;

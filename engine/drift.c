@@ -45,8 +45,11 @@ describe_another (const EngineVm *vm)
       g_strcmp0 (vm->record->uuid, vm->uuid) == 0)
     return NULL;
   return g_strdup_printf ("the QEMU at '%s' is another VM: it has UUID %s, and '%s' was registered with %s",
-                          vm->record->qmp, vm->uuid != NULL ? vm->uuid : "none (a storage daemon)", vm->record->name,
-                          vm->record->uuid);
+                          vm->record->qmp,
+                          vm->uuid != NULL ? vm->uuid
+                          : vm->daemon     ? "none (a storage daemon)"
+                                           : "none",
+                          vm->record->name, vm->record->uuid);
 }
 
 static char *

@@ -17,9 +17,6 @@
 
 #define VERB "exec"
 
-/* What an id of QEMU may hold behind its first letter, and the brackets of "device[3]". */
-#define NAME_CHARACTERS G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._-[]"
-
 /** @disks: (element-type EngineStartup): those that are not ignored, and those that a placeholder names */
 typedef struct {
   EngineVm *vm;
@@ -81,7 +78,7 @@ static char *
 next_placeholder (const char *text, const char **start, const char **end)
 {
   for (const char *at = strchr (text, '{'); at != NULL; at = strchr (at + 1, '{')) {
-    gsize length = strspn (at + 1, NAME_CHARACTERS);
+    gsize length = strspn (at + 1, CHAINS_MODEL_DISK_NAME_CHARACTERS);
 
     /* "${HOME}" is a shell's, "{3}" a pattern's. */
     if (!g_ascii_isalpha (at[1]) || at[1 + length] != '}' || (at > text && at[-1] == '$'))

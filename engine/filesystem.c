@@ -62,20 +62,32 @@ makes_unnamed_files (const char *folder)
 }
 
 gboolean
+engine_filesystem_get_room (const char *folder, gint64 *available, gint64 *inodes)
+{
+  struct statvfs st;
+
+  if (statvfs (folder, &st) != 0)
+    return FALSE;
+  *available = (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64);
+  *inodes = st.f_files != 0 ? (gint64)MIN ((guint64)st.f_favail, (guint64)G_MAXINT64) : G_MAXINT64;
+  return TRUE;
+}
+
+gboolean
 engine_filesystem_look (const char *folder, EngineFilesystem *out)
 {
   EngineImagefile file;
-  struct statvfs st;
+  gint64 available, inodes;
 
-  if (!engine_imagefile_stat (folder, &file, NULL) || statvfs (folder, &st) != 0)
+  if (!engine_imagefile_stat (folder, &file, NULL) || !engine_filesystem_get_room (folder, &available, &inodes))
     return FALSE;
   *out = (EngineFilesystem){
       .type = engine_filesystem_type (folder),
       .device = file.device,
       .unnamed_files = makes_unnamed_files (folder),
       .birth_times = file.born_ns != 0,
-      .available = (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64),
-      .inodes = st.f_files != 0 ? (gint64)MIN ((guint64)st.f_favail, (guint64)G_MAXINT64) : G_MAXINT64,
+      .available = available,
+      .inodes = inodes,
   };
   return TRUE;
 }

@@ -46,5 +46,8 @@ typedef struct {
   gint64 inodes;
 } EngineFilesystem;
 
+/** @available and @inodes alone, as in EngineFilesystem. Returns: %FALSE where they cannot be had; errno says why */
+gboolean engine_filesystem_get_room (const char *folder, gint64 *available, gint64 *inodes) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Looks at the file system of @folder. Leaves nothing behind. Returns: %FALSE where it cannot be looked at */
 gboolean engine_filesystem_look (const char *folder, EngineFilesystem *out) G_GNUC_WARN_UNUSED_RESULT;

@@ -65,8 +65,9 @@ engine_graph_qom_path (const char *device)
   return g_strdup (device);
 }
 
-char *
-engine_graph_disk_name (const char *device, const char *backend)
+/* A machine's disk: its device's id, else its BlockBackend's name, else the last part of its QOM path. */
+static char *
+machine_disk_name (const char *device, const char *backend)
 {
   g_autofree char *path = device != NULL ? engine_graph_qom_path (device) : NULL;
 
@@ -203,7 +204,7 @@ read_disks (EngineVm *vm, EngineGraph *graph, GError **error)
     const char *word = type != NULL && JSON_NODE_HOLDS_VALUE (type) ? json_node_get_string (type) : NULL;
 
     const QmpDevice *device = g_ptr_array_index (devices, i);
-    char *name = vm->daemon ? daemon_disk_name (vm, device) : engine_graph_disk_name (device->qdev, device->backend);
+    char *name = vm->daemon ? daemon_disk_name (vm, device) : machine_disk_name (device->qdev, device->backend);
 
     cancelled = cancelled || g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED);
     if (name != NULL)

@@ -84,6 +84,3 @@ EngineGraphDisk *engine_graph_disk_new_known (const char *name, const char *devi
 
 /** The QOM path of a device as query-block names it. Returns: (transfer full) */
 char *engine_graph_qom_path (const char *device);
-
-/** The name that the contract gives to a device. @backend may be "". Returns: (transfer full) */
-char *engine_graph_disk_name (const char *device, const char *backend);

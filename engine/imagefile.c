@@ -29,6 +29,13 @@
 
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC (int, close, -1)
 
+/* A FIFO in an image's place must not make us wait for whoever writes to it. */
+static int
+open_to_read (const char *path)
+{
+  return open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
 static gint64
 to_ns (struct statx_timestamp time)
 {
@@ -81,7 +88,7 @@ engine_imagefile_stat_fd (int fd, EngineImagefile *out, GError **error)
 gboolean
 engine_imagefile_is_locked (const char *path)
 {
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  int fd = open_to_read (path);
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = QEMU_LOCK_BASE, .l_len = QEMU_LOCK_BYTES};
   gboolean locked;
 
@@ -92,17 +99,23 @@ engine_imagefile_is_locked (const char *path)
   return locked;
 }
 
+char *
+engine_imagefile_resolve (const char *path, const char *name)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+
+  return g_canonicalize_filename (g_str_has_prefix (name, "file:") ? name + strlen ("file:") : name, folder);
+}
+
 gboolean
 engine_imagefile_names (const char *path, const char *name, const char *target)
 {
-  g_autofree char *folder = g_path_get_dirname (path);
   g_autofree char *absolute = NULL;
   EngineImagefile named, meant;
 
   if (name == NULL || target == NULL)
     return name == target;
-  absolute = g_str_has_prefix (name, "file:") ? g_canonicalize_filename (name + strlen ("file:"), folder)
-                                              : g_canonicalize_filename (name, folder);
+  absolute = engine_imagefile_resolve (path, name);
   if (engine_imagefile_stat (absolute, &named, NULL) && engine_imagefile_stat (target, &meant, NULL))
     return named.device == meant.device && named.inode == meant.inode;
   return g_str_equal (name, target) || g_str_equal (absolute, target);
@@ -246,7 +259,7 @@ gboolean
 engine_imagefile_is_qcow2 (const char *path, gboolean *qcow2, GError **error)
 {
   guint8 magic[4];
-  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC);
+  g_auto (int) fd = open_to_read (path);
 
   if (fd < 0) {
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));
@@ -260,7 +273,7 @@ gboolean
 engine_imagefile_read_size (const char *path, gint64 *size, GError **error)
 {
   guint8 start[QCOW2_HEADER_V2];
-  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC);
+  g_auto (int) fd = open_to_read (path);
 
   if (fd < 0) {
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));
@@ -278,7 +291,7 @@ EngineQcow2 *
 engine_imagefile_read_qcow2 (const char *path, GError **error)
 {
   g_autoptr (EngineQcow2) header = g_new0 (EngineQcow2, 1);
-  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC);
+  g_auto (int) fd = open_to_read (path);
 
   if (fd < 0) {
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "image '%s': %s", path, g_strerror (errno));

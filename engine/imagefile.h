@@ -43,6 +43,13 @@ gboolean engine_imagefile_stat_fd (int fd, EngineImagefile *out, GError **error)
 gboolean engine_imagefile_is_locked (const char *path);
 
 /**
+ * engine_imagefile_resolve:
+ * The file that backing name @name, as the header of the image at @path has it, means; of what is no file name
+ * ("json:…", "nbd:…") a path at which there is nothing. Returns: (transfer full)
+ */
+char *engine_imagefile_resolve (const char *path, const char *name);
+
+/**
  * engine_imagefile_names:
  * @name: (nullable): a backing name as the header of the image at @path has it
  * @target: (nullable): the image that it ought to mean

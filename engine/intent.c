@@ -269,17 +269,33 @@ record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const Engin
          chains_registry_set_live (vm->context->db, disk->id, overlay->live, error);
 }
 
+typedef gboolean (*ChangeMode) (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error);
+
+/* The images below the overlays, which are the active ones until the snapshot is recorded. */
+static gboolean
+change_modes (EngineVm *vm, const EngineIntent *intent, ChangeMode change, GError **error)
+{
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
+    g_autoptr (ChainsImage) image = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
+    EngineSealFile file = {.disk = overlay->disk, .path = overlay->backing};
+
+    if (image == NULL)
+      return FALSE;
+    file.device = image->device;
+    file.inode = image->inode;
+    if (!change (vm->context, &file, overlay->backing_mode, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* Before anything of the frozen images is noted: their change times are among that. */
 static gboolean
 seal (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
-  for (guint i = 0; !vm->context->dry_run && i < intent->overlays->len; i++) {
-    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
-
-    if (!engine_seal_close (vm->context, overlay->disk, overlay->backing, overlay->backing_mode, error))
-      return FALSE;
-  }
-  return TRUE;
+  return vm->context->dry_run || change_modes (vm, intent, engine_seal_close, error);
 }
 
 gboolean
@@ -397,13 +413,7 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
 static gboolean
 unseal (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
-  for (guint i = 0; i < intent->overlays->len; i++) {
-    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
-
-    if (!engine_seal_open (vm->context, overlay->disk, overlay->backing, overlay->backing_mode, error))
-      return FALSE;
-  }
-  return TRUE;
+  return change_modes (vm, intent, engine_seal_open, error);
 }
 
 /* Of a snapshot that was never recorded. It goes before its overlay: behind that it would be forgotten by a death. */

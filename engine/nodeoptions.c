@@ -105,8 +105,8 @@ add_json_file (Options *drive)
 
   if (file == NULL || !g_str_has_prefix (file, "json:"))
     return;
-  root = json_from_string (file + strlen ("json:"), NULL);
-  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root))
+  root = engine_commandline_parse_json (file + strlen ("json:"));
+  if (root != NULL)
     engine_commandline_add_object (drive, json_object_has_member (json_node_get_object (root), "file") ? "" : "file",
                                    json_node_get_object (root));
 }

@@ -255,22 +255,22 @@ forget_frozen (ChainsImage *image)
 static gboolean
 describe_disk (EngineNote *note, ChainsDb *db, const ChainsDisk *disk, GError **error)
 {
-  gint64 below;
+  g_autoptr (GPtrArray) below = NULL;
 
   note->disk = chains_disk_copy (disk);
   note->base = get_image (db, disk->base, error);
   if (note->base == NULL)
     return FALSE;
   forget_frozen (note->base);
-  for (below = note->base->parent; below != 0;) {
-    ChainsImage *image = get_image (db, below, error);
-
-    if (image == NULL)
-      return FALSE;
-    forget_frozen (image);
-    below = image->parent;
-    g_ptr_array_add (note->foreign, image);
+  below = chains_images_get_chain (db, note->base->parent, error);
+  if (below == NULL)
+    return FALSE;
+  for (guint i = 0; i < below->len; i++) {
+    engine_claim_learn_birth (g_ptr_array_index (below, i));
+    forget_frozen (g_ptr_array_index (below, i));
   }
+  g_ptr_array_unref (note->foreign);
+  note->foreign = g_steal_pointer (&below);
   return TRUE;
 }
 

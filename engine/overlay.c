@@ -9,12 +9,9 @@
 #include "engine/imagefile.h"
 #include "engine/overlayfile.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
 #define MAX_BACKING_NAME 1023
@@ -24,8 +21,8 @@
 
 /* ---- names ---- */
 
-static char *
-stem_of (const char *path)
+char *
+engine_overlay_stem (const char *path)
 {
   char *name = g_path_get_basename (path);
   char *dot = strrchr (name, '.');
@@ -50,7 +47,7 @@ is_taken (const char *path, const EngineIntent *intent)
 static char *
 free_path (const char *directory, const char *base_path, const EngineIntent *intent)
 {
-  g_autofree char *stem = stem_of (base_path);
+  g_autofree char *stem = engine_overlay_stem (base_path);
   const char *snapshot = intent->snapshot->name;
 
   for (int i = 1; i < MAX_NAME_TRIES; i++) {

@@ -27,6 +27,9 @@ typedef struct {
   int fd;
 } EngineOverlay;
 
+/** What the file names of the overlays on the base at @path begin with. Returns: (transfer full) */
+char *engine_overlay_stem (const char *path);
+
 /**
  * engine_overlay_plan:
  * @directory: (nullable): where it goes; else beside the active image

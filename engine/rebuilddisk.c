@@ -196,7 +196,6 @@ find_parent (const EngineRebuildDisk *disk, const char *path, GError **error)
   const EngineNote *note = g_hash_table_lookup (disk->overlays, path);
   g_autoptr (GError) failure = NULL;
   g_autoptr (EngineQcow2) header = NULL;
-  g_autofree char *folder = g_path_get_dirname (path);
 
   if (note != NULL)
     return g_strdup (note->image->path);
@@ -206,8 +205,7 @@ find_parent (const EngineRebuildDisk *disk, const char *path, GError **error)
     return NULL;
   }
   if (header != NULL && header->backing != NULL)
-    return g_canonicalize_filename (
-        g_str_has_prefix (header->backing, "file:") ? header->backing + strlen ("file:") : header->backing, folder);
+    return engine_imagefile_resolve (path, header->backing);
   engine_error_set (error, ENGINE_ERROR_REFUSED, NOT_TO_BE_BELIEVED,
                     "VM '%s', disk '%s': '%s' does not lie on the base '%s'", disk->vm, disk->record->name, path,
                     disk->newest->base->path);

@@ -1,6 +1,6 @@
 /*
- * Adds VMs to the registry and tells what they are like. What a disk's chain
- * is, is read from the live graph once, here; from then on the verbs keep it.
+ * Adds VMs to the registry, and forgets them. Who answers at a monitor is made
+ * sure of before anything is stored; the rows of a disk are engine/intake's.
  */
 #include "engine/registration.h"
 
@@ -21,16 +21,25 @@
 #include "qmp/error.h"
 #include "qmp/transport.h"
 
-#define NIL_UUID "00000000-0000-0000-0000-000000000000"
-
 /* ---- add ---- */
+
+static gboolean
+check_disk_names (const EngineRegistrationRequest *request, GError **error)
+{
+  for (guint i = 0; request->disks != NULL && i < request->disks->len; i++)
+    if (!chains_model_check_disk_name (((const EngineRegistrationDisk *)g_ptr_array_index (request->disks, i))->name,
+                                       error))
+      return FALSE;
+  return TRUE;
+}
 
 static gboolean
 check_request (EngineContext *context, const EngineRegistrationRequest *request, GError **error)
 {
   g_autoptr (ChainsVm) taken = NULL;
 
-  if (!chains_model_check_name ("VM", request->name, error) || !qmp_transport_check_address (request->qmp, error))
+  if (!chains_model_check_name ("VM", request->name, error) || !check_disk_names (request, error) ||
+      !qmp_transport_check_address (request->qmp, error))
     return FALSE;
   if (request->agent != NULL && !qmp_transport_check_address (request->agent, error))
     return FALSE;
@@ -123,17 +132,6 @@ store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph
          engine_adopt_own (vm, request->own, error) &&
          (!request->adopt || engine_adopt_overlays (vm, graph, request->own, adopted, error)) &&
          chains_transaction_commit (transaction, error);
-}
-
-static void
-try_agent (EngineVm *vm)
-{
-  if (vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
-    return;
-  engine_vm_start_agent (vm);
-  if (!engine_vm_finish_agent (vm))
-    engine_context_warn (vm->context, "agent-silent", "VM '%s': no agent answers at '%s': %s", vm->record->name,
-                         vm->record->agent, vm->agent_failure->message);
 }
 
 /* ---- shut off ---- */
@@ -277,12 +275,11 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
   vm->lock = engine_lock_take (context, request->name, "vm add", error);
   if (vm->lock == NULL || !connect_own (vm, request, error) || !engine_preflight_check_features (vm, error))
     return NULL;
-  if (vm->uuid != NULL && !g_str_equal (vm->uuid, NIL_UUID))
-    vm->record->uuid = g_strdup (vm->uuid);
+  vm->record->uuid = g_strdup (vm->uuid);
   graph = engine_graph_read (vm, error);
   if (graph == NULL || !check_ignored (request, graph, error))
     return NULL;
-  try_agent (vm);
+  engine_vm_try_agent (vm);
   if (!store (vm, request, graph, adopted, error))
     return NULL;
   engine_notebook_follow (vm);

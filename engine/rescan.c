@@ -17,7 +17,6 @@
 #include "engine/preflight.h"
 
 #define VERB "vm rescan"
-#define NIL_UUID "00000000-0000-0000-0000-000000000000"
 
 typedef struct {
   EngineVm *vm;
@@ -137,7 +136,7 @@ static gboolean
 take_uuid (Run *run, GError **error)
 {
   ChainsVm *record = run->vm->record;
-  const char *uuid = g_strcmp0 (run->vm->uuid, NIL_UUID) != 0 ? run->vm->uuid : NULL;
+  const char *uuid = run->vm->uuid;
 
   if (g_strcmp0 (record->uuid, uuid) == 0)
     return TRUE;

@@ -65,16 +65,6 @@ begins_as_qcow2 (const char *path)
   return does;
 }
 
-static char *
-absolute_backing (const char *path, const char *backing)
-{
-  g_autofree char *folder = g_path_get_dirname (path);
-
-  if (backing == NULL)
-    return NULL;
-  return g_canonicalize_filename (g_str_has_prefix (backing, "file:") ? backing + strlen ("file:") : backing, folder);
-}
-
 static void
 see_image (Walk *walk, const char *path)
 {
@@ -91,7 +81,7 @@ see_image (Walk *walk, const char *path)
   }
   image = g_new0 (EngineScanImage, 1);
   image->path = g_strdup (path);
-  image->backing = absolute_backing (path, header->backing);
+  image->backing = header->backing != NULL ? engine_imagefile_resolve (path, header->backing) : NULL;
   g_ptr_array_add (walk->scan->images, image);
 }
 

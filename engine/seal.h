@@ -14,13 +14,21 @@
  */
 guint engine_seal_plan (const EngineContext *context, const ChainsImage *image);
 
+/** The image of @disk at @path, and which file that is. Borrowed. */
+typedef struct {
+  const char *disk;
+  const char *path;
+  guint64 device;
+  guint64 inode;
+} EngineSealFile;
+
 /**
  * engine_seal_close:
  * @mode: as engine_seal_plan() gave it; 0 does nothing
- * Takes from everybody the right to write to the file at @path. May be done again. A file that does not let itself be
- * changed is a warning. Raises only what a test build makes it raise.
+ * Takes from everybody the right to write to @sealed. May be done again. Another file in its place is left alone; a
+ * file that does not let itself be changed is a warning. Raises only what a test build makes it raise.
  */
-gboolean engine_seal_close (EngineContext *context, const char *disk, const char *path, guint mode, GError **error)
+gboolean engine_seal_close (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
 /**
@@ -29,5 +37,5 @@ gboolean engine_seal_close (EngineContext *context, const char *disk, const char
  * The way back: a file that is sealed and would otherwise have @mode gets it again. Any other is left alone: somebody
  * has changed it meanwhile. A file that does not let itself be changed is a warning.
  */
-gboolean engine_seal_open (EngineContext *context, const char *disk, const char *path, guint mode, GError **error)
+gboolean engine_seal_open (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

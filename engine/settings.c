@@ -3,8 +3,8 @@
  * shows, and all that it changed, are one commit. Never touches an image or QEMU.
  */
 #include "engine/settings.h"
-#include "chains/transaction.h"
 
+#include "chains/transaction.h"
 #include "engine/address.h"
 #include "engine/adopt.h"
 #include "engine/drift.h"
@@ -138,19 +138,6 @@ look (Run *run, GError **error)
   return known && engine_libvirt_check_arguments (vm->record->name, run->arguments, error);
 }
 
-static void
-try_agent (Run *run)
-{
-  EngineVm *vm = run->vm;
-
-  if (run->request->agent == NULL || vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
-    return;
-  engine_vm_start_agent (vm);
-  if (!engine_vm_finish_agent (vm))
-    engine_context_warn (vm->context, "agent-silent", "VM '%s': no agent answers at '%s': %s", vm->record->name,
-                         vm->record->agent, vm->agent_failure->message);
-}
-
 /* ---- disks ---- */
 
 /* Whether an overlay could stand on it shows only while it runs; and it may have moved on while it was ignored. */
@@ -274,7 +261,8 @@ engine_settings_change (EngineContext *context, const EngineSettingsRequest *req
   change_record (&run);
   if (!look (&run, error))
     return NULL;
-  try_agent (&run);
+  if (request->agent != NULL)
+    engine_vm_try_agent (run.vm);
   if (!record (&run, error))
     return NULL;
   engine_notebook_follow (run.vm);

@@ -5,11 +5,11 @@
 #include "engine/space.h"
 
 #include "engine/error.h"
+#include "engine/filesystem.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #define DEFAULT_CLUSTER 65536
 #define L2_ENTRY 8
@@ -123,15 +123,12 @@ add_operations (Demand *demand, EngineContext *context, GError **error)
 static gboolean
 has_plenty (const Demand *demand, EngineContext *context, gboolean *plenty, GError **error)
 {
-  struct statvfs st;
-  gint64 others = 0;
+  gint64 others = 0, available = 0, inodes;
 
   if (!chains_journal_weigh_unfinished (context->db, &others, error))
     return FALSE;
-  *plenty =
-      statvfs (demand->folder, &st) == 0 && (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64) -
-                                                    demand->needed - context->config->reserve >
-                                                others / LEAST_INTENT * MOST_OVERLAY;
+  *plenty = engine_filesystem_get_room (demand->folder, &available, &inodes) &&
+            available - demand->needed - context->config->reserve > others / LEAST_INTENT * MOST_OVERLAY;
   return TRUE;
 }
 
@@ -152,19 +149,17 @@ refuse_missing (EngineVm *vm, const Demand *demand, gint64 available, GError **e
 static gboolean
 check_demand (EngineVm *vm, const Demand *demand, GError **error)
 {
-  struct statvfs st;
-  gint64 available;
+  gint64 available, inodes;
 
-  if (statvfs (demand->folder, &st) != 0) {
+  if (!engine_filesystem_get_room (demand->folder, &available, &inodes)) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, NULL,
                       "VM '%s', disks %s: how much space there is in '%s' is not known: %s", vm->record->name,
                       demand->disks->str, demand->folder, g_strerror (errno));
     return FALSE;
   }
-  available = (gint64)MIN ((guint64)st.f_bavail * st.f_frsize, (guint64)G_MAXINT64);
   if (available - demand->needed < vm->context->config->reserve)
     return refuse_missing (vm, demand, available, error);
-  if (st.f_files == 0 || st.f_favail >= demand->files)
+  if (inodes >= demand->files)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "remove some files there, or choose another folder with --dir",
                     "VM '%s', disks %s: the file system of '%s' has no inodes left for %u new files", vm->record->name,

@@ -69,8 +69,9 @@ engine_standin_disk_free (EngineStandinDisk *disk)
   g_free (disk);
 }
 
-void
-engine_standin_disk_add (EngineStandinDisk *disk, const char *path, const char *format, const char *options)
+/* The image below those that are there. */
+static void
+add_image (EngineStandinDisk *disk, const char *path, const char *format, const char *options)
 {
   EngineStandinImage *image = g_new0 (EngineStandinImage, 1);
 
@@ -102,23 +103,26 @@ refuse_backing (const char *disk, const char *path, const EngineQcow2 *header, G
   return FALSE;
 }
 
+/* A name with a protocol in front, as QEMU reads it; "file:" is none. */
+static gboolean
+has_protocol (const char *name)
+{
+  return !g_str_has_prefix (name, "file:") && name[strcspn (name, ":/")] == ':';
+}
+
 /* What the header at @path says lies below; %NULL in @below where that is nothing. */
 static gboolean
 read_below (const EngineStandinDisk *disk, const char *path, char **below, char **format, GError **error)
 {
   g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (path, error);
-  g_autofree char *folder = g_path_get_dirname (path);
-  const char *name;
 
   if (header == NULL)
     return FALSE;
   if (header->backing == NULL)
     return TRUE;
-  name = g_str_has_prefix (header->backing, "file:") ? header->backing + strlen ("file:") : header->backing;
-  if (header->backing_format == NULL ||
-      (name == header->backing && strcspn (name, ":/") < strlen (name) && name[strcspn (name, ":/")] == ':'))
+  if (header->backing_format == NULL || has_protocol (header->backing))
     return refuse_backing (disk->name, path, header, error);
-  *below = g_canonicalize_filename (name, folder);
+  *below = engine_imagefile_resolve (path, header->backing);
   *format = g_strdup (header->backing_format);
   return TRUE;
 }
@@ -141,6 +145,19 @@ refuse_name (const EngineStandinDisk *disk, const char *path, GError **error)
   return FALSE;
 }
 
+static gboolean
+check_is_image (const EngineStandinDisk *disk, const char *path, GError **error)
+{
+  EngineImagefile file;
+
+  if (!engine_imagefile_stat (path, &file, error))
+    return FALSE;
+  if (!file.regular && !file.block)
+    engine_error_set (error, ENGINE_ERROR_REFUSED, NULL, "disk '%s': '%s' is neither a file nor a block device",
+                      disk->name, path);
+  return file.regular || file.block;
+}
+
 gboolean
 engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **error)
 {
@@ -158,7 +175,9 @@ engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **er
       return refuse_circle (disk, path, error);
     if (!g_utf8_validate (at, -1, NULL))
       return refuse_name (disk, at, error);
-    engine_standin_disk_add (disk, at, format, NULL);
+    if (!check_is_image (disk, at, error))
+      return FALSE;
+    add_image (disk, at, format, NULL);
     if (g_str_equal (format, "qcow2") && !read_below (disk, at, &below, &below_format, error))
       return FALSE;
     g_free (at);
@@ -173,20 +192,18 @@ static gboolean
 add_registered (EngineVm *vm, const ChainsDisk *record, GPtrArray *disks, GError **error)
 {
   EngineStandinDisk *disk = engine_standin_disk_new (record->name);
-  gint64 row = record->active;
+  g_autoptr (GPtrArray) chain = NULL;
 
   g_ptr_array_add (disks, disk);
   if (!engine_inspect_chain (vm, record, ENGINE_INSPECT_HEADERS, error))
     return FALSE;
-  while (row != 0) {
-    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
+  chain = chains_images_get_chain (vm->context->db, record->active, error);
+  for (guint i = 0; chain != NULL && i < chain->len; i++) {
+    const ChainsImage *image = g_ptr_array_index (chain, i);
 
-    if (image == NULL)
-      return FALSE;
-    engine_standin_disk_add (disk, image->path, image->format, image->options);
-    row = image->parent;
+    add_image (disk, image->path, image->format, image->options);
   }
-  return TRUE;
+  return chain != NULL;
 }
 
 /* Returns: (transfer full) */

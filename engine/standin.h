@@ -33,8 +33,6 @@ typedef struct _EngineStandin EngineStandin;
 /** A disk without images yet. Returns: (transfer full) */
 EngineStandinDisk *engine_standin_disk_new (const char *name);
 void engine_standin_disk_free (EngineStandinDisk *disk);
-/** Adds the image below those that are there. */
-void engine_standin_disk_add (EngineStandinDisk *disk, const char *path, const char *format, const char *options);
 
 /**
  * engine_standin_start:

@@ -19,6 +19,7 @@
 /* How long a QEMU that has closed its monitor may take to let go of its images. */
 #define VANISHING_US (3 * G_USEC_PER_SEC)
 #define VANISHING_STEP_US (20 * 1000)
+#define NIL_UUID "00000000-0000-0000-0000-000000000000"
 
 const char *
 engine_vm_state_to_string (EngineVmState state)
@@ -157,6 +158,12 @@ no_monitor (EngineVm *vm, GError *why, GError **error)
   return !locked;
 }
 
+gboolean
+engine_vm_is_uuid (const char *uuid)
+{
+  return uuid != NULL && !g_str_equal (uuid, NIL_UUID);
+}
+
 /* What a storage daemon has not, since it has no machine: no state to be in, and no UUID. */
 static gboolean
 is_daemons_answer (GError *failure)
@@ -189,7 +196,7 @@ learn_state (EngineVm *vm, GError **error)
     return FALSE;
   vm->state = g_str_equal (status, "running") ? ENGINE_VM_RUNNING : ENGINE_VM_PAUSED;
   vm->status = g_steal_pointer (&status);
-  vm->uuid = g_steal_pointer (&uuid);
+  vm->uuid = engine_vm_is_uuid (uuid) ? g_steal_pointer (&uuid) : NULL;
   return TRUE;
 }
 
@@ -321,6 +328,17 @@ engine_vm_finish_agent (EngineVm *vm)
   if (answer == NULL)
     g_clear_pointer (&vm->agent, qmp_qga_free);
   return answer != NULL;
+}
+
+void
+engine_vm_try_agent (EngineVm *vm)
+{
+  if (vm->record->agent == NULL || vm->state != ENGINE_VM_RUNNING)
+    return;
+  engine_vm_start_agent (vm);
+  if (!engine_vm_finish_agent (vm))
+    engine_context_warn (vm->context, "agent-silent", "VM '%s': no agent answers at '%s': %s", vm->record->name,
+                         vm->record->agent, vm->agent_failure->message);
 }
 
 ChainsDisk *

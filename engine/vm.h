@@ -29,7 +29,7 @@ const char *engine_vm_state_to_string (EngineVmState state);
  * @monitor: (nullable): %NULL before engine_vm_connect() and where the VM does not run
  * @major_version: QEMU's, for known bugs only; 0 where unknown
  * @status: (nullable): RunState as query-status has it
- * @uuid: (nullable): as query-uuid has it
+ * @uuid: (nullable): as query-uuid has it; %NULL where QEMU was given none
  * @qemu: QEMU's process, 0 where unknown
  * @daemon: what answers is a storage daemon: no machine, no guest; its disks are its exports
  * @standin: (nullable): a throw-away storage daemon of ours that has a shut-off VM's images open; then @monitor is its
@@ -102,6 +102,12 @@ gboolean engine_vm_is_gone (EngineVm *vm);
  * monitor before its images: it is given a moment to be gone, so that `shut-off` can be told from `unreachable`.
  */
 gboolean engine_vm_reconnect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether @uuid (nullable) tells one VM from another: QEMU says zeroes where it was given none. */
+gboolean engine_vm_is_uuid (const char *uuid);
+
+/** A session with the agent, if one is registered and the VM runs; that it does not answer is a warning. */
+void engine_vm_try_agent (EngineVm *vm);
 
 /** How a command to this VM's peers waits now. */
 QmpWait engine_vm_wait (const EngineVm *vm);

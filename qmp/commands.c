@@ -217,13 +217,6 @@ qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error)
   return qmp_commands_finish_query_jobs (call, wait.cancellable, error);
 }
 
-gboolean
-qmp_commands_job_dismiss (QmpClient *client, QmpWait wait, const char *job, GError **error)
-{
-  g_autoptr (JsonObject) arguments = one_string ("id", job);
-  return execute_plain (client, wait, "job-dismiss", arguments, error);
-}
-
 QmpCall *
 qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options)
 {

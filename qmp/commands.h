@@ -67,8 +67,6 @@ GPtrArray *qmp_commands_finish_query_jobs (QmpCall *call, GCancellable *cancella
     G_GNUC_WARN_UNUSED_RESULT;
 /** Both. Returns: (transfer full) (element-type QmpJob) */
 GPtrArray *qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-gboolean qmp_commands_job_dismiss (QmpClient *client, QmpWait wait, const char *job, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
 
 /** blockdev-add. @options: BlockdevOptions (transfer none) */
 QmpCall *qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options);

@@ -283,3 +283,12 @@ def test_ignored_disk_is_left_alone_unless_it_is_named(vm, chainctl, tmp_path):
     assert [d["disk"] for d in other.ok("snapshot", "i", "t", "--disk", "vdb")["snapshot"]["disks"]] == ["vdb"]
     error = chainctl(tmp_path / "third").fails(3, "vm", "add", "i", "--qmp", vm.qemu.qmp, "--ignore-disk", "vdx")
     assert "vdx" in error["message"]
+
+
+@pytest.mark.parametrize("name", ["v da", "1a", "a,b", "a{b}", "a\nb", "v\udcff"], ids=ascii)
+def test_disk_name_that_qemu_could_not_have_is_exit_2(chainctl, tmp_path, name):
+    image = images.create(tmp_path / "disk.qcow2", "1M")
+    state = chainctl(tmp_path / "state")
+    error = state.fails(2, "vm", "add", "web", "--qmp", tmp_path / "none", "--disk", f"{name}={image}")
+    assert "name for a disk" in error["message"]
+    assert state.ok("vm", "list")["vms"] == []

@@ -159,6 +159,33 @@ command_lines_that_are_cut_short_or_broken_are_read_as_far_as_they_go (void)
   CU_ASSERT_STRING_EQUAL (broken->name, "\xff");
 }
 
+/* The parser recurses. */
+static void
+a_command_line_of_brackets_is_no_end (void)
+{
+  g_autofree char *brackets = g_strnfill (500000, '[');
+  g_autofree char *word = g_strconcat ("{\"id\":", brackets, NULL);
+  g_autoptr (EngineCommandline) line = PARSE (QEMU, "-chardev", word, "-qmp", "unix:/run/q,server");
+
+  assert_monitor (line, 0, ENGINE_COMMANDLINE_SOCKET, "/run/q");
+}
+
+/* A stand-in has its images on its command line in one another. */
+static void
+a_chain_of_hundreds_of_images_is_read (void)
+{
+  g_autoptr (GString) word = g_string_new (NULL);
+  g_autoptr (GHashTable) options = NULL;
+
+  for (int i = 0; i < 1000; i++)
+    g_string_append (word, "{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\"},\"backing\":");
+  g_string_append (word, "null");
+  for (int i = 0; i < 1000; i++)
+    g_string_append_c (word, '}');
+  options = engine_commandline_parse_options (word->str, NULL);
+  CU_ASSERT_EQUAL (g_strcmp0 (g_hash_table_lookup (options, "backing.backing.file.driver"), "file"), 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -172,6 +199,8 @@ main (int argc, char **argv)
       SUPPORT_TEST (the_daemons_monitors_are_for_programs_and_qemus_for_people),
       SUPPORT_TEST (what_cannot_be_connected_to_is_no_socket),
       SUPPORT_TEST (name_uuid_and_agent_are_read),
+      SUPPORT_TEST (a_command_line_of_brackets_is_no_end),
+      SUPPORT_TEST (a_chain_of_hundreds_of_images_is_read),
       SUPPORT_TEST (command_lines_that_are_cut_short_or_broken_are_read_as_far_as_they_go),
   };
 

@@ -128,6 +128,45 @@ a_commit_that_fails_fails_for_all (void)
   CU_ASSERT (add_vm (db, "later"));
 }
 
+/* As on a full disk: SQLite takes back all that is in the transaction. */
+static void
+lose_one (gpointer item)
+{
+  Writer *writer = item;
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (writer->db, NULL);
+
+  CU_ASSERT_PTR_NOT_NULL_FATAL (transaction);
+  CU_ASSERT_EQUAL (sqlite3_exec (chains_db_get_handle (writer->db), "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+}
+
+static void
+write_or_lose (gpointer item)
+{
+  Writer *writer = item;
+
+  if (writer->takes_back)
+    lose_one (item);
+  else
+    write_one (item);
+}
+
+static void
+what_sqlite_takes_back_nobody_calls_committed (void)
+{
+  g_autoptr (FixtureFolder) folder = fixture_make_folder ();
+  g_autoptr (ChainsDb) db = fixture_open (folder);
+  Writer writers[] = {{db, "a", FALSE, FALSE}, {db, "b", TRUE, FALSE}, {db, "c", FALSE, FALSE}};
+  g_autoptr (GPtrArray) items = g_ptr_array_new ();
+
+  for (guint i = 0; i < 3; i++)
+    g_ptr_array_add (items, &writers[i]);
+  base_fiber_run_all (items, write_or_lose, 0);
+  CU_ASSERT (!writers[0].committed);
+  CU_ASSERT (writers[2].committed);
+  CU_ASSERT_EQUAL (count_vms (db), 2);
+  CU_ASSERT (add_vm (db, "later"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -136,6 +175,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (what_one_takes_back_is_no_others),
       SUPPORT_TEST (when_all_take_back_nothing_stays_open),
       SUPPORT_TEST (a_commit_that_fails_fails_for_all),
+      SUPPORT_TEST (what_sqlite_takes_back_nobody_calls_committed),
   };
 
   return support_suite_run ("group", tests, G_N_ELEMENTS (tests), argc, argv);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CLUSTER 65536
@@ -196,6 +197,23 @@ a_lock_of_another_open_file_is_seen_and_our_look_leaves_none (void)
   g_unlink (path);
 }
 
+static void
+a_fifo_in_an_images_place_is_not_waited_for (void)
+{
+  g_autofree char *folder = g_dir_make_tmp ("imagefile-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (folder, "fifo", NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineQcow2) header = NULL;
+
+  CU_ASSERT_FATAL (mkfifo (path, 0600) == 0);
+  CU_ASSERT_FALSE (engine_imagefile_is_locked (path));
+  header = engine_imagefile_read_qcow2 (path, &error);
+  CU_ASSERT_PTR_NULL (header);
+  SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_FAILED);
+  g_unlink (path);
+  g_rmdir (folder);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -208,6 +226,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (a_file_cut_short_anywhere_is_an_error),
       SUPPORT_TEST (a_missing_image_is_told_apart),
       SUPPORT_TEST (a_lock_of_another_open_file_is_seen_and_our_look_leaves_none),
+      SUPPORT_TEST (a_fifo_in_an_images_place_is_not_waited_for),
   };
 
   return support_suite_run ("imagefile", tests, G_N_ELEMENTS (tests), argc, argv);

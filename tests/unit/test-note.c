@@ -174,6 +174,7 @@ wrong_types_and_ranges_are_errors (void)
       {"\"frozen\":null", "\"frozen\":7"},
       {"\"frozen\":null", "\"frozen\":{\"size\":0,\"mtime_ns\":0,\"header\":null}"},
       {"\"format\":\"qcow2\"", "\"format\":\"\""},
+      {"\"format\":\"qcow2\"", "\"format\":\"raw,file.driver=nbd\""},
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (changes); i++) {

@@ -7,14 +7,6 @@
 
 #include "engine/transfer.h"
 
-static const ChainctlOutputColumn disk_columns[] = {
-    {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
-    {"SIZE", "virtual_size", CHAINCTL_OUTPUT_SIZE},
-    {"FORMAT", "format", CHAINCTL_OUTPUT_TEXT},
-    {"ACTIVE IMAGE", "path", CHAINCTL_OUTPUT_TEXT},
-    {NULL},
-};
-
 gboolean
 chainctl_cmd_vm_move_export (ChainctlInvocation *invocation, GError **error)
 {
@@ -53,6 +45,6 @@ chainctl_cmd_vm_move_import (ChainctlInvocation *invocation, GError **error)
   json_object_set_object_member (invocation->output->document, "vm", vm);
   chainctl_output_line (invocation->output, "%s: %s, quiesce %s", view->record->name,
                         engine_vm_state_to_string (view->state), chains_quiesce_to_string (view->record->quiesce));
-  chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), disk_columns);
+  chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), chainctl_render_disk_columns);
   return TRUE;
 }

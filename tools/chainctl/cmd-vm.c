@@ -10,14 +10,6 @@
 #include "engine/rescan.h"
 #include "engine/settings.h"
 
-static const ChainctlOutputColumn disk_columns[] = {
-    {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
-    {"SIZE", "virtual_size", CHAINCTL_OUTPUT_SIZE},
-    {"FORMAT", "format", CHAINCTL_OUTPUT_TEXT},
-    {"ACTIVE IMAGE", "path", CHAINCTL_OUTPUT_TEXT},
-    {NULL},
-};
-
 static const ChainctlOutputColumn vm_columns[] = {
     {"NAME", "name", CHAINCTL_OUTPUT_TEXT},       {"STATE", "state", CHAINCTL_OUTPUT_TEXT},
     {"QUIESCE", "quiesce", CHAINCTL_OUTPUT_TEXT}, {"AGENT", "agent", CHAINCTL_OUTPUT_TEXT},
@@ -49,7 +41,7 @@ say_vm (ChainctlOutput *output, const EngineVmView *view)
   chainctl_output_line (output, "%s: %s, quiesce %s", view->record->name, engine_vm_state_to_string (view->state),
                         chains_quiesce_to_string (view->record->quiesce));
   chainctl_output_line (output, "  monitor %s\n  agent   %s\n", qmp, agent);
-  chainctl_output_table (output, json_object_get_array_member (vm, "disks"), disk_columns);
+  chainctl_output_table (output, json_object_get_array_member (vm, "disks"), chainctl_render_disk_columns);
   for (guint i = 0; i < view->skipped->len; i++) {
     const EngineVmSkipped *skipped = g_ptr_array_index (view->skipped, i);
 
@@ -342,6 +334,6 @@ chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error)
   json_object_set_array_member (invocation->output->document, "changes", json_array_new ());
   chainctl_output_line (invocation->output,
                         "%s is forgotten, and so are its snapshots. Its images stay as they are:", view->record->name);
-  chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), disk_columns);
+  chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), chainctl_render_disk_columns);
   return TRUE;
 }

@@ -4,8 +4,6 @@
  */
 #include "tools/chainctl/render.h"
 
-#include "tools/chainctl/output.h"
-
 #include <string.h>
 
 void
@@ -41,6 +39,14 @@ chainctl_render_time (JsonObject *object, const char *key, gint64 time_us)
 
   chainctl_render_string (object, key, text);
 }
+
+const ChainctlOutputColumn chainctl_render_disk_columns[] = {
+    {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
+    {"SIZE", "virtual_size", CHAINCTL_OUTPUT_SIZE},
+    {"FORMAT", "format", CHAINCTL_OUTPUT_TEXT},
+    {"ACTIVE IMAGE", "path", CHAINCTL_OUTPUT_TEXT},
+    {NULL},
+};
 
 static JsonArray *
 render_vm_disks (const EngineVmView *view)

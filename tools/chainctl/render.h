@@ -7,6 +7,7 @@
 #include "engine/snapshot.h"
 #include "engine/tree.h"
 #include "engine/vmview.h"
+#include "tools/chainctl/output.h"
 
 /** Sets @key to @text or to null. */
 void chainctl_render_string (JsonObject *object, const char *key, const char *text);
@@ -19,6 +20,9 @@ void chainctl_render_time (JsonObject *object, const char *key, gint64 time_us);
 
 /** "vm"; without @disks as in lists. Returns: (transfer full) */
 JsonObject *chainctl_render_vm (const EngineVmView *view, gboolean disks);
+
+/** How the disks in it are shown to people. */
+extern const ChainctlOutputColumn chainctl_render_disk_columns[];
 
 /** "snapshot". @vm is its VM's name. Returns: (transfer full) */
 JsonObject *chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm);

@@ -12,9 +12,6 @@
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/journal.h"
 
-#include <string.h>
-#include <sys/resource.h>
-
 /* ---- options ---- */
 
 void
@@ -139,18 +136,6 @@ run_one (gpointer item)
     g_assert (run->error != NULL);
 }
 
-/* Each VM takes a few descriptors: monitor, agent, lock, watchdog, overlays. */
-static void
-allow_many_files (void)
-{
-  struct rlimit limit;
-
-  if (getrlimit (RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
-    return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit (RLIMIT_NOFILE, &limit);
-}
-
 /* The greater exit status is the worse. */
 static gboolean
 is_worse (const GError *error, const GError *than)
@@ -202,7 +187,6 @@ chainctl_several_run (ChainctlInvocation *invocation, ChainctlAct act, gconstpoi
   results = json_array_new ();
   for (gsize i = 0; invocation->vms[i] != NULL; i++)
     g_ptr_array_add (runs, run_new (invocation, invocation->vms[i], act, options));
-  allow_many_files ();
   base_fiber_run_all (runs, run_one, invocation->parallel);
   for (guint i = 0; i < runs->len; i++) {
     Run *run = g_ptr_array_index (runs, i);
