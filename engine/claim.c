@@ -78,6 +78,19 @@ take_identity (ChainsImage *image, const EngineImagefile *file)
   image->frozen_mtime_ns = file->mtime_ns;
 }
 
+/* A disk's bytes may begin like a qcow2 image where its guest wrote that: which of the two it is cannot be decided. */
+static gboolean
+check_raw (const ChainsImage *image, GError **error)
+{
+  gboolean qcow2;
+
+  if (!g_str_equal (image->format, "raw"))
+    return TRUE;
+  if (!engine_imagefile_is_qcow2 (image->path, &qcow2, error))
+    return FALSE;
+  return !qcow2 || refuse (image, "it is described as raw, and begins like a qcow2 image", error);
+}
+
 gboolean
 engine_claim_image (ChainsImage *image, const char *backing, gboolean *changed, GError **error)
 {
@@ -93,6 +106,8 @@ engine_claim_image (ChainsImage *image, const char *backing, gboolean *changed, 
     return FALSE;
   if (!file.regular && !file.block)
     return refuse (image, "it is neither a file nor a block device", error);
+  if (!check_raw (image, error))
+    return FALSE;
   take_identity (image, &file);
   return !image->owned || !g_str_equal (image->format, "qcow2") || check_header (image, backing, changed, error);
 }

@@ -147,7 +147,7 @@ daemon_disk_name (const EngineVm *vm, const QmpDevice *device)
     const char *node = ((const QmpNodesLayer *)g_ptr_array_index (device->layers, i))->node->name;
 
     if (node[0] != '#' && !engine_op_is_ours (node))
-      return g_strdup (vm->standin != NULL ? engine_standin_disk_of (vm->standin, node) : node);
+      return g_strdup (vm->standin != NULL ? engine_standin_name_of (vm->standin, node) : node);
   }
   return NULL;
 }

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #define RETRY_US (20 * 1000)
+/* How long a holder may take to write who it is. */
+#define UNNAMED_US (200 * 1000)
 /* Longer than a watchdog goes on: engine/watchdog's RESCUE_US and one attempt more. */
 #define ORPHAN_WAIT_US (150 * G_USEC_PER_SEC)
 
@@ -214,6 +216,11 @@ engine_lock_take (EngineContext *context, const char *vm, const char *verb, GErr
       return NULL;
     }
     read_holder (path, &holder);
+    /* Whoever has it just now has not written yet who that is. */
+    if (holder.verb == NULL && g_get_monotonic_time () - since_us < UNNAMED_US) {
+      base_fiber_sleep (RETRY_US);
+      continue;
+    }
     if (!may_wait (context, &holder, since_us)) {
       set_held (vm, &holder, error);
       return NULL;

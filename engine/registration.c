@@ -140,14 +140,14 @@ store (EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph
 static GPtrArray *
 read_chains (const EngineRegistrationRequest *request, GError **error)
 {
-  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_standin_disk_free);
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)engine_standindisk_free);
 
   for (guint i = 0; i < request->disks->len; i++) {
     const EngineRegistrationDisk *wanted = g_ptr_array_index (request->disks, i);
-    EngineStandinDisk *disk = engine_standin_disk_new (wanted->name);
+    EngineStandinDisk *disk = engine_standindisk_new (wanted->name);
 
     g_ptr_array_add (disks, disk);
-    if (!engine_standin_disk_read (disk, wanted->path, error))
+    if (!engine_standindisk_read (disk, wanted->path, error))
       return NULL;
   }
   return g_steal_pointer (&disks);
@@ -211,10 +211,11 @@ open_shut_off (EngineVm *vm, const EngineRegistrationRequest *request, const GEr
 {
   g_autoptr (GPtrArray) disks = NULL;
 
-  if (!check_files (request, error) || !check_unlocked (request, failure, error))
+  if (!check_files (request, error))
     return FALSE;
+  /* What may not be read is not "in use". */
   disks = read_chains (request, error);
-  if (disks == NULL)
+  if (disks == NULL || !check_unlocked (request, failure, error))
     return FALSE;
   vm->state = ENGINE_VM_SHUT_OFF;
   return engine_standin_start (vm, disks, error);

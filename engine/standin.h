@@ -5,34 +5,9 @@
  */
 #pragma once
 
-#include "engine/vm.h"
-
-/** One image of a chain. @options: (nullable): as engine_nodeoptions_to_json() gives them */
-typedef struct {
-  char *path;
-  char *format;
-  char *options;
-} EngineStandinImage;
-
-/** A disk: its name, and its images (element-type EngineStandinImage), the active one first. */
-typedef struct {
-  char *name;
-  GPtrArray *images;
-} EngineStandinDisk;
-
-/**
- * engine_standin_disk_read:
- * Fills @disk with the image at @path and all that its header, and those below, name. What is no qcow2 is raw; a
- * header that does not give its backing image's format, or names what is no local file, is refused: nothing is guessed.
- * Raises %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_REFUSED.
- */
-gboolean engine_standin_disk_read (EngineStandinDisk *disk, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+#include "engine/standindisk.h"
 
 typedef struct _EngineStandin EngineStandin;
-
-/** A disk without images yet. Returns: (transfer full) */
-EngineStandinDisk *engine_standin_disk_new (const char *name);
-void engine_standin_disk_free (EngineStandinDisk *disk);
 
 /**
  * engine_standin_start:
@@ -50,4 +25,4 @@ void engine_standin_stop (EngineStandin *standin);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineStandin, engine_standin_stop)
 
 /** The disk that node @node is the lowest named one of, or %NULL. Borrowed. */
-const char *engine_standin_disk_of (const EngineStandin *standin, const char *node);
+const char *engine_standin_name_of (const EngineStandin *standin, const char *node);

@@ -462,3 +462,14 @@ def test_image_that_the_daemon_cannot_open_is_told_in_one_line(chainctl, folder,
     assert f"disk 'vdb', '{paths['vda']}': Failed to get" in error["message"] and "; Is another process" in error["message"]
     assert "blockdev" not in error["message"] and "{" not in error["message"] and "\n" not in error["message"]
     assert error["hint"] is None, "nothing is registered that could be checked"
+
+
+@pytest.mark.parametrize("name, content", [("short.qcow2", b"\0" * 4096), ("disk.vmdk", b"KDMV" + b"\0" * 4092)])
+def test_image_whose_name_says_that_it_is_not_raw_is_not_taken_for_raw(chainctl, folder, name, content):
+    (folder / name).write_bytes(content)
+    assert str(folder / name) in chainctl().fails(9, *add(folder, f"vda={folder / name}"))["message"]
+
+
+def test_image_that_begins_like_a_qcow2_and_is_called_raw_is_refused(chainctl, folder, paths):
+    os.rename(paths["vda"], folder / "vda.raw")
+    assert "guest" in chainctl().fails(9, *add(folder, f"vda={folder / 'vda.raw'}"))["message"]

@@ -184,3 +184,15 @@ def test_vm_whose_operation_has_not_ended_is_not_exported(ctl, tmp_path):
         database.execute("UPDATE operation SET state = 'detached', ended_us = NULL WHERE sequence = 2")
     database.close()
     assert ctl.fails(6, "vm", "export", "vm")["code"] == "held"
+
+
+def test_qcow2_image_that_is_described_as_raw_is_refused(ctl, there, tmp_path):
+    """A guest that was started on it as raw would write over its header."""
+    def lie(document):
+        for disk in document["disks"]:
+            for image in disk["images"]:
+                image["format"] = "raw"
+
+    path = change(exported(ctl, tmp_path / "vm.json"), lie)
+    assert "raw" in there.fails(9, "vm", "import", path)["message"]
+    assert there.ok("vm", "list")["vms"] == []
