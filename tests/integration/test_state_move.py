@@ -121,7 +121,7 @@ def test_image_that_is_another_than_it_should_be_is_refused(ctl, there, vm, fold
     if wrong == "backing":
         images.qemu_img("rebase", "-u", "-f", "qcow2", "-b", folder / "vda.qcow2", "-F", "qcow2", image)
     elif wrong == "frozen":
-        images.qemu_img("amend", "-f", "qcow2", "-o", "compat=0.10", image)
+        images.qemu_img("bitmap", "--add", "-f", "qcow2", image, "new")  # in the header
     else:
         image.write_bytes(b"hello" * 100)
     error = there.fails(9, "vm", "import", path)
