@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 
 static gboolean
 refuse (const ChainsImage *image, const char *why, GError **error)
@@ -22,7 +23,7 @@ static gboolean
 check_header (ChainsImage *image, const char *backing, gboolean *changed, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (image->path, &failure);
+  g_autoptr (EngineQcow2) header = engine_qcow2_read (image->path, &failure);
   g_autofree char *why = NULL;
 
   if (header == NULL)
@@ -86,7 +87,7 @@ check_raw (const ChainsImage *image, GError **error)
 
   if (!g_str_equal (image->format, "raw"))
     return TRUE;
-  if (!engine_imagefile_is_qcow2 (image->path, &qcow2, error))
+  if (!engine_qcow2_is (image->path, &qcow2, error))
     return FALSE;
   return !qcow2 || refuse (image, "it is described as raw, and begins like a qcow2 image", error);
 }

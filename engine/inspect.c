@@ -8,6 +8,7 @@
 #include "chains/snapshots.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 
 #define RESTORE "bring the file back, or restore it from a backup"
 
@@ -23,7 +24,7 @@ engine_inspect_remember (ChainsImage *image, GError **error)
   image->frozen_mtime_ns = file.mtime_ns;
   image->frozen_ctime_ns = file.ctime_ns;
   if (g_str_equal (image->format, "qcow2"))
-    header = engine_imagefile_read_qcow2 (image->path, NULL);
+    header = engine_qcow2_read (image->path, NULL);
   g_free (image->frozen_header);
   image->frozen_header = header != NULL ? g_strdup (header->digest) : NULL;
   return TRUE;
@@ -34,7 +35,7 @@ check_header (const EngineTreeImage *image, const char *disk, GPtrArray *problem
 {
   const ChainsImage *row = image->image;
   g_autoptr (GError) failure = NULL;
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (row->path, &failure);
+  g_autoptr (EngineQcow2) header = engine_qcow2_read (row->path, &failure);
   const char *backing = image->parent != NULL ? image->parent->image->path : NULL;
 
   if (header == NULL) {

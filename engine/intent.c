@@ -28,7 +28,6 @@ overlay_free (EngineIntentOverlay *overlay)
   g_free (overlay->path);
   g_free (overlay->node);
   g_free (overlay->file_node);
-  g_free (overlay->job);
   g_free (overlay->backing);
   g_free (overlay->backing_format);
   g_free (overlay->options);
@@ -77,7 +76,6 @@ overlay_to_json (const EngineIntentOverlay *overlay)
   json_object_set_int_member (object, "born-ns", overlay->born_ns);
   json_object_set_string_member (object, "node", overlay->node);
   json_object_set_string_member (object, "file-node", overlay->file_node);
-  json_object_set_string_member (object, "job", overlay->job);
   json_object_set_string_member (object, "backing", overlay->backing);
   json_object_set_string_member (object, "backing-format", overlay->backing_format);
   json_object_set_int_member (object, "backing-mode", overlay->backing_mode);
@@ -144,7 +142,6 @@ overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **er
       {"path", &overlay->path},
       {"node", &overlay->node},
       {"file-node", &overlay->file_node},
-      {"job", &overlay->job},
       {"backing", &overlay->backing},
       {"backing-format", &overlay->backing_format},
       {"options", &overlay->options},
@@ -322,53 +319,18 @@ engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
 
 /* ---- undone ---- */
 
-static gboolean
-close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **error)
-{
-  return qmp_nodes_find (nodes, name) == NULL ||
-         qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, error);
-}
-
-/* A job that made a header and was not dismissed holds its node. */
-static gboolean
-dismiss_job (EngineVm *vm, const GPtrArray *jobs, const char *id, GError **error)
-{
-  const char *const ids[] = {id, NULL};
-  g_autoptr (GError) failure = NULL;
-
-  for (guint i = 0; i < jobs->len; i++) {
-    const QmpJob *job = g_ptr_array_index (jobs, i);
-
-    if (!g_str_equal (job->id, id) || base_point_is_mutant ("undo-leaves-jobs"))
-      continue;
-    if (qmp_commands_finish_jobs (vm->monitor, engine_vm_wait (vm), ids, &failure) ||
-        g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
-      return TRUE;
-    g_propagate_error (error, g_steal_pointer (&failure));
-    return FALSE;
-  }
-  return TRUE;
-}
-
+/* A node's file node was made with it, and goes with it. */
 static gboolean
 close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
-  g_autoptr (GPtrArray) jobs = qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error);
-  g_autoptr (QmpNodes) nodes = NULL;
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
+  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->cancellable, error);
 
-  for (guint i = 0; jobs != NULL && i < intent->overlays->len; i++) {
-    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
-
-    if (!dismiss_job (vm, jobs, overlay->job, error))
-      return FALSE;
-  }
-  if (jobs != NULL)
-    nodes = qmp_nodes_finish (qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context)),
-                              vm->cancellable, error);
   for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++) {
-    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    const char *name = ((const EngineIntentOverlay *)g_ptr_array_index (intent->overlays, i))->node;
 
-    if (!close_node (vm, nodes, overlay->node, error) || !close_node (vm, nodes, overlay->file_node, error))
+    if (qmp_nodes_find (nodes, name) != NULL &&
+        !qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, error))
       return FALSE;
   }
   return nodes != NULL;

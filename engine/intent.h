@@ -14,7 +14,7 @@
  * @reused: the file is the user's, and is not removed
  * @device, @inode, @born_ns: identity of the file that is to appear at @path; 0 where the file system makes no
  *     unnamed files
- * @node, @file_node, @job: its names in QEMU
+ * @node, @file_node: its names in QEMU
  * @backing, @backing_format: the image that it goes on: the active one until then
  * @backing_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
  * @options: as engine_nodeoptions_to_json() gives them
@@ -29,7 +29,6 @@ typedef struct {
   gint64 born_ns;
   char *node;
   char *file_node;
-  char *job;
   char *backing;
   char *backing_format;
   guint backing_mode;

@@ -8,6 +8,7 @@
 #include "chains/images.h"
 #include "engine/imagefile.h"
 #include "engine/op.h"
+#include "engine/qcow2.h"
 #include "qmp/edges.h"
 #include "qmp/error.h"
 
@@ -256,7 +257,7 @@ recall_disk (EngineVm *vm, const EngineKnown *known, guint index, QmpNodes *node
 
   if (image == NULL || !g_str_equal (image->path, text_of (live, "path")) ||
       find_head (vm, known, index, live, seen) == NULL || !engine_imagefile_is_locked (image->path) ||
-      !engine_imagefile_read_size (image->path, &size, NULL))
+      !engine_qcow2_read_size (image->path, &size, NULL))
     return NULL;
   return disk_new (nodes, record, image, live, size);
 }

@@ -9,6 +9,7 @@
 #include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -60,7 +61,7 @@ holds_data (const EngineIntentOverlay *overlay, gboolean *holds, GError **error)
     return check_absent (overlay, error);
   if (file.size == 0 || is_another_file (overlay, &file))
     return TRUE;
-  header = engine_imagefile_read_qcow2 (overlay->path, &failure);
+  header = engine_qcow2_read (overlay->path, &failure);
   if (header == NULL) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, "bring the file back as it was", "disk '%s': %s", overlay->disk,
                       failure->message);

@@ -8,6 +8,7 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/overlayfile.h"
+#include "engine/qcow2.h"
 
 #include <limits.h>
 #include <string.h>
@@ -74,18 +75,29 @@ check_name_length (const EngineOverlay *overlay, GError **error)
   return FALSE;
 }
 
+/* Its own path will stand in the header of the overlay above it. */
+static gboolean
+check_header (const EngineOverlay *overlay, GError **error)
+{
+  const EngineLayer *head = engine_graph_head (overlay->disk);
+  const EngineQcow2Blank blank = engine_overlay_blank (overlay);
+  gboolean fits = engine_qcow2_blank_fits (&blank);
+
+  if (fits && strlen (overlay->intent->path) <= MAX_BACKING_NAME)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "use a shorter path, or greater clusters ([overlay] cluster_size)",
+                    "disk '%s': the path '%s' is longer than what a qcow2 header can hold", overlay->disk->name,
+                    fits ? overlay->intent->path : head->path);
+  return FALSE;
+}
+
 static gboolean
 check_paths (const EngineOverlay *overlay, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
 
-  if (strlen (head->path) > MAX_BACKING_NAME || strlen (overlay->intent->path) > MAX_BACKING_NAME) {
-    engine_error_set (error, ENGINE_ERROR_REFUSED, "use a shorter path",
-                      "disk '%s': the path of '%s' is longer than the %d bytes that a qcow2 header can hold",
-                      overlay->disk->name, strlen (head->path) > MAX_BACKING_NAME ? head->path : overlay->intent->path,
-                      MAX_BACKING_NAME);
+  if (!check_header (overlay, error))
     return FALSE;
-  }
   if (!check_name_length (overlay, error))
     return FALSE;
   if (!g_utf8_validate (overlay->intent->path, -1, NULL) || !g_utf8_validate (head->path, -1, NULL)) {
@@ -122,7 +134,7 @@ static gboolean
 check_reused (const EngineOverlay *overlay, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (overlay->intent->path, error);
+  g_autoptr (EngineQcow2) header = engine_qcow2_read (overlay->intent->path, error);
   const char *wrong = NULL;
 
   if (header == NULL)
@@ -155,7 +167,6 @@ intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const Engine
   intent->disk = g_strdup (disk->name);
   intent->node = engine_op_name (op, index, "");
   intent->file_node = engine_op_name (op, index, "f");
-  intent->job = engine_op_name (op, index, "c");
   intent->backing = g_strdup (head->path);
   intent->backing_format = g_strdup (head->format);
   intent->virtual_size = head->node->virtual_size;
@@ -234,25 +245,6 @@ file_node_json (const EngineOverlay *overlay)
   return object;
 }
 
-/* BlockdevCreateOptionsQcow2 */
-static JsonObject *
-create_json (const EngineOverlay *overlay)
-{
-  const EngineLayer *head = engine_graph_head (overlay->disk);
-  JsonObject *object = json_object_new ();
-
-  json_object_set_string_member (object, "driver", "qcow2");
-  json_object_set_string_member (object, "file", overlay->intent->file_node);
-  json_object_set_int_member (object, "size", head->node->virtual_size);
-  json_object_set_string_member (object, "backing-file", head->path);
-  json_object_set_string_member (object, "backing-fmt", head->format);
-  if (overlay->cluster_size != 0)
-    json_object_set_int_member (object, "cluster-size", overlay->cluster_size);
-  if (overlay->extended_l2)
-    json_object_set_boolean_member (object, "extended-l2", TRUE);
-  return object;
-}
-
 /* BlockdevOptionsQcow2; without a backing node: the switch gives it the live one. */
 static JsonObject *
 node_json (const EngineOverlay *overlay)
@@ -262,7 +254,7 @@ node_json (const EngineOverlay *overlay)
 
   json_object_set_string_member (object, "driver", "qcow2");
   json_object_set_string_member (object, "node-name", overlay->intent->node);
-  json_object_set_string_member (object, "file", overlay->intent->file_node);
+  json_object_set_object_member (object, "file", file_node_json (overlay));
   json_object_set_null_member (object, "backing");
   json_object_set_string_member (object, "discard", options->discard);
   json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
@@ -270,123 +262,52 @@ node_json (const EngineOverlay *overlay)
   return object;
 }
 
-/* ---- nodes ---- */
+/* ---- all of it ---- */
+
+EngineQcow2Blank
+engine_overlay_blank (const EngineOverlay *overlay)
+{
+  const EngineIntentOverlay *intent = overlay->intent;
+
+  return (EngineQcow2Blank){intent->backing, intent->backing_format, intent->virtual_size, overlay->cluster_size,
+                            overlay->extended_l2};
+}
 
 /* Keeps the first failure of several, with the disk and the file it is about. */
 static void
-keep_first (GError **first, GError *failure, const EngineOverlay *overlay, const char *doing)
+keep_first (GError **first, GError *failure, const EngineOverlay *overlay)
 {
   if (failure == NULL)
     return;
   if (*first == NULL)
-    g_propagate_prefixed_error (first, failure, "disk '%s': %s '%s': ", overlay->disk->name, doing,
+    g_propagate_prefixed_error (first, failure, "disk '%s': opening '%s': ", overlay->disk->name,
                                 overlay->intent->path);
   else
     g_error_free (failure);
 }
 
-typedef JsonObject *(*Describe) (const EngineOverlay *overlay);
-
-/* blockdev-add for all at once. Returns: (transfer full) (element-type QmpCall) */
-static GPtrArray *
-start_nodes (EngineVm *vm, const GPtrArray *overlays, Describe describe)
+/* blockdev-add for all at once: QEMU does one after the other by itself. */
+static gboolean
+open_nodes (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
-  GPtrArray *calls = g_ptr_array_new ();
+  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  GError *first = NULL;
 
   for (guint i = 0; i < overlays->len; i++) {
-    g_autoptr (JsonObject) options = describe (g_ptr_array_index (overlays, i));
+    g_autoptr (JsonObject) options = node_json (g_ptr_array_index (overlays, i));
     gint64 deadline_us = engine_context_deadline (vm->context);
 
     g_ptr_array_add (calls, qmp_commands_start_blockdev_add (vm->monitor, deadline_us, options));
   }
-  return calls;
-}
-
-/* blockdev-create in all files at once; %NULL for those that are not ours to write to. */
-static GPtrArray *
-start_headers (EngineVm *vm, const GPtrArray *overlays)
-{
-  GPtrArray *calls = g_ptr_array_new ();
-
   for (guint i = 0; i < overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-    g_autoptr (JsonObject) options = create_json (overlay);
-    gint64 deadline_us = engine_context_deadline (vm->context);
-
-    g_ptr_array_add (calls, overlay->intent->reused ? NULL
-                                                    : qmp_commands_start_blockdev_create (
-                                                          vm->monitor, deadline_us, overlay->intent->job, options));
-  }
-  return calls;
-}
-
-/* Every call is finished; @jobs: (nullable) (element-type utf8): the jobs that were started are added. */
-static void
-finish_calls (EngineVm *vm, const GPtrArray *overlays, GPtrArray *calls, const char *doing, GPtrArray *jobs,
-              GError **first)
-{
-  for (guint i = 0; i < overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-    QmpCall *call = g_ptr_array_index (calls, i);
     GError *failure = NULL;
-    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, vm->cancellable, &failure) : NULL;
+    g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), vm->cancellable, &failure);
 
-    if (reply != NULL && jobs != NULL)
-      g_ptr_array_add (jobs, overlay->intent->job);
-    keep_first (first, failure, overlay, doing);
+    keep_first (&first, failure, g_ptr_array_index (overlays, i));
   }
-  g_ptr_array_unref (calls);
-}
-
-static gboolean
-propagate_first (GError *first, GError **error)
-{
   if (first != NULL)
     g_propagate_error (error, first);
   return first == NULL;
-}
-
-/* QEMU names the job that failed; a person knows the disk and the file. */
-static void
-name_job (const GPtrArray *overlays, GError **failure)
-{
-  for (guint i = 0; i < overlays->len; i++) {
-    const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-
-    if (strstr ((*failure)->message, overlay->intent->job) == NULL)
-      continue;
-    g_prefix_error (failure, "disk '%s': writing the header of '%s': ", overlay->disk->name, overlay->intent->path);
-    return;
-  }
-}
-
-/* Files are opened and headers written in one go: QEMU does one after the other by itself. */
-static gboolean
-write_headers (EngineVm *vm, const GPtrArray *overlays, GError **error)
-{
-  GPtrArray *nodes = start_nodes (vm, overlays, file_node_json);
-  GPtrArray *headers = start_headers (vm, overlays);
-  g_autoptr (GPtrArray) jobs = g_ptr_array_new ();
-  GError *first = NULL, *failed = NULL;
-
-  finish_calls (vm, overlays, nodes, "opening", NULL, &first);
-  finish_calls (vm, overlays, headers, "writing the header of", jobs, &first);
-  g_ptr_array_add (jobs, NULL);
-  if (!qmp_commands_finish_started_jobs (vm->monitor, engine_vm_wait (vm), (const char *const *)jobs->pdata, &failed))
-    name_job (overlays, &failed);
-  if (first == NULL)
-    return propagate_first (failed, error);
-  g_clear_error (&failed);
-  return propagate_first (first, error);
-}
-
-static gboolean
-open_nodes (EngineVm *vm, const GPtrArray *overlays, GError **error)
-{
-  GError *first = NULL;
-
-  finish_calls (vm, overlays, start_nodes (vm, overlays, node_json), "opening", NULL, &first);
-  return propagate_first (first, error);
 }
 
 gboolean
@@ -398,8 +319,25 @@ engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error)
     if (!overlay->intent->reused && !engine_overlayfile_make (vm, overlay, error))
       return FALSE;
   }
-  return write_headers (vm, overlays, error) && engine_overlayfile_sync (overlays, error) &&
-         open_nodes (vm, overlays, error);
+  return engine_overlayfile_sync (overlays, error) && open_nodes (vm, overlays, error);
+}
+
+/* What a header says of it, in the words of blockdev-create. */
+static JsonObject *
+file_json (const EngineOverlay *overlay)
+{
+  EngineQcow2Blank blank = engine_overlay_blank (overlay);
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "path", overlay->intent->path);
+  json_object_set_string_member (object, "format", "qcow2");
+  json_object_set_int_member (object, "size", blank.virtual_size);
+  json_object_set_string_member (object, "backing-file", blank.backing);
+  json_object_set_string_member (object, "backing-fmt", blank.backing_format);
+  if (blank.cluster_size != 0)
+    json_object_set_int_member (object, "cluster-size", blank.cluster_size);
+  json_object_set_boolean_member (object, "extended-l2", blank.extended_l2);
+  return object;
 }
 
 void
@@ -407,19 +345,11 @@ engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays)
 {
   for (guint i = 0; i < overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (overlays, i);
-    g_autoptr (JsonObject) file = json_object_new ();
-    g_autoptr (JsonObject) file_node = file_node_json (overlay);
-    g_autoptr (JsonObject) job = json_object_new ();
+    g_autoptr (JsonObject) file = file_json (overlay);
     g_autoptr (JsonObject) node = node_json (overlay);
 
-    json_object_set_string_member (file, "path", overlay->intent->path);
-    json_object_set_string_member (job, "job-id", overlay->intent->job);
-    json_object_set_object_member (job, "options", create_json (overlay));
     if (!overlay->intent->reused)
       engine_context_plan (vm->context, "file", "create", file);
-    engine_context_plan (vm->context, "qemu", "blockdev-add", file_node);
-    if (!overlay->intent->reused)
-      engine_context_plan (vm->context, "qemu", "blockdev-create", job);
     engine_context_plan (vm->context, "qemu", "blockdev-add", node);
   }
 }
@@ -434,7 +364,7 @@ read_size (EngineVm *vm, const EngineLayer *head, gint64 *size, GError **error)
   const QmpNode *node;
 
   if (head->local && g_str_equal (head->format, "qcow2"))
-    return engine_imagefile_read_size (head->path, size, error);
+    return engine_qcow2_read_size (head->path, size, error);
   query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
   nodes = qmp_nodes_finish (query, vm->cancellable, error);
   if (nodes == NULL)

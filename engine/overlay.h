@@ -1,13 +1,13 @@
 /*
  * One new overlay on one disk, from its name to an opened node that waits to
- * be switched to: [base] <- [active]   [overlay]. The file is made by us and
- * never overwrites one; the qcow2 in it by QEMU; both are on disk (synced)
- * before anybody depends on them.
+ * be switched to: [base] <- [active]   [overlay]. The file is made by us,
+ * never overwrites one, and is on disk (synced) before QEMU opens it.
  */
 #pragma once
 
 #include "engine/intent.h"
 #include "engine/nodeoptions.h"
+#include "engine/qcow2.h"
 
 /**
  * EngineOverlay:
@@ -46,11 +46,14 @@ EngineOverlay *engine_overlay_plan (EngineOp *op, EngineIntent *intent, const En
 void engine_overlay_free (EngineOverlay *overlay);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOverlay, engine_overlay_free)
 
+/** What is to stand in @overlay's file. Borrows from it. */
+EngineQcow2Blank engine_overlay_blank (const EngineOverlay *overlay);
+
 /**
  * engine_overlay_prepare:
  * @overlays: (element-type EngineOverlay)
- * Gives the files their names, has QEMU write the qcow2 in each, syncs files and folders, opens the nodes. Several
- * disks at once where QEMU allows it. What a failure leaves is engine_intent_undo()'s to take back.
+ * Gives the files their names, syncs files and folders, opens the nodes, of several disks at once. What a failure
+ * leaves is engine_intent_undo()'s to take back.
  */
 gboolean engine_overlay_prepare (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

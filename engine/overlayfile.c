@@ -1,7 +1,6 @@
 /*
  * Makes an overlay's file: without a name first where the file system can, then
- * with its name, which never replaces another's, then on the disk. What QEMU
- * writes into it is engine/overlay's.
+ * with its name, which never replaces another's, then on the disk.
  */
 #include "engine/overlayfile.h"
 
@@ -58,6 +57,21 @@ note_identity (EngineOverlay *overlay, GError **error)
   return TRUE;
 }
 
+/* It begins its way to the disk at once: what else is to be done takes about as long. */
+static gboolean
+fill (const EngineOverlay *overlay, GError **error)
+{
+  const EngineQcow2Blank blank = engine_overlay_blank (overlay);
+
+  if (!engine_qcow2_write_blank (overlay->fd, &blank)) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "disk '%s': cannot write the overlay '%s': %s",
+                      overlay->disk->name, overlay->intent->path, g_strerror (errno));
+    return FALSE;
+  }
+  sync_file_range (overlay->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  return TRUE;
+}
+
 static gboolean
 reserve (EngineVm *vm, EngineOverlay *overlay, GError **error)
 {
@@ -66,7 +80,7 @@ reserve (EngineVm *vm, EngineOverlay *overlay, GError **error)
   overlay->fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (overlay->fd < 0)
     return has_no_unnamed_files (errno) || cannot_make (overlay, error);
-  return take_owner (vm, overlay, error) && note_identity (overlay, error);
+  return take_owner (vm, overlay, error) && note_identity (overlay, error) && fill (overlay, error);
 }
 
 gboolean
@@ -95,7 +109,7 @@ name_file (EngineVm *vm, EngineOverlay *overlay, GError **error)
   overlay->fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (overlay->fd < 0)
     return cannot_make (overlay, error);
-  return note_identity (overlay, error) && take_owner (vm, overlay, error);
+  return note_identity (overlay, error) && take_owner (vm, overlay, error) && fill (overlay, error);
 }
 
 gboolean
@@ -136,7 +150,7 @@ sync_file (EngineOverlay *overlay, GError **error)
   return TRUE;
 }
 
-/* All are on their way to the disk before the first is waited for; a folder that several lie in is synced once. */
+/* A folder that several lie in is synced once. */
 gboolean
 engine_overlayfile_sync (const GPtrArray *overlays, GError **error)
 {
@@ -149,7 +163,6 @@ engine_overlayfile_sync (const GPtrArray *overlays, GError **error)
 
     if (overlay->intent->reused)
       continue;
-    sync_file_range (overlay->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     g_hash_table_add (folders, g_path_get_dirname (overlay->intent->path));
   }
   for (guint i = 0; i < overlays->len; i++) {

@@ -1,5 +1,5 @@
 /*
- * The file of a new overlay, until QEMU has it.
+ * The file of a new overlay, whole before QEMU sees it.
  */
 #pragma once
 
@@ -7,8 +7,8 @@
 
 /**
  * engine_overlayfile_reserve:
- * Makes each file without a name, where the file system can (O_TMPFILE): owner and mode are set and its identity is
- * known before the journal has the intent, and a death before then leaves nothing. Raises %ENGINE_ERROR_FAILED where
+ * Makes each file without a name, where the file system can (O_TMPFILE): it is written, has owner and mode, and its
+ * identity is known, before the journal has the intent; a death before then leaves nothing. Raises %ENGINE_ERROR_FAILED where
  * the folder cannot be written.
  */
 gboolean engine_overlayfile_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;

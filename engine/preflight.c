@@ -98,7 +98,6 @@ engine_preflight_check_features (EngineVm *vm, GError **error)
     const char *command;
     const char *argument;
   } needed[] = {
-      {"blockdev-create", "options.=qcow2.backing-fmt"},
       {"transaction", "actions.=blockdev-snapshot"},
       {"blockdev-add", "=qcow2.backing"},
       {"query-named-block-nodes", "flat"},

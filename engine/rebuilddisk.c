@@ -13,6 +13,7 @@
 #include "engine/drift.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 #include "engine/tree.h"
 
 #define NOT_TO_BE_BELIEVED "move away the notes that are not to be believed"
@@ -199,7 +200,7 @@ find_parent (const EngineRebuildDisk *disk, const char *path, GError **error)
 
   if (note != NULL)
     return g_strdup (note->image->path);
-  header = engine_imagefile_read_qcow2 (path, &failure);
+  header = engine_qcow2_read (path, &failure);
   if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_NO_SUCH_IMAGE)) {
     g_propagate_error (error, g_steal_pointer (&failure));
     return NULL;

@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,7 +75,7 @@ see_image (Walk *walk, const char *path)
 
   if (!begins_as_qcow2 (path))
     return;
-  header = engine_imagefile_read_qcow2 (path, &failure);
+  header = engine_qcow2_read (path, &failure);
   if (header == NULL) {
     engine_context_warn (walk->context, "image-unreadable", "%s", failure->message);
     return;

@@ -11,33 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define DEFAULT_CLUSTER 65536
-#define L2_ENTRY 8
-#define L2_ENTRY_EXTENDED 16
-#define L1_ENTRY 8
-#define REFCOUNT 2
-#define MAX_L1 (32 << 20)
 /* What one overlay takes in the journal at least, and on the disk before it is written to at most. */
 #define LEAST_INTENT 256
-#define MOST_OVERLAY (G_GINT64_CONSTANT (2) * MAX_L1)
-
-static gint64
-divide_up (gint64 number, gint64 by)
-{
-  return number / by + (number % by != 0);
-}
-
-gint64
-engine_space_qcow2 (gint64 virtual_size, gint64 cluster_size, gboolean extended_l2)
-{
-  gint64 cluster = cluster_size != 0 ? cluster_size : DEFAULT_CLUSTER;
-  gint64 covered = cluster / (extended_l2 ? L2_ENTRY_EXTENDED : L2_ENTRY) * cluster;
-  gint64 l1 = divide_up (virtual_size, covered) * L1_ENTRY;
-  gint64 clusters = 2 + divide_up (l1, cluster);
-  gint64 blocks = divide_up (clusters + divide_up (clusters, cluster / REFCOUNT), cluster / REFCOUNT);
-
-  return l1 > MAX_L1 ? -1 : (clusters + blocks) * cluster;
-}
+#define MOST_OVERLAY (G_GINT64_CONSTANT (64) << 20)
 
 /* What one file system is asked for. */
 typedef struct {
@@ -71,6 +47,14 @@ get_device (const char *path, dev_t *device)
   return TRUE;
 }
 
+static gint64
+size_of (const EngineOverlay *overlay)
+{
+  const EngineQcow2Blank blank = engine_overlay_blank (overlay);
+
+  return engine_qcow2_blank_size (&blank);
+}
+
 static void
 add_overlay (Demand *demand, const EngineOverlay *overlay)
 {
@@ -81,8 +65,7 @@ add_overlay (Demand *demand, const EngineOverlay *overlay)
   g_string_append_printf (demand->disks, "%s'%s'", demand->disks->len > 0 ? ", " : "", overlay->intent->disk);
   if (overlay->intent->reused)
     return;
-  demand->needed +=
-      MAX (engine_space_qcow2 (overlay->intent->virtual_size, overlay->cluster_size, overlay->extended_l2), 0);
+  demand->needed += MAX (size_of (overlay), 0);
   demand->files++;
 }
 
@@ -90,7 +73,8 @@ add_overlay (Demand *demand, const EngineOverlay *overlay)
 static void
 add_promised (Demand *demand, const ChainsConfig *config, const EngineIntentOverlay *overlay)
 {
-  gint64 needed = engine_space_qcow2 (overlay->virtual_size, config->cluster_size, FALSE);
+  const EngineQcow2Blank blank = {.virtual_size = overlay->virtual_size, .cluster_size = config->cluster_size};
+  gint64 needed = engine_qcow2_blank_size (&blank);
   struct stat st;
   dev_t device;
 
@@ -170,8 +154,7 @@ check_demand (EngineVm *vm, const Demand *demand, GError **error)
 static gboolean
 check_size (EngineVm *vm, const EngineOverlay *overlay, GError **error)
 {
-  if (overlay->intent->reused ||
-      engine_space_qcow2 (overlay->intent->virtual_size, overlay->cluster_size, overlay->extended_l2) >= 0)
+  if (overlay->intent->reused || size_of (overlay) >= 0)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "configure a larger [overlay] cluster_size",
                     "VM '%s', disk '%s': '%s' would have %" G_GINT64_FORMAT " bytes, more than a qcow2 with clusters "

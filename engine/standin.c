@@ -9,6 +9,7 @@
 #include "base/point.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 #include "qmp/features.h"
 #include "qmp/transport.h"
 
@@ -198,7 +199,7 @@ find_culprit (const EngineStandinDisk *disk)
     const EngineStandinImage *image = g_ptr_array_index (disk->images, i - 1);
     gboolean qcow2;
 
-    if (!engine_imagefile_is_qcow2 (image->path, &qcow2, NULL) || (g_str_equal (image->format, "qcow2") && !qcow2))
+    if (!engine_qcow2_is (image->path, &qcow2, NULL) || (g_str_equal (image->format, "qcow2") && !qcow2))
       return image->path;
   }
   return active->path;

@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/inspect.h"
+#include "engine/qcow2.h"
 
 #include <string.h>
 
@@ -95,7 +96,7 @@ has_protocol (const char *name)
 static gboolean
 read_below (const EngineStandinDisk *disk, const char *path, char **below, char **format, GError **error)
 {
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (path, error);
+  g_autoptr (EngineQcow2) header = engine_qcow2_read (path, error);
 
   if (header == NULL)
     return FALSE;
@@ -146,7 +147,7 @@ engine_standindisk_read (EngineStandinDisk *disk, const char *path, GError **err
   g_autofree char *format = NULL;
   gboolean qcow2;
 
-  if (!engine_imagefile_is_qcow2 (at, &qcow2, error) || !check_kind (disk->name, at, qcow2, error))
+  if (!engine_qcow2_is (at, &qcow2, error) || !check_kind (disk->name, at, qcow2, error))
     return FALSE;
   format = g_strdup (qcow2 ? "qcow2" : "raw");
   while (at != NULL) {

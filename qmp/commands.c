@@ -230,14 +230,6 @@ qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GE
   return execute_plain (client, wait, "blockdev-del", arguments, error);
 }
 
-QmpCall *
-qmp_commands_start_blockdev_create (QmpClient *client, gint64 deadline_us, const char *job_id, JsonObject *options)
-{
-  g_autoptr (JsonObject) arguments = one_string ("job-id", job_id);
-  json_object_set_object_member (arguments, "options", json_object_ref (options));
-  return qmp_client_start (client, "blockdev-create", arguments, deadline_us);
-}
-
 static const QmpJob *
 find_job (const GPtrArray *jobs, const char *id)
 {
@@ -333,14 +325,14 @@ keep_first (GError **first, GError *failure)
     g_error_free (failure);
 }
 
-/* Those of @job_ids that are in @jobs (%NULL: all), all at once. Returns: (transfer full) (element-type QmpCall) */
+/* Those of @job_ids that are in @jobs, all at once. Returns: (transfer full) (element-type QmpCall) */
 static GPtrArray *
 start_dismissals (QmpClient *client, QmpWait wait, const GPtrArray *jobs, const char *const *job_ids)
 {
   GPtrArray *calls = g_ptr_array_new ();
   for (guint i = 0; job_ids[i] != NULL; i++) {
     g_autoptr (JsonObject) arguments = one_string ("id", job_ids[i]);
-    if (jobs == NULL || find_job (jobs, job_ids[i]) != NULL)
+    if (find_job (jobs, job_ids[i]) != NULL)
       g_ptr_array_add (calls, qmp_client_start (client, "job-dismiss", arguments, wait.deadline_us));
   }
   return calls;
@@ -387,24 +379,6 @@ qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *jo
   GError *first = NULL;
   check_jobs (jobs, job_ids, &first);
   finish_dismissals (start_dismissals (client, wait, jobs, job_ids), wait, &first);
-  return propagate_first (first, error);
-}
-
-gboolean
-qmp_commands_finish_started_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
-{
-  g_autoptr (GHashTable) awaited = g_hash_table_new (g_str_hash, g_str_equal);
-  for (guint i = 0; job_ids[i] != NULL; i++)
-    g_hash_table_add (awaited, (gpointer)job_ids[i]);
-  if (!wait_for_changes (client, wait, awaited, error))
-    return FALSE;
-  QmpCall *listing = qmp_commands_start_query_jobs (client, wait.deadline_us);
-  GPtrArray *dismissals = start_dismissals (client, wait, NULL, job_ids);
-  GError *first = NULL;
-  g_autoptr (GPtrArray) jobs = qmp_commands_finish_query_jobs (listing, wait.cancellable, &first);
-  if (jobs != NULL)
-    check_jobs (jobs, job_ids, &first);
-  finish_dismissals (dismissals, wait, &first);
   return propagate_first (first, error);
 }
 

@@ -39,8 +39,6 @@ query_all (QmpClient *client, QmpWait wait)
   g_assert ((jobs == NULL) != (error == NULL));
   g_clear_error (&error);
   g_assert (qmp_commands_finish_jobs (client, wait, ids, &error) == (error == NULL));
-  g_clear_error (&error);
-  g_assert (qmp_commands_finish_started_jobs (client, wait, ids, &error) == (error == NULL));
 }
 
 static void

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/imagefile.h"
+#include "engine/qcow2.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ZEROES (128 * 1024)
@@ -16,7 +16,7 @@ static void
 read_header (const char *path)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 (path, &error);
+  g_autoptr (EngineQcow2) header = engine_qcow2_read (path, &error);
 
   g_assert ((header == NULL) != (error == NULL));
   if (header == NULL)

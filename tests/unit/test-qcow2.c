@@ -1,9 +1,10 @@
 /*
- * The qcow2 header as engine/imagefile reads it, from images that the test
+ * The qcow2 header as engine/qcow2 reads it, from images that the test
  * writes byte by byte after the specification.
  */
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/qcow2.h"
 #include "tests/support/suite.h"
 
 #include <fcntl.h>
@@ -60,7 +61,7 @@ read_image (const guint8 *image, gsize length, GError **error)
 
   CU_ASSERT_FATAL (fd >= 0 && write (fd, image, length) == (ssize_t)length);
   close (fd);
-  header = engine_imagefile_read_qcow2 (path, error);
+  header = engine_qcow2_read (path, error);
   g_unlink (path);
   return header;
 }
@@ -175,7 +176,7 @@ static void
 a_missing_image_is_told_apart (void)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (EngineQcow2) header = engine_imagefile_read_qcow2 ("/nonexistent/image", &error);
+  g_autoptr (EngineQcow2) header = engine_qcow2_read ("/nonexistent/image", &error);
 
   CU_ASSERT_PTR_NULL (header);
   SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_NO_SUCH_IMAGE);
@@ -207,7 +208,7 @@ a_fifo_in_an_images_place_is_not_waited_for (void)
 
   CU_ASSERT_FATAL (mkfifo (path, 0600) == 0);
   CU_ASSERT_FALSE (engine_imagefile_is_locked (path));
-  header = engine_imagefile_read_qcow2 (path, &error);
+  header = engine_qcow2_read (path, &error);
   CU_ASSERT_PTR_NULL (header);
   SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_FAILED);
   g_unlink (path);

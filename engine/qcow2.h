@@ -1,0 +1,76 @@
+/*
+ * As much of the qcow2 format as a chain needs: the header is read, and an
+ * overlay that holds nothing yet is written. What a guest writes is QEMU's.
+ */
+#pragma once
+
+#include <glib.h>
+
+/** Whether the file at @path begins as a qcow2 image does. Raises %ENGINE_ERROR_NO_SUCH_IMAGE. */
+gboolean engine_qcow2_is (const char *path, gboolean *qcow2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The virtual size in bytes that the qcow2 header at @path gives now; QEMU writes it there when it resizes. */
+gboolean engine_qcow2_read_size (const char *path, gint64 *size, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * EngineQcow2: a qcow2 header
+ * @backing: (nullable): the backing file name as it stands there
+ * @backing_format: (nullable)
+ * @virtual_size: bytes
+ * @empty: no guest cluster is mapped: reading it is reading its backing image
+ * @digest: hex SHA-256 of header, extensions and backing name, which no guest write changes
+ */
+typedef struct {
+  char *backing;
+  char *backing_format;
+  gint64 virtual_size;
+  gboolean encrypted;
+  gboolean extended_l2;
+  gboolean empty;
+  char *digest;
+} EngineQcow2;
+
+/**
+ * engine_qcow2_read:
+ * Reads the header at @path; never writes, takes no lock. Source: QEMU docs/interop/qcow2.txt, "Header",
+ * "Header extensions". Raises %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_FAILED for what is no sound qcow2.
+ *
+ * Returns: (transfer full)
+ */
+EngineQcow2 *engine_qcow2_read (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void engine_qcow2_free (EngineQcow2 *header);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineQcow2, engine_qcow2_free)
+
+/**
+ * EngineQcow2Blank: an overlay to which nothing has been written
+ * @backing, @backing_format: the image below it, as its header is to name it
+ * @virtual_size: bytes, a multiple of 512
+ * @cluster_size: bytes, a power of two from 512 to 2 MiB; 0: 64 KiB, as QEMU takes it
+ * @extended_l2: whether its clusters have subclusters
+ */
+typedef struct {
+  const char *backing;
+  const char *backing_format;
+  gint64 virtual_size;
+  gint64 cluster_size;
+  gboolean extended_l2;
+} EngineQcow2Blank;
+
+/**
+ * engine_qcow2_blank_size:
+ * Bytes that @blank takes on disk at most: header, refcount table and blocks, L1 table; its names do not matter. -1
+ * where its L1 table would be larger than QEMU allows. Source: QEMU block/qcow2.h, QCOW_MAX_L1_SIZE.
+ */
+gint64 engine_qcow2_blank_size (const EngineQcow2Blank *blank);
+
+/** Whether header and backing name fit into the first cluster, as they have to. */
+gboolean engine_qcow2_blank_fits (const EngineQcow2Blank *blank);
+
+/**
+ * engine_qcow2_write_blank:
+ * @fd: an empty file
+ * Writes version 3 without optional features, laid out as `blockdev-create` does it, so that QEMU opens it like one of
+ * its own. Not synced. Source: QEMU docs/interop/qcow2.txt, "Header", "Host cluster management", "Cluster mapping".
+ * @errno tells why where it fails.
+ */
+gboolean engine_qcow2_write_blank (int fd, const EngineQcow2Blank *blank) G_GNUC_WARN_UNUSED_RESULT;
