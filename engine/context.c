@@ -30,6 +30,7 @@ engine_context_new (const char *state)
   context->config = chains_config_new ();
   context->timeout_us = DEFAULT_TIMEOUT_US;
   context->cancellable = g_cancellable_new ();
+  context->again = g_cancellable_new ();
   context->warnings = g_ptr_array_new_with_free_func ((GDestroyNotify)warning_free);
   context->plan = json_array_new ();
   return context;
@@ -46,6 +47,9 @@ engine_context_new_like (const EngineContext *context)
   other->lock_wait_us = context->lock_wait_us;
   other->dry_run = context->dry_run;
   g_set_object (&other->cancellable, context->cancellable);
+  g_set_object (&other->again, context->again);
+  other->progress = context->progress;
+  other->progress_data = context->progress_data;
   return other;
 }
 
@@ -76,6 +80,7 @@ engine_context_free (EngineContext *context)
     g_clear_pointer (&context->db, chains_db_free);
   g_clear_pointer (&context->config, chains_config_unref);
   g_clear_object (&context->cancellable);
+  g_clear_object (&context->again);
   g_ptr_array_unref (context->warnings);
   json_array_unref (context->plan);
   g_free (context->op);

@@ -7,6 +7,7 @@
 
 #include "chains/config.h"
 #include "chains/db.h"
+#include "engine/progress.h"
 
 #include <json-glib/json-glib.h>
 
@@ -31,6 +32,8 @@ typedef struct {
  * @lock_wait_us: how long to wait for another operation on the VM; 0: not at all, -1: for ever
  * @dry_run: every check is done, nothing is changed
  * @cancellable: cancelled at SIGINT and SIGTERM
+ * @again: cancelled at the second of them: what the first one let go on is to end
+ * @progress: (nullable): whom a copy tells how far it is; @progress_data is its own
  * @warnings: (element-type EngineWarning)
  * @op: (nullable): id of the operation that was begun last
  * @plan: what a dry run would send and make, in order: objects with "to" and the thing itself
@@ -44,6 +47,9 @@ typedef struct {
   gint64 lock_wait_us;
   gboolean dry_run;
   GCancellable *cancellable;
+  GCancellable *again;
+  EngineProgressFunc progress;
+  gpointer progress_data;
   GPtrArray *warnings;
   char *op;
   JsonArray *plan;

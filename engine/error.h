@@ -30,6 +30,8 @@
  * @ENGINE_ERROR_FROZEN_BY_OTHER: somebody else froze the guest
  * @ENGINE_ERROR_UNSUPPORTED: this QEMU or this disk cannot do it
  * @ENGINE_ERROR_NOT_THAWED: done, but the guest may still be frozen
+ * @ENGINE_ERROR_NO_SUCH_JOB: QEMU has no such job, and no operation has that id
+ * @ENGINE_ERROR_PARTLY: done in part, or begun and not done: one disk of two, a commit that failed or was cancelled
  */
 typedef enum {
   ENGINE_ERROR_FAILED,
@@ -51,6 +53,8 @@ typedef enum {
   ENGINE_ERROR_FROZEN_BY_OTHER,
   ENGINE_ERROR_UNSUPPORTED,
   ENGINE_ERROR_NOT_THAWED,
+  ENGINE_ERROR_NO_SUCH_JOB,
+  ENGINE_ERROR_PARTLY,
 } EngineError;
 
 GQuark engine_error_quark (void);

@@ -51,15 +51,6 @@ run_clear (Run *run)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
 
-static void
-switched_disk_free (EngineSwitchedDisk *disk)
-{
-  g_free (disk->disk);
-  g_free (disk->before);
-  g_free (disk->after);
-  g_free (disk);
-}
-
 void
 engine_snapshot_result_free (EngineSnapshotResult *result)
 {
@@ -429,15 +420,12 @@ result_new (Run *run)
 {
   EngineSnapshotResult *result = g_new0 (EngineSnapshotResult, 1);
 
-  result->active = g_ptr_array_new_with_free_func ((GDestroyNotify)switched_disk_free);
+  result->active = engine_switched_list_new ();
   for (guint i = 0; i < run->overlays->len; i++) {
     const EngineOverlay *overlay = g_ptr_array_index (run->overlays, i);
-    EngineSwitchedDisk *disk = g_new0 (EngineSwitchedDisk, 1);
 
-    disk->disk = g_strdup (overlay->disk->name);
-    disk->before = g_strdup (engine_graph_head (overlay->disk)->path);
-    disk->after = g_strdup (overlay->intent->path);
-    g_ptr_array_add (result->active, disk);
+    engine_switched_list_add (result->active, overlay->disk->name, engine_graph_head (overlay->disk)->path,
+                              overlay->intent->path);
   }
   result->snapshot = g_steal_pointer (&run->intent->snapshot);
   return result;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/guard.h"
+#include "engine/switched.h"
 
 /**
  * EngineSnapshotRequest:
@@ -28,13 +29,6 @@ typedef struct {
   const ChainsQuiesce *quiesce;
   gint64 freeze_timeout_us;
 } EngineSnapshotRequest;
-
-/** What a disk wrote to before and after a switch. */
-typedef struct {
-  char *disk;
-  char *before;
-  char *after;
-} EngineSwitchedDisk;
 
 /**
  * EngineSnapshotResult:

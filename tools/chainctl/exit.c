@@ -57,6 +57,8 @@ static const Row rows[] = {
     {engine_error_quark, ENGINE_ERROR_FROZEN_BY_OTHER, CHAINCTL_EXIT_REFUSED, "frozen-by-other"},
     {engine_error_quark, ENGINE_ERROR_UNSUPPORTED, CHAINCTL_EXIT_REFUSED, "unsupported"},
     {engine_error_quark, ENGINE_ERROR_NOT_THAWED, CHAINCTL_EXIT_PARTLY, "not-thawed"},
+    {engine_error_quark, ENGINE_ERROR_NO_SUCH_JOB, CHAINCTL_EXIT_NOT_FOUND, "no-such-job"},
+    {engine_error_quark, ENGINE_ERROR_PARTLY, CHAINCTL_EXIT_PARTLY, "partly"},
 
     {qmp_error_quark, QMP_ERROR_CONNECT, CHAINCTL_EXIT_UNREACHABLE, "unreachable"},
     {qmp_error_quark, QMP_ERROR_BUSY, CHAINCTL_EXIT_UNREACHABLE, "monitor-busy"},
