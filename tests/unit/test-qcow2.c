@@ -55,7 +55,7 @@ new_image (void)
 static EngineQcow2 *
 read_image (const guint8 *image, gsize length, GError **error)
 {
-  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "imagefile-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "qcow2-XXXXXX", NULL);
   int fd = g_mkstemp (path);
   EngineQcow2 *header;
 
@@ -185,7 +185,7 @@ a_missing_image_is_told_apart (void)
 static void
 a_lock_of_another_open_file_is_seen_and_our_look_leaves_none (void)
 {
-  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "imagefile-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "qcow2-XXXXXX", NULL);
   int fd = g_mkstemp (path);
   struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
 
@@ -201,7 +201,7 @@ a_lock_of_another_open_file_is_seen_and_our_look_leaves_none (void)
 static void
 a_fifo_in_an_images_place_is_not_waited_for (void)
 {
-  g_autofree char *folder = g_dir_make_tmp ("imagefile-XXXXXX", NULL);
+  g_autofree char *folder = g_dir_make_tmp ("qcow2-XXXXXX", NULL);
   g_autofree char *path = g_build_filename (folder, "fifo", NULL);
   g_autoptr (GError) error = NULL;
   g_autoptr (EngineQcow2) header = NULL;
@@ -230,5 +230,5 @@ main (int argc, char **argv)
       SUPPORT_TEST (a_fifo_in_an_images_place_is_not_waited_for),
   };
 
-  return support_suite_run ("imagefile", tests, G_N_ELEMENTS (tests), argc, argv);
+  return support_suite_run ("qcow2", tests, G_N_ELEMENTS (tests), argc, argv);
 }
