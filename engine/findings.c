@@ -9,7 +9,7 @@
 #include "engine/drift.h"
 #include "engine/imagefile.h"
 #include "engine/inspect.h"
-#include "engine/intent.h"
+#include "engine/ending.h"
 #include "engine/notebook.h"
 
 static gboolean
@@ -50,7 +50,7 @@ check_left_over_file (EngineVm *vm, const ChainsOp *op, const EngineIntentOverla
   g_autoptr (GPtrArray) users = NULL;
 
   if (overlay->inode == 0 || !engine_imagefile_stat (overlay->path, &file, NULL) ||
-      !engine_intent_is_ours (overlay, &file))
+      !engine_ending_is_ours (overlay, &file))
     return TRUE;
   users = chains_images_find (vm->context->db, overlay->path, error);
   if (users != NULL && users->len == 0)

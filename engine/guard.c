@@ -128,9 +128,11 @@ engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error)
   guard->vm = vm;
   guard->policy = *policy;
   guard->frozen_us = -1;
+  guard->paused_us = -1;
+  guard->stops = policy->stops && vm->standin == NULL && !vm->daemon && vm->state == ENGINE_VM_RUNNING;
   if (!decide (guard, error))
     return NULL;
-  if (guard->wanted && !vm->context->dry_run) {
+  if ((guard->wanted || guard->stops) && !vm->context->dry_run) {
     guard->watchdog = engine_watchdog_start (vm, error);
     if (guard->watchdog == NULL)
       return NULL;
@@ -280,11 +282,79 @@ freeze (EngineGuard *guard, gint64 *frozen_at_us, GError **error)
   return FALSE;
 }
 
-/* The body without a freeze, or not at all. */
+/* ---- the pause ---- */
+
+static QmpWait
+wait_for_qemu (void)
+{
+  return (QmpWait){g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US, NULL};
+}
+
+/* A `stop` that was not answered may have happened all the same. */
+static gboolean
+pause_vm (EngineGuard *guard, gint64 deadline_us, GError **error)
+{
+  QmpWait wait = wait_for_qemu ();
+
+  if (!engine_watchdog_arm (guard->watchdog, deadline_us, TRUE, error))
+    return FALSE;
+  if (qmp_commands_stop (guard->vm->monitor, wait, error))
+    return TRUE;
+  guard->stays_paused = !qmp_commands_cont (guard->vm->monitor, wait, NULL) && !engine_vm_is_gone (guard->vm);
+  return FALSE;
+}
+
+/* QEMU may have gone meanwhile, which the body or whoever comes next learns by itself. */
+static void
+resume_vm (EngineGuard *guard)
+{
+  g_autoptr (GError) failure = NULL;
+  gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US;
+
+  if (!engine_watchdog_extend (guard->watchdog, until_us, &failure) ||
+      !qmp_commands_cont (guard->vm->monitor, wait_for_qemu (), &failure))
+    guard->stays_paused = !engine_vm_is_gone (guard->vm);
+  if (guard->stays_paused)
+    engine_context_warn (guard->vm->context, "still-paused",
+                         "VM '%s' could not be made to go on (%s); see `chainctl "
+                         "recover %s`",
+                         guard->vm->record->name, failure != NULL ? failure->message : "no watchdog",
+                         guard->vm->record->name);
+}
+
+/* The body, the VM paused around it where that was decided. */
+static gboolean
+run_body (EngineGuard *guard, EngineGuardBody body, gpointer data, gint64 deadline_us, GError **error)
+{
+  gint64 paused_at_us;
+  gboolean done;
+
+  if (!guard->stops)
+    return body (data, deadline_us, error);
+  if (!pause_vm (guard, deadline_us + STATUS_US, error))
+    return FALSE;
+  paused_at_us = g_get_monotonic_time ();
+  done = body (data, deadline_us, error);
+  if (!guard->stays_paused)
+    resume_vm (guard);
+  guard->paused_us = g_get_monotonic_time () - paused_at_us;
+  return done;
+}
+
+/* Without a freeze, or not frozen at all. */
 static gboolean
 run_unfrozen (EngineGuard *guard, EngineGuardBody body, gpointer data, GError **error)
 {
-  return body (data, engine_context_deadline (guard->vm->context), error);
+  gint64 deadline_us = guard->stops ? g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US - STATUS_US
+                                    : engine_context_deadline (guard->vm->context);
+  gboolean done = run_body (guard, body, data, deadline_us, error);
+
+  if (guard->stops && !guard->stays_paused && !engine_watchdog_disarm (guard->watchdog))
+    engine_context_warn (guard->vm->context, "watchdog-acted",
+                         "VM '%s' was paused for so long that the process that "
+                         "stands by made it go on",
+                         guard->vm->record->name);
+  return done;
 }
 
 static gboolean
@@ -297,15 +367,32 @@ freeze_failed (EngineGuard *guard, const GError *failure, GError **error)
   return do_without_agent (guard, failure, "guest-fsfreeze-freeze", error);
 }
 
+/* After a reset nothing of the guest is frozen; paused, its agent could not be told. */
+static void
+leave_frozen (EngineGuard *guard, gint64 frozen_at_us)
+{
+  base_fiber_set_urgent (0);
+  guard->thawed_at_us = g_get_monotonic_time ();
+  guard->frozen_us = guard->thawed_at_us - frozen_at_us;
+  guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
+  if (guard->stays_paused || !engine_watchdog_disarm (guard->watchdog))
+    set_reason (guard, "the guest had to be brought back before the switch was known to be done");
+}
+
 static gboolean
 run_frozen (EngineGuard *guard, EngineGuardBody body, gpointer data, gint64 frozen_at_us, GError **error)
 {
   gint64 deadline_us = frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US - STATUS_US;
-  gboolean switched = body (data, deadline_us, error);
+  gboolean switched = run_body (guard, body, data, deadline_us, error);
   gboolean in_time = g_get_monotonic_time () < frozen_at_us + ENGINE_GUARD_MAX_FROZEN_US;
   gint64 thawed_count = 0;
-  gboolean undisturbed = bring_back (guard, &thawed_count);
+  gboolean undisturbed;
 
+  if (guard->stays_paused || guard->was_reset) {
+    leave_frozen (guard, frozen_at_us);
+    return switched;
+  }
+  undisturbed = bring_back (guard, &thawed_count);
   guard->frozen_us = guard->thawed_at_us - frozen_at_us;
   guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;
   if (guard->still_frozen)
@@ -324,11 +411,13 @@ engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GErro
   gint64 frozen_at_us = 0;
   gint64 armed_until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US;
 
-  if (!guard->wanted)
+  if (!guard->wanted && !guard->stops)
     return run_unfrozen (guard, body, data, error);
   if (!base_point_is_mutant ("watchdog-armed-late") &&
       !engine_watchdog_arm (guard->watchdog, armed_until_us, FALSE, error))
     return FALSE;
+  if (!guard->wanted)
+    return run_unfrozen (guard, body, data, error);
   if (freeze (guard, &frozen_at_us, &failure))
     return run_frozen (guard, body, data, frozen_at_us, error);
   if (!freeze_failed (guard, failure, error))
@@ -336,16 +425,26 @@ engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GErro
   return run_unfrozen (guard, body, data, error);
 }
 
-void
-engine_guard_plan_freeze (EngineGuard *guard)
+gboolean
+engine_guard_is_unsettled (const EngineGuard *guard)
 {
-  if (guard->wanted)
-    engine_context_plan (guard->vm->context, "agent", "guest-fsfreeze-freeze", NULL);
+  return guard->still_frozen || guard->stays_paused;
 }
 
 void
-engine_guard_plan_thaw (EngineGuard *guard)
+engine_guard_plan_before (EngineGuard *guard)
 {
+  if (guard->wanted)
+    engine_context_plan (guard->vm->context, "agent", "guest-fsfreeze-freeze", NULL);
+  if (guard->stops)
+    engine_context_plan (guard->vm->context, "qemu", "stop", NULL);
+}
+
+void
+engine_guard_plan_after (EngineGuard *guard)
+{
+  if (guard->stops)
+    engine_context_plan (guard->vm->context, "qemu", "cont", NULL);
   if (guard->wanted)
     engine_context_plan (guard->vm->context, "agent", "guest-fsfreeze-thaw", NULL);
 }

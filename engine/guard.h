@@ -2,7 +2,7 @@
  * The guard around the one moment that matters: freezes the guest, lets the
  * body switch what the guest writes to, thaws it again whatever happens.
  *
- *   status thawed -> freeze -> status frozen -> body -> thaw -> status thawed
+ *   status thawed -> freeze -> status frozen -> [stop ->] body [-> cont] -> thaw -> status thawed
  *
  * A watchdog process stands by from before the freeze until after the thaw.
  */
@@ -17,10 +17,13 @@
 /**
  * EngineGuardPolicy:
  * @freeze_timeout_us: how long the agent may take to freeze
+ * @stops: the VM is paused around the body, frozen or not, where it runs: a frozen guest still writes to raw devices
+ *     and to swap
  */
 typedef struct {
   ChainsQuiesce quiesce;
   gint64 freeze_timeout_us;
+  gboolean stops;
 } EngineGuardPolicy;
 
 /**
@@ -28,6 +31,11 @@ typedef struct {
  * @consistency, @reason: what the moment was worth, and (nullable) why it was not worth more
  * @frozen_us: from the agent's freeze reply until it says that the guest is thawed, -1 where there was no freeze
  * @thawed_at_us: that moment, on g_get_monotonic_time()'s clock
+ * @stops: it will be paused
+ * @paused_us: from QEMU's answer to `stop` until its answer to `cont`, -1 where it was not paused
+ * @was_reset: set by the body: the guest was reset, and there is nothing to thaw
+ * @stays_paused: set by the body: it is not certain what the guest is to write to; the watchdog, or recovery, decides
+ *     that before it runs again
  * @still_frozen: the guest could not be shown to be thawed; the watchdog goes on trying
  */
 typedef struct {
@@ -39,6 +47,10 @@ typedef struct {
   char *reason;
   gint64 frozen_us;
   gint64 thawed_at_us;
+  gboolean stops;
+  gint64 paused_us;
+  gboolean was_reset;
+  gboolean stays_paused;
   gboolean still_frozen;
 } EngineGuard;
 
@@ -63,9 +75,12 @@ EngineGuard *engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GE
 gboolean engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** In a dry run: what engine_guard_run() would say to the agent, before and after what the caller plans. */
-void engine_guard_plan_freeze (EngineGuard *guard);
-void engine_guard_plan_thaw (EngineGuard *guard);
+/** Whether the guest may still be frozen or paused by us: the operation then stays open. */
+gboolean engine_guard_is_unsettled (const EngineGuard *guard);
+
+/** In a dry run: what engine_guard_run() would say to agent and QEMU, before and after what the caller plans. */
+void engine_guard_plan_before (EngineGuard *guard);
+void engine_guard_plan_after (EngineGuard *guard);
 
 void engine_guard_free (EngineGuard *guard);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGuard, engine_guard_free)

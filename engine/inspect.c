@@ -87,6 +87,12 @@ engine_inspect_image (const EngineTreeImage *image, const char *disk, EngineInsp
 gboolean
 engine_inspect_chain (EngineVm *vm, const ChainsDisk *disk, EngineInspectDepth depth, GError **error)
 {
+  return engine_inspect_from (vm, disk, disk->active, depth, error);
+}
+
+gboolean
+engine_inspect_from (EngineVm *vm, const ChainsDisk *disk, gint64 row, EngineInspectDepth depth, GError **error)
+{
   g_autoptr (GPtrArray) problems = engine_problem_list_new ();
   g_autoptr (GPtrArray) none = g_ptr_array_new ();
   g_autoptr (EngineTree) tree = engine_tree_read_disk (vm->context, chains_disk_copy (disk), none, error);
@@ -94,7 +100,7 @@ engine_inspect_chain (EngineVm *vm, const ChainsDisk *disk, EngineInspectDepth d
 
   if (tree == NULL)
     return FALSE;
-  for (const EngineTreeImage *image = engine_tree_active (tree); image != NULL; image = image->parent)
+  for (const EngineTreeImage *image = engine_tree_find (tree, row); image != NULL; image = image->parent)
     engine_inspect_image (image, disk->name, depth, problems);
   wrong = engine_problem_first_error (problems);
   if (wrong == NULL)

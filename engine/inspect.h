@@ -27,7 +27,10 @@ void engine_inspect_image (const EngineTreeImage *image, const char *disk, Engin
 
 /**
  * engine_inspect_chain:
- * The active image of @disk and all below it: what a verb stands on. Raises %ENGINE_ERROR_DRIFT with the first error.
+ * The image of @disk that is row @row, or its active one, and all below it: what a verb stands on. Raises
+ * %ENGINE_ERROR_DRIFT with the first error.
  */
+gboolean engine_inspect_from (EngineVm *vm, const ChainsDisk *disk, gint64 row, EngineInspectDepth depth,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean engine_inspect_chain (EngineVm *vm, const ChainsDisk *disk, EngineInspectDepth depth, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

@@ -1,25 +1,10 @@
 /*
- * Intents to and from the journal's JSON, and the two ways in which one ends:
- * recorded, or undone. Which of them it is, engine/outcome finds out.
+ * Intents to and from the journal's JSON. What one comes to is engine/ending's.
  */
 #include "engine/intent.h"
 
-#include "base/point.h"
-#include "chains/error.h"
-#include "chains/images.h"
-#include "chains/snapshots.h"
-#include "chains/transaction.h"
 #include "engine/error.h"
-#include "engine/inspect.h"
-#include "engine/note.h"
-#include "engine/notebook.h"
-#include "engine/seal.h"
-#include "qmp/error.h"
 #include "qmp/message.h"
-#include "qmp/nodes.h"
-
-#include <errno.h>
-#include <glib/gstdio.h>
 
 static void
 overlay_free (EngineIntentOverlay *overlay)
@@ -30,6 +15,9 @@ overlay_free (EngineIntentOverlay *overlay)
   g_free (overlay->file_node);
   g_free (overlay->backing);
   g_free (overlay->backing_format);
+  g_free (overlay->head);
+  g_free (overlay->head_node);
+  g_free (overlay->qdev);
   g_free (overlay->options);
   g_free (overlay->live);
   g_free (overlay);
@@ -41,6 +29,13 @@ engine_intent_overlay_new (void)
   return g_new0 (EngineIntentOverlay, 1);
 }
 
+static void
+discard_free (EngineIntentDiscard *discard)
+{
+  g_free (discard->path);
+  g_free (discard);
+}
+
 EngineIntent *
 engine_intent_new (void)
 {
@@ -48,6 +43,9 @@ engine_intent_new (void)
 
   intent->snapshot = chains_snapshot_new ();
   intent->overlays = g_ptr_array_new_with_free_func ((GDestroyNotify)overlay_free);
+  intent->opened = g_ptr_array_new_with_free_func (g_free);
+  intent->retired = g_ptr_array_new_with_free_func (g_free);
+  intent->discards = g_ptr_array_new_with_free_func ((GDestroyNotify)discard_free);
   return intent;
 }
 
@@ -58,7 +56,24 @@ engine_intent_free (EngineIntent *intent)
     return;
   g_clear_pointer (&intent->snapshot, chains_snapshot_free);
   g_clear_pointer (&intent->overlays, g_ptr_array_unref);
+  g_clear_pointer (&intent->opened, g_ptr_array_unref);
+  g_clear_pointer (&intent->retired, g_ptr_array_unref);
+  g_clear_pointer (&intent->discards, g_ptr_array_unref);
   g_free (intent);
+}
+
+void
+engine_intent_add_discard (EngineIntent *intent, gint64 row, const char *path, const EngineImagefile *file)
+{
+  EngineIntentDiscard *discard = g_new0 (EngineIntentDiscard, 1);
+
+  discard->row = row;
+  discard->path = g_strdup (path);
+  if (file != NULL) {
+    discard->device = file->device;
+    discard->inode = file->inode;
+  }
+  g_ptr_array_add (intent->discards, discard);
 }
 
 /* ---- JSON ---- */
@@ -78,7 +93,12 @@ overlay_to_json (const EngineIntentOverlay *overlay)
   json_object_set_string_member (object, "file-node", overlay->file_node);
   json_object_set_string_member (object, "backing", overlay->backing);
   json_object_set_string_member (object, "backing-format", overlay->backing_format);
-  json_object_set_int_member (object, "backing-mode", overlay->backing_mode);
+  json_object_set_string_member (object, "head", overlay->head);
+  json_object_set_int_member (object, "head-mode", overlay->head_mode);
+  if (overlay->qdev != NULL) {
+    json_object_set_string_member (object, "head-node", overlay->head_node);
+    json_object_set_string_member (object, "qdev", overlay->qdev);
+  }
   json_object_set_int_member (object, "virtual-size", overlay->virtual_size);
   json_object_set_string_member (object, "options", overlay->options);
   return object;
@@ -101,6 +121,52 @@ snapshot_to_json (const ChainsSnapshot *snapshot)
   return object;
 }
 
+static JsonArray *
+strings_to_json (const GPtrArray *strings)
+{
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < strings->len; i++)
+    json_array_add_string_element (array, g_ptr_array_index (strings, i));
+  return array;
+}
+
+static JsonArray *
+discards_to_json (const GPtrArray *discards)
+{
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < discards->len; i++) {
+    const EngineIntentDiscard *discard = g_ptr_array_index (discards, i);
+    JsonObject *object = json_object_new ();
+
+    json_object_set_int_member (object, "row", discard->row);
+    json_object_set_string_member (object, "path", discard->path);
+    json_object_set_int_member (object, "device", (gint64)discard->device);
+    json_object_set_int_member (object, "inode", (gint64)discard->inode);
+    json_array_add_object_element (array, object);
+  }
+  return array;
+}
+
+/* What not every operation has is left out. */
+static void
+add_further (JsonObject *object, const EngineIntent *intent)
+{
+  if (intent->snapshot != NULL)
+    json_object_set_object_member (object, "snapshot", snapshot_to_json (intent->snapshot));
+  if (intent->opened->len > 0)
+    json_object_set_array_member (object, "opened", strings_to_json (intent->opened));
+  if (intent->retired->len > 0)
+    json_object_set_array_member (object, "retired", strings_to_json (intent->retired));
+  if (intent->discards->len > 0)
+    json_object_set_array_member (object, "discards", discards_to_json (intent->discards));
+  if (intent->pauses)
+    json_object_set_boolean_member (object, "pauses", TRUE);
+  if (intent->resets)
+    json_object_set_boolean_member (object, "resets", TRUE);
+}
+
 JsonObject *
 engine_intent_to_json (const EngineIntent *intent)
 {
@@ -109,9 +175,9 @@ engine_intent_to_json (const EngineIntent *intent)
 
   for (guint i = 0; i < intent->overlays->len; i++)
     json_array_add_object_element (overlays, overlay_to_json (g_ptr_array_index (intent->overlays, i)));
-  json_object_set_object_member (object, "snapshot", snapshot_to_json (intent->snapshot));
   json_object_set_array_member (object, "overlays", overlays);
   json_object_set_boolean_member (object, "freezes", intent->freezes);
+  add_further (object, intent);
   json_object_set_int_member (object, "qemu", intent->qemu);
   return object;
 }
@@ -140,14 +206,16 @@ overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **er
   const StringMember members[] = {
       {"disk", &overlay->disk},           {"path", &overlay->path},       {"node", &overlay->node},
       {"file-node", &overlay->file_node}, {"backing", &overlay->backing}, {"backing-format", &overlay->backing_format},
-      {"options", &overlay->options},
+      {"options", &overlay->options},     {"head", &overlay->head},
   };
 
   overlay->reused = qmp_message_peek_boolean (object, "reused", FALSE);
   overlay->device = (guint64)qmp_message_peek_int (object, "device", 0);
   overlay->inode = (guint64)qmp_message_peek_int (object, "inode", 0);
   overlay->born_ns = qmp_message_peek_int (object, "born-ns", 0);
-  overlay->backing_mode = (guint)qmp_message_peek_int (object, "backing-mode", 0) & 07777;
+  overlay->head_mode = (guint)qmp_message_peek_int (object, "head-mode", 0) & 07777;
+  overlay->head_node = g_strdup (qmp_message_peek_string (object, "head-node"));
+  overlay->qdev = g_strdup (qmp_message_peek_string (object, "qdev"));
   return qmp_message_get_int (object, "virtual-size", &overlay->virtual_size, error) &&
          get_strings (object, members, G_N_ELEMENTS (members), error);
 }
@@ -171,16 +239,65 @@ snapshot_from_json (ChainsSnapshot *snapshot, JsonObject *object, GError **error
   return get_strings (object, members, G_N_ELEMENTS (members), error);
 }
 
+/* The array @member, or @none. Borrowed. */
+static JsonArray *
+peek_array (JsonObject *object, const char *member, JsonArray *none)
+{
+  JsonNode *node = json_object_get_member (object, member);
+
+  return node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : none;
+}
+
+static void
+strings_from_json (GPtrArray *strings, JsonArray *array)
+{
+  for (guint i = 0; i < json_array_get_length (array); i++)
+    g_ptr_array_add (strings, g_strdup (json_array_get_string_element (array, i)));
+}
+
+static gboolean
+discards_from_json (EngineIntent *intent, JsonArray *array, GError **error)
+{
+  for (guint i = 0; i < json_array_get_length (array); i++) {
+    JsonObject *object = json_array_get_object_element (array, i);
+    const EngineImagefile file = {.device = (guint64)qmp_message_peek_int (object, "device", 0),
+                                  .inode = (guint64)qmp_message_peek_int (object, "inode", 0)};
+    const char *path;
+
+    if (!qmp_message_get_string (object, "path", &path, error))
+      return FALSE;
+    engine_intent_add_discard (intent, qmp_message_peek_int (object, "row", 0), path, &file);
+  }
+  return TRUE;
+}
+
+static gboolean
+parse_snapshot (EngineIntent *intent, JsonObject *object, GError **error)
+{
+  JsonObject *snapshot;
+
+  if (!json_object_has_member (object, "snapshot")) {
+    g_clear_pointer (&intent->snapshot, chains_snapshot_free);
+    return TRUE;
+  }
+  return qmp_message_get_object (object, "snapshot", &snapshot, error) &&
+         snapshot_from_json (intent->snapshot, snapshot, error);
+}
+
 static gboolean
 parse (EngineIntent *intent, JsonObject *object, GError **error)
 {
-  JsonObject *snapshot;
+  g_autoptr (JsonArray) none = json_array_new ();
   JsonArray *overlays;
 
   intent->freezes = qmp_message_peek_boolean (object, "freezes", FALSE);
+  intent->pauses = qmp_message_peek_boolean (object, "pauses", FALSE);
+  intent->resets = qmp_message_peek_boolean (object, "resets", FALSE);
   intent->qemu = qmp_message_peek_int (object, "qemu", 0);
-  if (!qmp_message_get_object (object, "snapshot", &snapshot, error) ||
-      !snapshot_from_json (intent->snapshot, snapshot, error) ||
+  strings_from_json (intent->opened, peek_array (object, "opened", none));
+  strings_from_json (intent->retired, peek_array (object, "retired", none));
+  if (!parse_snapshot (intent, object, error) ||
+      !discards_from_json (intent, peek_array (object, "discards", none), error) ||
       !qmp_message_get_array (object, "overlays", &overlays, error))
     return FALSE;
   for (guint i = 0; i < json_array_get_length (overlays); i++) {
@@ -205,202 +322,4 @@ engine_intent_from_json (const char *text, GError **error)
   engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "the journal's intent cannot be read: %s",
                     failure != NULL ? failure->message : "it is no JSON object");
   return NULL;
-}
-
-/* ---- recorded ---- */
-
-static gboolean
-record_frozen (EngineVm *vm, gint64 row, const EngineIntentOverlay *overlay, GError **error)
-{
-  g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
-
-  if (image == NULL || !engine_inspect_remember (image, error))
-    return FALSE;
-  image->virtual_size = overlay->virtual_size;
-  return chains_images_update (vm->context->db, image, error);
-}
-
-static gint64
-record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const EngineIntentOverlay *overlay,
-                GError **error)
-{
-  g_autoptr (ChainsImage) image = chains_image_new ();
-  EngineImagefile file = {0};
-
-  if (!vm->context->dry_run && !engine_imagefile_stat (overlay->path, &file, error))
-    return 0;
-  image->disk = disk->id;
-  image->parent = disk->active;
-  image->path = g_strdup (overlay->path);
-  image->format = g_strdup ("qcow2");
-  image->virtual_size = overlay->virtual_size;
-  image->owned = TRUE;
-  image->created_by = overlay->reused ? NULL : g_strdup (op);
-  image->device = file.device;
-  image->inode = file.inode;
-  image->options = g_strdup (overlay->options);
-  return chains_images_add (vm->context->db, image, error) ? image->id : 0;
-}
-
-static gboolean
-record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const EngineIntentOverlay *overlay, GError **error)
-{
-  ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
-  ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
-
-  g_ptr_array_add (snapshot->disks, part);
-  if (disk == NULL || !record_frozen (vm, disk->active, overlay, error))
-    return FALSE;
-  part->disk = disk->id;
-  part->image = disk->active;
-  part->disk_name = g_strdup (disk->name);
-  part->image_path = g_strdup (overlay->backing);
-  part->overlay_path = g_strdup (overlay->path);
-  part->overlay = record_overlay (vm, op, disk, overlay, error);
-  disk->active = part->overlay;
-  return part->overlay != 0 && chains_registry_update_disk (vm->context->db, disk, error) &&
-         chains_registry_set_live (vm->context->db, disk->id, overlay->live, error);
-}
-
-typedef gboolean (*ChangeMode) (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error);
-
-/* The images below the overlays, which are the active ones until the snapshot is recorded. */
-static gboolean
-change_modes (EngineVm *vm, const EngineIntent *intent, ChangeMode change, GError **error)
-{
-  for (guint i = 0; i < intent->overlays->len; i++) {
-    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
-    const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
-    g_autoptr (ChainsImage) image = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
-    EngineSealFile file = {.disk = overlay->disk, .path = overlay->backing};
-
-    if (image == NULL)
-      return FALSE;
-    file.device = image->device;
-    file.inode = image->inode;
-    if (!change (vm->context, &file, overlay->backing_mode, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-/* Before anything of the frozen images is noted: their change times are among that. */
-static gboolean
-seal (EngineVm *vm, const EngineIntent *intent, GError **error)
-{
-  return vm->context->dry_run || change_modes (vm, intent, engine_seal_close, error);
-}
-
-gboolean
-engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboolean end, GError **error)
-{
-  ChainsDb *db = vm->context->db;
-  g_autoptr (ChainsTransaction) transaction = NULL;
-
-  if (!seal (vm, intent, error))
-    return FALSE;
-  transaction = chains_transaction_begin (db, error);
-  if (transaction == NULL)
-    return FALSE;
-  intent->snapshot->vm = vm->record->id;
-  for (guint i = 0; i < intent->overlays->len; i++)
-    if (!record_disk (vm, op, intent->snapshot, g_ptr_array_index (intent->overlays, i), error))
-      return FALSE;
-  if (!chains_snapshots_add (db, intent->snapshot, error))
-    return FALSE;
-  engine_notebook_record (vm, intent->snapshot);
-  return (!end || vm->context->dry_run || chains_journal_end (db, op, CHAINS_OP_DONE, NULL, error)) &&
-         chains_transaction_commit (transaction, error);
-}
-
-/* ---- undone ---- */
-
-/* A node's file node was made with it, and goes with it. */
-static gboolean
-close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
-{
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
-  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->cancellable, error);
-
-  for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++) {
-    const char *name = ((const EngineIntentOverlay *)g_ptr_array_index (intent->overlays, i))->node;
-
-    if (qmp_nodes_find (nodes, name) != NULL &&
-        !qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, error))
-      return FALSE;
-  }
-  return nodes != NULL;
-}
-
-gboolean
-engine_intent_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
-{
-  if (base_point_is_mutant ("undo-removes-any-file"))
-    return TRUE;
-  /* Inode and birth tell a file; the device number may be another one after a reboot. */
-  return overlay->inode != 0 && file->inode == overlay->inode && file->born_ns == overlay->born_ns &&
-         (file->born_ns != 0 || file->device == overlay->device);
-}
-
-static gboolean
-remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
-{
-  EngineImagefile file;
-  g_autoptr (GPtrArray) users = NULL;
-
-  if (overlay->reused || !engine_imagefile_stat (overlay->path, &file, NULL))
-    return TRUE;
-  users = chains_images_find (vm->context->db, overlay->path, error);
-  if (users == NULL)
-    return FALSE;
-  if (users->len > 0 || !engine_intent_is_ours (overlay, &file)) {
-    engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
-    return TRUE;
-  }
-  if (!base_point_before ("file", "remove", error))
-    return FALSE;
-  if (g_unlink (overlay->path) != 0) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot remove '%s': %s", overlay->path, g_strerror (errno));
-    return FALSE;
-  }
-  base_point_after ("file", "remove");
-  return TRUE;
-}
-
-/* An image that was sealed and not recorded as frozen (a death in between) stays the active one. */
-static gboolean
-unseal (EngineVm *vm, const EngineIntent *intent, GError **error)
-{
-  return change_modes (vm, intent, engine_seal_open, error);
-}
-
-/* Of a snapshot that was never recorded. It goes before its overlay: behind that it would be forgotten by a death. */
-static void
-remove_note (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay *overlay)
-{
-  g_autoptr (GError) failure = NULL;
-
-  if (!engine_note_remove (overlay->path, intent->snapshot->id, &failure))
-    engine_context_warn (vm->context, "note-left", "disk '%s': %s", overlay->disk, failure->message);
-}
-
-static gboolean
-take_back (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay *overlay, GError **error)
-{
-  remove_note (vm, intent, overlay);
-  return remove_file (vm, overlay, error);
-}
-
-gboolean
-engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
-                    GError **error)
-{
-  if (vm->monitor != NULL && !base_point_is_mutant ("undo-leaves-nodes") && !close_nodes (vm, intent, error))
-    return FALSE;
-  for (guint i = 0; i < intent->overlays->len && !base_point_is_mutant ("undo-leaves-files"); i++)
-    if (!take_back (vm, intent, g_ptr_array_index (intent->overlays, i), error))
-      return FALSE;
-  if (!unseal (vm, intent, error))
-    return FALSE;
-  return !end || chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);
 }

@@ -15,8 +15,11 @@
  * @device, @inode, @born_ns: identity of the file that is to appear at @path; 0 where the file system makes no
  *     unnamed files
  * @node, @file_node: its names in QEMU
- * @backing, @backing_format: the image that it goes on: the active one until then
- * @backing_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
+ * @backing, @backing_format: the image that it goes on: for a snapshot, @head; for a rollback, the snapshot's
+ * @head: the image that is active until then, and frozen from then on
+ * @head_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
+ * @head_node, @qdev: (nullable): the node that the device is on until then, and its QOM path, where the device is
+ *     moved from one to the other
  * @options: as engine_nodeoptions_to_json() gives them
  * @live: (nullable): as engine_known_after() gives it; not in the journal
  */
@@ -31,7 +34,10 @@ typedef struct {
   char *file_node;
   char *backing;
   char *backing_format;
-  guint backing_mode;
+  char *head;
+  guint head_mode;
+  char *head_node;
+  char *qdev;
   gint64 virtual_size;
   char *options;
   char *live;
@@ -39,17 +45,35 @@ typedef struct {
 
 EngineIntentOverlay *engine_intent_overlay_new (void);
 
+/** An image that nothing needs once the operation has happened: its row, and the file that is removed with it. */
+typedef struct {
+  gint64 row;
+  char *path;
+  guint64 device;
+  guint64 inode;
+} EngineIntentDiscard;
+
 /**
  * EngineIntent:
- * @snapshot: id, name, description, tags, protected, automatic
+ * @snapshot: (nullable): id, name, description, tags, protected, automatic; none where the heads are discarded
  * @overlays: (element-type EngineIntentOverlay)
+ * @opened: (element-type utf8): further nodes that are opened for it, in their order
+ * @retired: (element-type utf8): nodes that nothing needs once it has happened, those above others first
+ * @discards: (element-type EngineIntentDiscard): those above others first
  * @freezes: the guest is to be frozen for the switch
+ * @pauses: the VM runs, and is to be paused for the switch
+ * @resets: the guest is to be reset behind it
  * @qemu: QEMU's process, 0 where unknown: another one later has another guest in it
  */
 typedef struct {
   ChainsSnapshot *snapshot;
   GPtrArray *overlays;
+  GPtrArray *opened;
+  GPtrArray *retired;
+  GPtrArray *discards;
   gboolean freezes;
+  gboolean pauses;
+  gboolean resets;
   gint64 qemu;
 } EngineIntent;
 
@@ -57,35 +81,11 @@ EngineIntent *engine_intent_new (void);
 void engine_intent_free (EngineIntent *intent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineIntent, engine_intent_free)
 
+/** @file: (nullable): %NULL where no file is to be removed */
+void engine_intent_add_discard (EngineIntent *intent, gint64 row, const char *path, const EngineImagefile *file);
+
 /** For the journal. Returns: (transfer full) */
 JsonObject *engine_intent_to_json (const EngineIntent *intent);
 
 /** From the journal. Raises %ENGINE_ERROR_FAILED where it is not one of ours. Returns: (transfer full) */
 EngineIntent *engine_intent_from_json (const char *text, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/**
- * engine_intent_is_ours:
- * Whether @file, which is at the overlay's path now, is the one that the operation made, by inode and birth. Never so
- * where the file system gave it no identity beforehand.
- */
-gboolean engine_intent_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file);
-
-/**
- * engine_intent_record:
- * @snapshot: (transfer none): the intent's, with consistency, reason, frozen_us and created_us filled in
- * @end: end the operation too; else it stays open for something that is still to be done
- * The overlays are active now: one commit writes images, snapshot and outcome.
- */
-gboolean engine_intent_record (EngineVm *vm, const char *op, EngineIntent *intent, gboolean end, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-
-/**
- * engine_intent_undo:
- * @why: (nullable): what undid it, for the log
- * @end: as for engine_intent_record()
- * The overlays never became active: closes their nodes where QEMU runs, removes the files that we made, and ends the
- * operation. May be run again after a death in the middle. A file that cannot be shown to be ours stays, with a
- * warning.
- */
-gboolean engine_intent_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
-                             GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -11,18 +11,23 @@
 
 #define PREFIX_DIGITS 16
 
+static char *
+prefix_of (const char *id)
+{
+  g_auto (GStrv) groups = g_strsplit (id, "-", -1);
+  g_autofree char *digits = g_strjoinv ("", groups);
+
+  return g_strdup_printf (ENGINE_OP_PREFIX "%.*s-", PREFIX_DIGITS, digits);
+}
+
 EngineOp *
 engine_op_new (EngineVm *vm)
 {
   EngineOp *op = g_new0 (EngineOp, 1);
-  g_auto (GStrv) groups = NULL;
-  g_autofree char *digits = NULL;
 
   op->vm = vm;
   op->id = g_uuid_string_random ();
-  groups = g_strsplit (op->id, "-", -1);
-  digits = g_strjoinv ("", groups);
-  op->prefix = g_strdup_printf (ENGINE_OP_PREFIX "%.*s-", PREFIX_DIGITS, digits);
+  op->prefix = prefix_of (op->id);
   return op;
 }
 
@@ -40,6 +45,14 @@ char *
 engine_op_name (const EngineOp *op, guint index, const char *suffix)
 {
   return g_strdup_printf ("%s%u%s", op->prefix, index, suffix);
+}
+
+char *
+engine_op_name_of (const char *id, guint index, const char *suffix)
+{
+  g_autofree char *prefix = prefix_of (id);
+
+  return g_strdup_printf ("%s%u%s", prefix, index, suffix);
 }
 
 gboolean
@@ -95,6 +108,43 @@ gboolean
 engine_op_step (EngineOp *op, const char *step, GError **error)
 {
   return chains_journal_begin_step_unsynced (op->vm->context->db, op->id, step, NULL, error);
+}
+
+gboolean
+engine_op_step_durable (EngineOp *op, const char *step, JsonObject *detail, GError **error)
+{
+  g_autofree char *text = detail != NULL ? to_text (detail) : NULL;
+
+  return chains_journal_begin_step (op->vm->context->db, op->id, step, text, error);
+}
+
+static JsonObject *
+parse_detail (const char *text)
+{
+  g_autoptr (JsonNode) root = text != NULL ? json_from_string (text, NULL) : NULL;
+
+  return root != NULL && JSON_NODE_HOLDS_OBJECT (root) ? json_node_dup_object (root) : NULL;
+}
+
+gboolean
+engine_op_find_step (EngineContext *context, const char *op, const char *name, gboolean *begun, JsonObject **detail,
+                     GError **error)
+{
+  g_autoptr (GPtrArray) steps = chains_journal_list_steps (context->db, op, error);
+  const ChainsStep *found = NULL;
+
+  for (guint i = 0; steps != NULL && i < steps->len; i++) {
+    const ChainsStep *step = g_ptr_array_index (steps, i);
+
+    if (g_str_equal (step->name, name))
+      found = step;
+  }
+  if (steps == NULL)
+    return FALSE;
+  *begun = found != NULL;
+  if (detail != NULL)
+    *detail = found != NULL ? parse_detail (found->detail) : NULL;
+  return TRUE;
 }
 
 gboolean

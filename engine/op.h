@@ -31,6 +31,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOp, engine_op_free)
 /** A name of this operation: its prefix, @index, @suffix. Returns: (transfer full) */
 char *engine_op_name (const EngineOp *op, guint index, const char *suffix);
 
+/** The same of the operation with that @id, which another process may have begun. Returns: (transfer full) */
+char *engine_op_name_of (const char *id, guint index, const char *suffix);
+
 /** Whether a node name or job id is of the form that operations give. */
 gboolean engine_op_is_ours (const char *name);
 
@@ -43,6 +46,22 @@ gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GE
  * the commit need not wait for the disk; engine_op_is_of_this_boot() tells whoever comes after such a death.
  */
 gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_op_step_durable:
+ * @detail: (nullable) (transfer none): what is true with it
+ * The same, on the disk before this returns: for what decides after the machine's own death.
+ */
+gboolean engine_op_step_durable (EngineOp *op, const char *step, JsonObject *detail, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_op_find_step:
+ * @detail: (out) (optional) (nullable) (transfer full): of the step last begun under @name
+ * Whether operation @op has @begun that step.
+ */
+gboolean engine_op_find_step (EngineContext *context, const char *op, const char *name, gboolean *begun,
+                              JsonObject **detail, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Whether the machine has been up since @op began; if not, steps that it took may not be in the journal. */
 gboolean engine_op_is_of_this_boot (const ChainsOp *op);

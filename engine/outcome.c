@@ -7,6 +7,7 @@
 #include "engine/outcome.h"
 
 #include "base/point.h"
+#include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/qcow2.h"
@@ -29,7 +30,7 @@ is_in_chain (const EngineGraphDisk *disk, const EngineIntentOverlay *overlay)
 static gboolean
 is_another_file (const EngineIntentOverlay *overlay, const EngineImagefile *file)
 {
-  return !overlay->reused && overlay->inode != 0 && !engine_intent_is_ours (overlay, file);
+  return !overlay->reused && overlay->inode != 0 && !engine_ending_is_ours (overlay, file);
 }
 
 /* That a file cannot be seen says nothing where its file system is not mounted, or may not be looked into. */
@@ -106,8 +107,8 @@ check_not_on_old_image (const EngineVm *vm, const EngineIntent *intent, GError *
       continue;
     engine_error_set (error, ENGINE_ERROR_REFUSED, "stop that QEMU and start it on the overlay",
                       "VM '%s': disk '%s' runs on '%s', but the guest had gone on to write to '%s': QEMU was started "
-                      "again on the old image, and snapshot '%s' is being spoiled",
-                      vm->record->name, overlay->disk, overlay->backing, overlay->path, intent->snapshot->name);
+                      "again on the old image, and what the operation froze is being spoiled",
+                      vm->record->name, overlay->disk, overlay->head, overlay->path);
     return FALSE;
   }
   return TRUE;

@@ -46,14 +46,13 @@ is_taken (const char *path, const EngineIntent *intent)
 
 /* The first of NAME.qcow2, NAME-2.qcow2 … that is not there. What comes in between is met when it is made. */
 static char *
-free_path (const char *directory, const char *base_path, const EngineIntent *intent)
+free_path (const char *directory, const EngineOverlayPlace *place, const EngineIntent *intent)
 {
-  g_autofree char *stem = engine_overlay_stem (base_path);
-  const char *snapshot = intent->snapshot->name;
+  g_autofree char *stem = engine_overlay_stem (place->stem_of);
 
   for (int i = 1; i < MAX_NAME_TRIES; i++) {
     g_autofree char *suffix = i == 1 ? g_strdup ("") : g_strdup_printf ("-%d", i);
-    g_autofree char *name = g_strdup_printf ("%s.%s%s.qcow2", stem, snapshot, suffix);
+    g_autofree char *name = g_strdup_printf ("%s.%s%s.qcow2", stem, place->name, suffix);
     g_autofree char *path = g_build_filename (directory, name, NULL);
 
     if (!is_taken (path, intent))
@@ -79,7 +78,6 @@ check_name_length (const EngineOverlay *overlay, GError **error)
 static gboolean
 check_header (const EngineOverlay *overlay, GError **error)
 {
-  const EngineLayer *head = engine_graph_head (overlay->disk);
   const EngineQcow2Blank blank = engine_overlay_blank (overlay);
   gboolean fits = engine_qcow2_blank_fits (&blank);
 
@@ -87,7 +85,7 @@ check_header (const EngineOverlay *overlay, GError **error)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "use a shorter path, or greater clusters ([overlay] cluster_size)",
                     "disk '%s': the path '%s' is longer than what a qcow2 header can hold", overlay->disk->name,
-                    fits ? overlay->intent->path : head->path);
+                    fits ? overlay->intent->path : overlay->intent->backing);
   return FALSE;
 }
 
@@ -111,21 +109,19 @@ check_paths (const EngineOverlay *overlay, GError **error)
 }
 
 static gboolean
-choose_path (EngineOverlay *overlay, const EngineIntent *intent, const char *directory, const char *base_path,
-             const char *reuse, GError **error)
+choose_path (EngineOverlay *overlay, const EngineIntent *intent, const EngineOverlayPlace *place, GError **error)
 {
   const EngineLayer *head = engine_graph_head (overlay->disk);
   g_autofree char *beside = g_path_get_dirname (head->path);
 
-  if (reuse != NULL)
-    overlay->intent->path = g_canonicalize_filename (reuse, NULL);
+  if (place->reuse != NULL)
+    overlay->intent->path = g_canonicalize_filename (place->reuse, NULL);
   else
-    overlay->intent->path = free_path (directory != NULL ? directory : beside, base_path, intent);
+    overlay->intent->path = free_path (place->directory != NULL ? place->directory : beside, place, intent);
   if (overlay->intent->path != NULL)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name or --dir",
-                    "disk '%s': every file name for snapshot '%s' is taken", overlay->disk->name,
-                    intent->snapshot->name);
+                    "disk '%s': every file name for snapshot '%s' is taken", overlay->disk->name, place->name);
   return FALSE;
 }
 
@@ -159,7 +155,8 @@ check_reused (const EngineOverlay *overlay, GError **error)
 }
 
 static EngineIntentOverlay *
-intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const EngineNodeOptions *options)
+intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const EngineNodeOptions *options,
+            const ChainsImage *on)
 {
   const EngineLayer *head = engine_graph_head (disk);
   EngineIntentOverlay *intent = engine_intent_overlay_new ();
@@ -167,9 +164,10 @@ intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const Engine
   intent->disk = g_strdup (disk->name);
   intent->node = engine_op_name (op, index, "");
   intent->file_node = engine_op_name (op, index, "f");
-  intent->backing = g_strdup (head->path);
-  intent->backing_format = g_strdup (head->format);
-  intent->virtual_size = head->node->virtual_size;
+  intent->head = g_strdup (head->path);
+  intent->backing = g_strdup (on != NULL ? on->path : head->path);
+  intent->backing_format = g_strdup (on != NULL ? on->format : head->format);
+  intent->virtual_size = on != NULL ? on->virtual_size : head->node->virtual_size;
   intent->options = engine_nodeoptions_to_json (options);
   return intent;
 }
@@ -188,10 +186,10 @@ wants_extended_l2 (const EngineVm *vm)
 
 EngineOverlay *
 engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *disk, EngineNodeOptions *options,
-                     const char *directory, const char *base_path, const char *reuse, GError **error)
+                     const EngineOverlayPlace *place, GError **error)
 {
   g_autoptr (EngineOverlay) overlay = g_new0 (EngineOverlay, 1);
-  EngineIntentOverlay *part = intent_new (op, intent->overlays->len, disk, options);
+  EngineIntentOverlay *part = intent_new (op, intent->overlays->len, disk, options, place->on);
   gboolean planned;
 
   overlay->disk = disk;
@@ -200,8 +198,9 @@ engine_overlay_plan (EngineOp *op, EngineIntent *intent, const EngineGraphDisk *
   overlay->extended_l2 = wants_extended_l2 (op->vm);
   overlay->fd = -1;
   overlay->intent = part;
-  part->reused = reuse != NULL;
-  planned = choose_path (overlay, intent, directory, base_path, reuse, error) && check_paths (overlay, error) &&
+  overlay->on_node = g_strdup (place->on_node);
+  part->reused = place->reuse != NULL;
+  planned = choose_path (overlay, intent, place, error) && check_paths (overlay, error) &&
             (!part->reused || check_reused (overlay, error));
   g_ptr_array_add (intent->overlays, part);
   return planned ? g_steal_pointer (&overlay) : NULL;
@@ -214,6 +213,7 @@ engine_overlay_free (EngineOverlay *overlay)
     return;
   engine_overlayfile_close (overlay);
   engine_nodeoptions_free (overlay->options);
+  g_free (overlay->on_node);
   g_free (overlay);
 }
 
@@ -245,7 +245,7 @@ file_node_json (const EngineOverlay *overlay)
   return object;
 }
 
-/* BlockdevOptionsQcow2; without a backing node: the switch gives it the live one. */
+/* BlockdevOptionsQcow2 */
 static JsonObject *
 node_json (const EngineOverlay *overlay)
 {
@@ -255,7 +255,10 @@ node_json (const EngineOverlay *overlay)
   json_object_set_string_member (object, "driver", "qcow2");
   json_object_set_string_member (object, "node-name", overlay->intent->node);
   json_object_set_object_member (object, "file", file_node_json (overlay));
-  json_object_set_null_member (object, "backing");
+  if (overlay->on_node != NULL)
+    json_object_set_string_member (object, "backing", overlay->on_node);
+  else
+    json_object_set_null_member (object, "backing");
   json_object_set_string_member (object, "discard", options->discard);
   json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
   json_object_set_object_member (object, "cache", cache_json (options->direct, options->no_flush));

@@ -12,12 +12,16 @@
 #include "chains/journal.h"
 #include "chains/snapshots.h"
 #include "engine/drift.h"
+#include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/notebook.h"
 #include "engine/outcome.h"
+#include "engine/rewind.h"
 #include "qmp/error.h"
 
 #define VERB "recover"
+#define SNAPSHOT "snapshot"
+#define ROLLBACK "rollback"
 #define REASON "its operation was interrupted; whether the guest was frozen throughout is not known"
 
 static void
@@ -77,13 +81,18 @@ thaw (EngineVm *vm, GError **error)
   return FALSE;
 }
 
+/* As far as that can be told: in another process there is another guest. */
+static gboolean
+is_same_qemu (const EngineVm *vm, const EngineIntent *intent)
+{
+  return vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
+}
+
 /* Whether the guest that the operation may have frozen can still be there, and frozen. */
 static gboolean
 may_be_frozen (const EngineVm *vm, const EngineIntent *intent, gboolean switch_begun)
 {
-  gboolean another = intent->qemu != 0 && vm->qemu != 0 && vm->qemu != intent->qemu;
-
-  return switch_begun && intent->freezes && vm->monitor != NULL && vm->record->agent != NULL && !another;
+  return switch_begun && intent->freezes && vm->record->agent != NULL && is_same_qemu (vm, intent);
 }
 
 /* The operation may have frozen the guest, and nobody may have thawed it since. %FALSE where that cannot be seen. */
@@ -107,100 +116,120 @@ bring_back (EngineVm *vm, GError **error)
   return FALSE;
 }
 
-/* ---- snapshot ---- */
+/* ---- snapshot, rollback ---- */
 
-static gboolean
-has_begun (EngineVm *vm, const ChainsOp *op, const char *step, gboolean *begun, GError **error)
+/* What it was about, for a person. Returns: (transfer full) */
+static char *
+describe (const ChainsOp *op, const EngineIntent *intent)
 {
-  g_autoptr (GPtrArray) steps = chains_journal_list_steps (vm->context->db, op->id, error);
+  if (g_str_equal (op->verb, ROLLBACK))
+    return g_strdup ("the rollback");
+  return g_strdup_printf ("snapshot '%s'", intent->snapshot != NULL ? intent->snapshot->name : "");
+}
 
-  *begun = FALSE;
-  for (guint i = 0; steps != NULL && i < steps->len; i++)
-    *begun = *begun || g_str_equal (((const ChainsStep *)g_ptr_array_index (steps, i))->name, step);
-  return steps != NULL;
+/* It happened, and is recorded: what is left over is cleared up. */
+static gboolean
+end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GError **error)
+{
+  if (vm->context->dry_run)
+    return TRUE;
+  return engine_ending_clear_up (vm, intent, NULL, error) &&
+         (!end || chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error));
 }
 
 static gboolean
-finish_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean end, GPtrArray *recovered,
-                 GError **error)
-{
-  intent->snapshot->created_us = op->started_us;
-  intent->snapshot->frozen_us = -1;
-  intent->snapshot->consistency = CHAINS_CONSISTENCY_CRASH;
-  intent->snapshot->reason = g_strdup (REASON);
-  if (!engine_intent_record (vm, op->id, intent, end, error))
-    return FALSE;
-  note (recovered, op, TRUE, "snapshot '%s' had been taken, and is recorded now", intent->snapshot->name);
-  return TRUE;
-}
-
-static gboolean
-undo_snapshot (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GPtrArray *recovered,
+finish_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean end, GPtrArray *recovered,
                GError **error)
 {
-  if (!vm->context->dry_run && !engine_intent_undo (vm, op->id, intent, "interrupted before the switch", end, error))
-    return FALSE;
-  note (recovered, op, FALSE, "snapshot '%s' had not been taken, and what it had begun is taken back",
-        intent->snapshot->name);
-  return TRUE;
-}
+  ChainsSnapshot *snapshot = intent->snapshot;
+  g_autofree char *what = describe (op, intent);
 
-/* It was recorded, and only its guest was not seen to thaw. */
-static gboolean
-end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GPtrArray *recovered,
-              GError **error)
-{
-  if (!end)
-    return TRUE;
-  if (!chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error))
+  if (snapshot != NULL) {
+    snapshot->created_us = op->started_us;
+    snapshot->frozen_us = -1;
+    snapshot->consistency = CHAINS_CONSISTENCY_CRASH;
+    snapshot->reason = g_strdup (REASON);
+  }
+  if (!engine_ending_record (vm, op->id, intent, FALSE, error) || !end_recorded (vm, op, intent, end, error))
     return FALSE;
-  note (recovered, op, TRUE, "snapshot '%s' was recorded already; its guest was looked after", intent->snapshot->name);
+  note (recovered, op, TRUE, "%s had %s, and is recorded now", what, snapshot != NULL ? "been taken" : "happened");
   return TRUE;
 }
 
 static gboolean
-is_recorded (EngineVm *vm, const EngineIntent *intent, gboolean *recorded, GError **error)
+undo_switch (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GPtrArray *recovered,
+             GError **error)
 {
-  g_autoptr (GError) failure = NULL;
-  g_autoptr (ChainsSnapshot) snapshot =
-      chains_snapshots_find (vm->context->db, vm->record->id, intent->snapshot->id, &failure);
+  g_autofree char *what = describe (op, intent);
 
-  *recorded = snapshot != NULL;
-  if (snapshot != NULL || g_error_matches (failure, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND))
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  if (!vm->context->dry_run && !engine_ending_undo (vm, op->id, intent, "interrupted before the switch", end, error))
+    return FALSE;
+  note (recovered, op, FALSE, "%s had not been taken, and what it had begun is taken back", what);
+  return TRUE;
+}
+
+/* It was recorded, and only its guest was not seen to thaw, or not all was cleared up. */
+static gboolean
+settle_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean end, GPtrArray *recovered,
+                 GError **error)
+{
+  g_autofree char *what = describe (op, intent);
+
+  if (!end_recorded (vm, op, intent, end, error))
+    return FALSE;
+  if (end)
+    note (recovered, op, TRUE, "%s was recorded already; its guest was looked after", what);
+  return TRUE;
 }
 
 /* What is recorded is settled in any case; the operation ends only once its guest is known to be thawed. */
 static gboolean
-settle_snapshot (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean switch_begun, gboolean end,
-                 GPtrArray *recovered, GError **error)
+settle_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean switch_begun, gboolean end,
+               GPtrArray *recovered, GError **error)
 {
   gboolean recorded, happened;
 
-  if (!is_recorded (vm, intent, &recorded, error))
+  if (!engine_ending_is_recorded (vm, intent, &recorded, error))
     return FALSE;
   if (recorded)
-    return end_recorded (vm, op, intent, end, recovered, error);
+    return settle_recorded (vm, op, intent, end, recovered, error);
   if (!engine_outcome_find (vm, intent, switch_begun || !engine_op_is_of_this_boot (op), &happened, error))
     return FALSE;
   if (happened && !base_point_is_mutant ("recover-always-undoes"))
-    return finish_snapshot (vm, op, intent, end, recovered, error);
-  return undo_snapshot (vm, op, intent, end, recovered, error);
+    return finish_switch (vm, op, intent, end, recovered, error);
+  return undo_switch (vm, op, intent, end, recovered, error);
+}
+
+/* It died with the VM paused by it, and nobody was there to bring it back; or the VM had been paused before. */
+static gboolean
+bring_back_paused (EngineVm *vm, const EngineIntent *intent, gboolean *was_reset, GError **error)
+{
+  if (vm->context->dry_run)
+    return TRUE;
+  if (!engine_rewind_settle (vm, intent, was_reset, error))
+    return FALSE;
+  if (!intent->pauses)
+    return TRUE;
+  if (!qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
+    return FALSE;
+  vm->state = ENGINE_VM_RUNNING;
+  return TRUE;
 }
 
 static gboolean
-recover_snapshot (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
+recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
 {
   g_autoptr (EngineIntent) intent = engine_intent_from_json (op->intent, error);
   g_autoptr (GError) frozen = NULL;
-  gboolean switch_begun, thawed;
+  gboolean switch_begun, thawed, was_reset = FALSE;
 
-  if (intent == NULL || !has_begun (vm, op, "switch", &switch_begun, error))
+  if (intent == NULL || !engine_op_find_step (vm->context, op->id, "switch", &switch_begun, NULL, error))
     return FALSE;
-  thawed = !may_be_frozen (vm, intent, switch_begun) || bring_back (vm, &frozen);
-  if (!settle_snapshot (vm, op, intent, switch_begun, thawed, recovered, error))
+  if (switch_begun && g_str_equal (op->verb, ROLLBACK) && vm->state == ENGINE_VM_PAUSED && is_same_qemu (vm, intent) &&
+      !bring_back_paused (vm, intent, &was_reset, error))
+    return FALSE;
+  thawed = was_reset || !may_be_frozen (vm, intent, switch_begun) || bring_back (vm, &frozen);
+  if (!settle_switch (vm, op, intent, switch_begun, thawed, recovered, error))
     return FALSE;
   if (!thawed)
     g_propagate_error (error, g_steal_pointer (&frozen));
@@ -212,8 +241,8 @@ recover_snapshot (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError
 static gboolean
 recover_op (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
 {
-  if (g_str_equal (op->verb, "snapshot"))
-    return recover_snapshot (vm, op, recovered, error);
+  if (g_str_equal (op->verb, SNAPSHOT) || g_str_equal (op->verb, ROLLBACK))
+    return recover_switch (vm, op, recovered, error);
   engine_error_set (error, ENGINE_ERROR_REFUSED, "was it begun by a newer version?",
                     "VM '%s': operation %s is a '%s', which this version cannot recover", op->vm_name, op->id,
                     op->verb);
@@ -350,4 +379,17 @@ engine_recover_first (EngineContext *context, const char *name, GError **error)
     engine_context_warn (context, "recovered", "VM '%s': an interrupted operation was found: %s", name, entry->message);
   }
   return TRUE;
+}
+
+gboolean
+engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error)
+{
+  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
+  const ChainsOp *op = ops != NULL && ops->len > 0 ? g_ptr_array_index (ops, 0) : NULL;
+  g_autoptr (EngineIntent) intent = NULL;
+
+  if (op == NULL || !g_str_equal (op->verb, ROLLBACK))
+    return ops != NULL;
+  intent = engine_intent_from_json (op->intent, error);
+  return intent != NULL && engine_rewind_settle (vm, intent, was_reset, error);
 }

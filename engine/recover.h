@@ -40,5 +40,12 @@ gboolean engine_recover_is_due (EngineContext *context, const char *vm);
  */
 gboolean engine_recover_first (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * engine_recover_rescue:
+ * For the watchdog (EngineWatchdogRescue), in the place of a process that died, or hangs, while it had @vm paused: what
+ * the guest is to write to is made certain and written down before it runs again.
+ */
+gboolean engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** An empty list. Returns: (transfer full) (element-type EngineRecovered) */
 GPtrArray *engine_recover_list_new (void);

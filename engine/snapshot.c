@@ -10,6 +10,7 @@
 #include "chains/images.h"
 #include "chains/snapshots.h"
 #include "engine/drift.h"
+#include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
 #include "engine/known.h"
@@ -179,10 +180,14 @@ plan_overlay (Run *run, const ChainsDisk *record, const EngineGraphDisk *disk, c
     engine_context_warn (run->context, "options-unknown",
                          "disk '%s': how QEMU opened '%s' cannot be seen; its overlay gets aio=%s, discard=%s",
                          disk->name, active->path, options->aio, options->discard);
-  overlay = engine_overlay_plan (run->op, run->intent, disk, options, directory, base->path, reuse, error);
+  overlay = engine_overlay_plan (
+      run->op, run->intent, disk, options,
+      &(EngineOverlayPlace){
+          .directory = directory, .stem_of = base->path, .name = run->intent->snapshot->name, .reuse = reuse},
+      error);
   if (overlay == NULL)
     return FALSE;
-  overlay->intent->backing_mode = engine_seal_plan (run->context, active);
+  overlay->intent->head_mode = engine_seal_plan (run->context, active);
   g_ptr_array_add (run->overlays, overlay);
   return TRUE;
 }
@@ -271,7 +276,7 @@ undo (Run *run, GError *why, GError **error)
 
   run->vm->cancellable = NULL;
   if (engine_vm_reconnect (run->vm, &failure) &&
-      engine_intent_undo (run->vm, run->op->id, run->intent, why->message, !run->guard->still_frozen, &failure)) {
+      engine_ending_undo (run->vm, run->op->id, run->intent, why->message, !run->guard->still_frozen, &failure)) {
     g_propagate_error (error, why);
     return;
   }
@@ -397,7 +402,7 @@ record_intent (Run *run, GError **error)
   snapshot->reason = g_strdup (run->guard->reason);
   snapshot->frozen_us = run->guard->frozen_us;
   /* A guest that may still be frozen keeps the operation open: whoever comes next thaws it. */
-  return engine_intent_record (run->vm, run->op->id, run->intent, !run->guard->still_frozen, error);
+  return engine_ending_record (run->vm, run->op->id, run->intent, !run->guard->still_frozen, error);
 }
 
 static gboolean
@@ -464,9 +469,9 @@ pretend (Run *run, GError **error)
   g_autoptr (JsonObject) transaction = qmp_commands_snapshot_arguments (actions);
 
   engine_overlay_plan_prepare (run->vm, run->overlays);
-  engine_guard_plan_freeze (run->guard);
+  engine_guard_plan_before (run->guard);
   engine_context_plan (run->context, "qemu", "transaction", transaction);
-  engine_guard_plan_thaw (run->guard);
+  engine_guard_plan_after (run->guard);
   run->intent->snapshot->created_us = g_get_real_time ();
   if (run->guard->wanted)
     run->guard->consistency = CHAINS_CONSISTENCY_FILESYSTEM;

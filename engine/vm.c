@@ -237,6 +237,14 @@ engine_vm_connect (EngineVm *vm, GError **error)
   return learn_state (vm, error);
 }
 
+gboolean
+engine_vm_attach (EngineVm *vm, GIOStream *io, GError **error)
+{
+  vm->qemu = qemu_behind (io);
+  vm->monitor = qmp_client_new_attached (io);
+  return learn_state (vm, error);
+}
+
 static void
 disconnect (EngineVm *vm)
 {

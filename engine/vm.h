@@ -84,6 +84,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineVm, engine_vm_free)
  */
 gboolean engine_vm_connect (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * engine_vm_attach:
+ * @io: (transfer full): a connection to @vm's monitor that somebody else has opened, and may have died on
+ * The same over that connection, for the watchdog.
+ */
+gboolean engine_vm_attach (EngineVm *vm, GIOStream *io, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Starts a session with the agent, where one is registered; finish it with the next. */
 void engine_vm_start_agent (EngineVm *vm);
 /** Whether an agent answers now; if not, @vm->agent_failure says why. */

@@ -47,6 +47,7 @@ struct _EngineWatchdog {
   int control;
   gboolean ready;
   gboolean armed;
+  gboolean resume;
   guint unanswered; /* orders whose answers were not waited for */
 };
 
@@ -57,7 +58,8 @@ static gboolean
 spawn (const EngineVm *vm, int control, GPid *pid, GError **error)
 {
   const char *agent = vm->agent != NULL ? vm->record->agent : "";
-  const char *const argv[] = {"/proc/self/exe", ENGINE_WATCHDOG_ARGUMENT, agent, NULL};
+  const char *const argv[] = {"/proc/self/exe",   ENGINE_WATCHDOG_ARGUMENT, agent,
+                              vm->context->state, vm->record->name,         NULL};
   int lock = vm->lock != NULL ? engine_lock_get_fd (vm->lock) : -1;
   int sources[] = {control, lock, qmp_transport_get_fd (qmp_client_get_io (vm->monitor)),
                    vm->agent != NULL ? qmp_transport_get_fd (qmp_qga_get_io (vm->agent)) : -1};
@@ -154,6 +156,7 @@ engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resu
 {
   if (give_order (watchdog, ORDER_ARM, deadline_us, resume) == ANSWER_DONE) {
     watchdog->armed = TRUE;
+    watchdog->resume = resume;
     return TRUE;
   }
   return set_dead (error);
@@ -163,7 +166,7 @@ gboolean
 engine_watchdog_extend (EngineWatchdog *watchdog, gint64 deadline_us, GError **error)
 {
   g_assert (watchdog->armed);
-  if (send_order (watchdog, ORDER_ARM, deadline_us, FALSE)) {
+  if (send_order (watchdog, ORDER_ARM, deadline_us, watchdog->resume)) {
     watchdog->unanswered++;
     return TRUE;
   }
@@ -203,15 +206,38 @@ is_open (int fd)
   return getsockopt (fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0;
 }
 
-static void
-run_again (void)
+/* What the process is told when it is started: the agent's address ("": none), the state's folder, the VM's name. */
+typedef struct {
+  const char *agent;
+  const char *state;
+  const char *vm;
+  EngineWatchdogRescue rescue;
+} Charge;
+
+static gboolean
+rescue (const Charge *charge, EngineContext *context, gboolean *was_reset, GError **error)
 {
-  g_autoptr (QmpClient) monitor = qmp_client_new_attached (qmp_transport_from_fd (MONITOR_FD));
-  QmpWait wait = {g_get_monotonic_time () + ATTEMPT_US, NULL};
+  g_autoptr (EngineVm) vm = NULL;
+
+  if (!engine_context_open (context, CHAINS_DB_UPDATE, error))
+    return FALSE;
+  vm = engine_vm_open (context, charge->vm, NULL, error);
+  return vm != NULL && engine_vm_attach (vm, qmp_transport_from_fd (MONITOR_FD), error) &&
+         (vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
+         qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error);
+}
+
+/* A guest of which it is not certain what it is to write to stays as it is: that harms less than going on would. */
+static gboolean
+run_again (const Charge *charge, gboolean *was_reset)
+{
+  g_autoptr (EngineContext) context = engine_context_new (charge->state);
   g_autoptr (GError) failure = NULL;
 
-  if (!qmp_commands_cont (monitor, wait, &failure))
-    syslog (LOG_ERR, "the VM could not be resumed: %s", failure->message);
+  if (rescue (charge, context, was_reset, &failure))
+    return TRUE;
+  syslog (LOG_ERR, "VM '%s' stays paused: %s; run `chainctl recover %s`", charge->vm, failure->message, charge->vm);
+  return FALSE;
 }
 
 /* One look and, where it is frozen, one thaw. %TRUE once the agent says that it is thawed. */
@@ -271,15 +297,18 @@ thaw (const char *address)
 }
 
 static void
-bring_back (gboolean resume, const char *agent)
+bring_back (const Charge *charge, gboolean resume)
 {
+  gboolean was_reset = FALSE;
+
   if (base_point_is_mutant ("watchdog-does-not-thaw"))
     return;
-  syslog (LOG_WARNING, "the process that froze the guest at %s is gone, or late: bringing the guest back", agent);
-  if (resume && is_open (MONITOR_FD))
-    run_again ();
-  if (is_open (AGENT_FD))
-    thaw (agent);
+  syslog (LOG_WARNING, "VM '%s': the process that froze or paused its guest is gone, or late: bringing the guest back",
+          charge->vm);
+  if (resume && is_open (MONITOR_FD) && !run_again (charge, &was_reset))
+    return;
+  if (!was_reset && is_open (AGENT_FD))
+    thaw (charge->agent);
 }
 
 /* Milliseconds until the deadline, rounded up; -1 for ever. */
@@ -299,12 +328,16 @@ answer (char what)
 }
 
 int
-engine_watchdog_main (const char *agent)
+engine_watchdog_main (char **words, EngineWatchdogRescue to_rescue)
 {
+  Charge charge;
   struct pollfd control = {.fd = CONTROL_FD, .events = POLLIN};
   Order order = {0};
   gboolean armed = FALSE, acted = FALSE;
 
+  if (g_strv_length (words) != 3)
+    return 2;
+  charge = (Charge){words[0], words[1], words[2], to_rescue};
   /* A session of its own, deaf to the terminal's signals: Ctrl-C is for the parent. */
   setsid ();
   signal (SIGINT, SIG_IGN);
@@ -324,7 +357,7 @@ engine_watchdog_main (const char *agent)
       continue;
     if (ready == 0 || got != sizeof next) {
       if (armed)
-        bring_back (order.resume, agent);
+        bring_back (&charge, order.resume);
       if (ready != 0)
         return 0;
       armed = FALSE;

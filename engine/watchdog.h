@@ -1,7 +1,8 @@
 /*
  * A process of ours that outlives us: it holds the monitor, the agent and the
  * VM's lock, and should we die, or a deadline pass, while it is armed, it
- * brings the guest back: runs it again if we paused it, thaws it.
+ * brings the guest back: runs it again if we paused it, once it is certain what
+ * it is to write to, and thaws it.
  */
 #pragma once
 
@@ -13,6 +14,14 @@
 typedef struct _EngineWatchdog EngineWatchdog;
 
 /**
+ * EngineWatchdogRescue:
+ * @vm: paused, connected; the lock is held by the caller
+ * @was_reset: (out): the guest was reset: nothing of it is frozen
+ * Makes certain, and writes down, what the guest is to write to. %FALSE: it must not run again.
+ */
+typedef gboolean (*EngineWatchdogRescue) (EngineVm *vm, gboolean *was_reset, GError **error);
+
+/**
  * engine_watchdog_start:
  * Starts the process and returns at once. @vm's sessions must be open, and stay so until it is stopped.
  * Returns: (transfer full)
@@ -22,7 +31,7 @@ EngineWatchdog *engine_watchdog_start (const EngineVm *vm, GError **error) G_GNU
 /**
  * engine_watchdog_arm:
  * @deadline_us: on g_get_monotonic_time()'s clock
- * @resume: the VM is about to be paused by us: `cont` before the thaw
+ * @resume: the VM is about to be paused by us: to be rescued, and `cont`, before the thaw
  * Returns when the watchdog has answered; raises %ENGINE_ERROR_FAILED where it is not alive. May be called
  * again with a new deadline.
  */
@@ -45,5 +54,6 @@ gboolean engine_watchdog_disarm (EngineWatchdog *watchdog);
 void engine_watchdog_stop (EngineWatchdog *watchdog);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineWatchdog, engine_watchdog_stop)
 
-/** The process itself. @agent: the agent's address, "" where there is none. Returns its exit status. */
-int engine_watchdog_main (const char *agent);
+/** The process itself. @words: (array zero-terminated=1): its arguments, as they were given by us. Returns its exit
+ * status. */
+int engine_watchdog_main (char **words, EngineWatchdogRescue rescue);

@@ -98,6 +98,75 @@ qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *p
   return qmp_client_start (client, "qom-get", arguments, deadline_us);
 }
 
+static void
+add_inserted (GHashTable *table, JsonNode *entry)
+{
+  JsonObject *object = JSON_NODE_HOLDS_OBJECT (entry) ? json_node_get_object (entry) : NULL;
+  const char *qdev = object != NULL ? qmp_message_peek_string (object, "qdev") : NULL;
+  JsonNode *inserted = qdev != NULL ? json_object_get_member (object, "inserted") : NULL;
+  const char *node = NULL;
+  if (inserted != NULL && JSON_NODE_HOLDS_OBJECT (inserted))
+    node = qmp_message_peek_string (json_node_get_object (inserted), "node-name");
+  if (node != NULL)
+    g_hash_table_insert (table, g_strdup (qdev), g_strdup (node));
+}
+
+GHashTable *
+qmp_commands_query_inserted (QmpClient *client, QmpWait wait, GError **error)
+{
+  g_autoptr (JsonNode) reply = execute (client, wait, "query-block", NULL, error);
+  g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  JsonArray *entries = reply != NULL ? qmp_message_as_array (reply, "query-block", error) : NULL;
+  for (guint i = 0; entries != NULL && i < json_array_get_length (entries); i++)
+    add_inserted (table, json_array_get_element (entries, i));
+  return entries != NULL ? g_steal_pointer (&table) : NULL;
+}
+
+JsonNode *
+qmp_commands_query_pci (QmpClient *client, QmpWait wait, GError **error)
+{
+  return execute (client, wait, "query-pci", NULL, error);
+}
+
+gboolean
+qmp_commands_qom_set (QmpClient *client, QmpWait wait, const char *path, const char *property, const char *value,
+                      GError **error)
+{
+  g_autoptr (JsonObject) arguments = one_string ("path", path);
+  json_object_set_string_member (arguments, "property", property);
+  json_object_set_string_member (arguments, "value", value);
+  return execute_plain (client, wait, "qom-set", arguments, error);
+}
+
+gboolean
+qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error)
+{
+  return execute_plain (client, wait, "stop", NULL, error);
+}
+
+static gboolean
+is_reset (const QmpClientEvent *event, gpointer user_data)
+{
+  return g_str_equal (event->name, "RESET");
+}
+
+gboolean
+qmp_commands_system_reset (QmpClient *client, QmpWait wait, GError **error)
+{
+  g_autoptr (QmpClientEvent) event = NULL;
+  if (!execute_plain (client, wait, "system_reset", NULL, error))
+    return FALSE;
+  event = qmp_client_wait_event_matching (client, is_reset, NULL, wait.deadline_us, wait.cancellable, error);
+  return event != NULL;
+}
+
+gboolean
+qmp_commands_set_reboot_action (QmpClient *client, QmpWait wait, const char *action, GError **error)
+{
+  g_autoptr (JsonObject) arguments = one_string ("reboot", action);
+  return execute_plain (client, wait, "set-action", arguments, error);
+}
+
 gboolean
 qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error)
 {

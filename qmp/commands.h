@@ -32,7 +32,22 @@ char *qmp_commands_finish_query_migrate (QmpCall *call, GCancellable *cancellabl
     G_GNUC_WARN_UNUSED_RESULT;
 /** qom-get: its call returns the property's value. */
 QmpCall *qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property);
+/** query-block: the node that each device is on. Returns: (transfer full) (element-type utf8 utf8): node names by qdev,
+ * as query-block has it */
+GHashTable *qmp_commands_query_inserted (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** query-pci, whole. Returns: (transfer full) */
+JsonNode *qmp_commands_query_pci (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** qom-set of a string. For a device's `drive`: the node that it goes on to. */
+gboolean qmp_commands_qom_set (QmpClient *client, QmpWait wait, const char *path, const char *property,
+                               const char *value, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** stop: the guest stands still, and all that it had written is flushed. */
+gboolean qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** system_reset, and the event that tells that it was done. */
+gboolean qmp_commands_system_reset (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** set-action of what a guest's reboot does: "reset", "shutdown". */
+gboolean qmp_commands_set_reboot_action (QmpClient *client, QmpWait wait, const char *action, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * QmpChardev: one character device, from query-chardev

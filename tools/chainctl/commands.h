@@ -14,6 +14,7 @@ gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_rollback (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_show (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_state_backup (ChainctlInvocation *invocation, GError **error);

@@ -2,6 +2,7 @@
  * chainctl: finds the command that was typed, runs it, prints what it says. SIGINT,
  * SIGTERM and SIGHUP cancel; the engine decides what may be cut short.
  */
+#include "engine/recover.h"
 #include "engine/watchdog.h"
 #include "tools/chainctl/completion.h"
 #include "tools/chainctl/exit.h"
@@ -126,8 +127,8 @@ main (int argc, char **argv)
   ChainctlInvocation invocation = {0};
   int status;
 
-  if (argc == 3 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
-    return engine_watchdog_main (argv[2]);
+  if (argc > 1 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
+    return engine_watchdog_main (argv + 2, engine_recover_rescue);
   if (chainctl_completion_is_asked (argv))
     return chainctl_completion_main (argv);
   setlocale (LC_CTYPE, "");

@@ -33,6 +33,15 @@ chainctl_render_path (JsonObject *object, const char *key, const char *path)
 }
 
 void
+chainctl_render_duration (JsonObject *object, const char *key, gint64 us)
+{
+  if (us >= 0)
+    json_object_set_int_member (object, key, us);
+  else
+    json_object_set_null_member (object, key);
+}
+
+void
 chainctl_render_time (JsonObject *object, const char *key, gint64 time_us)
 {
   g_autofree char *text = time_us != 0 ? chainctl_output_utc_time (time_us) : NULL;
@@ -148,10 +157,7 @@ chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm)
   json_object_set_boolean_member (object, "automatic", snapshot->automatic);
   json_object_set_string_member (object, "consistency", chains_consistency_to_string (snapshot->consistency));
   chainctl_render_string (object, "reason", snapshot->reason);
-  if (snapshot->frozen_us >= 0)
-    json_object_set_int_member (object, "frozen_us", snapshot->frozen_us);
-  else
-    json_object_set_null_member (object, "frozen_us");
+  chainctl_render_duration (object, "frozen_us", snapshot->frozen_us);
   json_object_set_array_member (object, "disks", render_snapshot_disks (snapshot));
   return object;
 }
@@ -219,4 +225,17 @@ chainctl_render_active (const GPtrArray *disks)
     json_array_add_object_element (active, object);
   }
   return active;
+}
+
+JsonArray *
+chainctl_render_paths (const GPtrArray *paths)
+{
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < paths->len; i++) {
+    g_autofree char *shown = g_filename_display_name (g_ptr_array_index (paths, i));
+
+    json_array_add_string_element (array, shown);
+  }
+  return array;
 }

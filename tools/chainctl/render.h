@@ -18,6 +18,12 @@ void chainctl_render_path (JsonObject *object, const char *key, const char *path
 /** Sets @key to @time_us (since 1970) as RFC 3339 UTC, or to null where it is 0. */
 void chainctl_render_time (JsonObject *object, const char *key, gint64 time_us);
 
+/** Sets @key to @us, or to null where it is -1. */
+void chainctl_render_duration (JsonObject *object, const char *key, gint64 us);
+
+/** @paths: (element-type utf8). Returns: (transfer full) */
+JsonArray *chainctl_render_paths (const GPtrArray *paths);
+
 /** "vm"; without @disks as in lists. Returns: (transfer full) */
 JsonObject *chainctl_render_vm (const EngineVmView *view, gboolean disks);
 

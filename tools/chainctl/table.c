@@ -42,6 +42,11 @@ const ChainctlCommand chainctl_table[] = {
      "All chosen disks get a new overlay in one transaction, the guest's file systems\n"
      "frozen where its agent allows it. All of the disks are switched, or none.",
      CHAINS_DB_UPDATE, TRUE, TRUE, CHAINCTL_RECOVERY_NEEDED, 0, 1, chainctl_cmd_snapshot},
+    {"rollback", "VM SNAPSHOT", "go back to a snapshot",
+     "The disks go on to new overlays on the snapshot's images, the VM's process staying.\n"
+     "What was active is kept as an automatic snapshot, so that there is a way back.\n"
+     "The guest is reset where it has file systems of these disks mounted.",
+     CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 1, 1, chainctl_cmd_rollback},
     {"list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_list},
     {"show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 1, 1,

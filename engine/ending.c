@@ -1,0 +1,353 @@
+/*
+ * How operations end whose intent is overlays on disks: it happened, and images,
+ * snapshot and outcome are one commit; or it did not, and all is taken back. Which
+ * of the two it is, engine/outcome finds out. Each may be run again after a death.
+ */
+#include "engine/ending.h"
+
+#include "base/point.h"
+#include "chains/images.h"
+#include "chains/snapshots.h"
+#include "chains/transaction.h"
+#include "engine/error.h"
+#include "engine/inspect.h"
+#include "engine/note.h"
+#include "engine/notebook.h"
+#include "engine/seal.h"
+#include "qmp/error.h"
+#include "qmp/nodes.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+
+/* ---- recorded ---- */
+
+static gboolean
+record_frozen (EngineVm *vm, gint64 row, const EngineIntentOverlay *overlay, GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, row, error);
+
+  if (image == NULL || !engine_inspect_remember (image, error))
+    return FALSE;
+  image->virtual_size = overlay->virtual_size;
+  return chains_images_update (vm->context->db, image, error);
+}
+
+/* The row of @disk's image at @path; 0 with an error. */
+static gint64
+find_row (EngineVm *vm, const ChainsDisk *disk, const char *path, GError **error)
+{
+  g_autoptr (GPtrArray) images = chains_images_find (vm->context->db, path, error);
+
+  for (guint i = 0; images != NULL && i < images->len; i++)
+    if (((const ChainsImage *)g_ptr_array_index (images, i))->disk == disk->id)
+      return ((const ChainsImage *)g_ptr_array_index (images, i))->id;
+  if (images != NULL)
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "disk '%s' has no image '%s' any more", disk->name, path);
+  return 0;
+}
+
+static gint64
+record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const EngineIntentOverlay *overlay,
+                GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_image_new ();
+  EngineImagefile file = {0};
+
+  if (!vm->context->dry_run && !engine_imagefile_stat (overlay->path, &file, error))
+    return 0;
+  image->disk = disk->id;
+  image->parent = find_row (vm, disk, overlay->backing, error);
+  if (image->parent == 0)
+    return 0;
+  image->path = g_strdup (overlay->path);
+  image->format = g_strdup ("qcow2");
+  image->virtual_size = overlay->virtual_size;
+  image->owned = TRUE;
+  image->created_by = overlay->reused ? NULL : g_strdup (op);
+  image->device = file.device;
+  image->inode = file.inode;
+  image->options = g_strdup (overlay->options);
+  return chains_images_add (vm->context->db, image, error) ? image->id : 0;
+}
+
+/* @snapshot: (nullable): gets the disk's part */
+static gboolean
+record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const EngineIntentOverlay *overlay, GError **error)
+{
+  ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
+  gint64 head = disk != NULL ? disk->active : 0;
+
+  if (disk == NULL || !record_frozen (vm, head, overlay, error))
+    return FALSE;
+  disk->active = record_overlay (vm, op, disk, overlay, error);
+  if (disk->active != 0 && snapshot != NULL) {
+    ChainsSnapshotDisk *part = chains_snapshot_disk_new ();
+
+    part->disk = disk->id;
+    part->image = head;
+    part->overlay = disk->active;
+    part->disk_name = g_strdup (disk->name);
+    part->image_path = g_strdup (overlay->head);
+    part->overlay_path = g_strdup (overlay->path);
+    g_ptr_array_add (snapshot->disks, part);
+  }
+  return disk->active != 0 && chains_registry_update_disk (vm->context->db, disk, error) &&
+         chains_registry_set_live (vm->context->db, disk->id, overlay->live, error);
+}
+
+static gboolean
+forget_discards (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  for (guint i = 0; i < intent->discards->len; i++) {
+    const EngineIntentDiscard *discard = g_ptr_array_index (intent->discards, i);
+
+    if (!chains_images_remove (vm->context->db, discard->row, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+record_snapshot (EngineVm *vm, EngineIntent *intent, GError **error)
+{
+  if (intent->snapshot == NULL)
+    return TRUE;
+  intent->snapshot->vm = vm->record->id;
+  if (!chains_snapshots_add (vm->context->db, intent->snapshot, error))
+    return FALSE;
+  engine_notebook_record (vm, intent->snapshot);
+  return TRUE;
+}
+
+typedef gboolean (*ChangeMode) (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error);
+
+/* The heads, which are active until the operation is recorded. */
+static gboolean
+change_modes (EngineVm *vm, const EngineIntent *intent, ChangeMode change, GError **error)
+{
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
+    g_autoptr (ChainsImage) image = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
+    EngineSealFile file = {.disk = overlay->disk, .path = overlay->head};
+
+    if (image == NULL)
+      return FALSE;
+    file.device = image->device;
+    file.inode = image->inode;
+    if (!change (vm->context, &file, overlay->head_mode, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* Before anything of the frozen images is noted: their change times are among that. */
+static gboolean
+seal (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  return vm->context->dry_run || change_modes (vm, intent, engine_seal_close, error);
+}
+
+gboolean
+engine_ending_record (EngineVm *vm, const char *op, EngineIntent *intent, gboolean end, GError **error)
+{
+  ChainsDb *db = vm->context->db;
+  g_autoptr (ChainsTransaction) transaction = NULL;
+
+  if (!seal (vm, intent, error))
+    return FALSE;
+  transaction = chains_transaction_begin (db, error);
+  if (transaction == NULL)
+    return FALSE;
+  for (guint i = 0; i < intent->overlays->len; i++)
+    if (!record_disk (vm, op, intent->snapshot, g_ptr_array_index (intent->overlays, i), error))
+      return FALSE;
+  if (!forget_discards (vm, intent, error) || !record_snapshot (vm, intent, error))
+    return FALSE;
+  return (!end || vm->context->dry_run || chains_journal_end (db, op, CHAINS_OP_DONE, NULL, error)) &&
+         chains_transaction_commit (transaction, error);
+}
+
+gboolean
+engine_ending_is_recorded (EngineVm *vm, const EngineIntent *intent, gboolean *recorded, GError **error)
+{
+  gboolean all = TRUE;
+
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
+    g_autoptr (ChainsImage) active = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
+
+    if (active == NULL)
+      return FALSE;
+    all = all && g_str_equal (active->path, overlay->path);
+  }
+  *recorded = all;
+  return TRUE;
+}
+
+/* ---- undone ---- */
+
+static QmpNodes *
+ask_for_nodes (EngineVm *vm, GError **error)
+{
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
+
+  return qmp_nodes_finish (query, vm->cancellable, error);
+}
+
+static gboolean
+close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **error)
+{
+  return qmp_nodes_find (nodes, name) == NULL ||
+         qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, error);
+}
+
+/* A node's file node was made with it, and goes with it. */
+static gboolean
+close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
+
+  for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++)
+    if (!close_node (vm, nodes, ((const EngineIntentOverlay *)g_ptr_array_index (intent->overlays, i))->node, error))
+      return FALSE;
+  for (guint i = nodes != NULL ? intent->opened->len : 0; i > 0; i--)
+    if (!close_node (vm, nodes, g_ptr_array_index (intent->opened, i - 1), error))
+      return FALSE;
+  return nodes != NULL;
+}
+
+static gboolean
+unlink_file (const char *path, GError **error)
+{
+  if (!base_point_before ("file", "remove", error))
+    return FALSE;
+  if (g_unlink (path) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot remove '%s': %s", path, g_strerror (errno));
+    return FALSE;
+  }
+  base_point_after ("file", "remove");
+  return TRUE;
+}
+
+gboolean
+engine_ending_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile *file)
+{
+  if (base_point_is_mutant ("undo-removes-any-file"))
+    return TRUE;
+  /* Inode and birth tell a file; the device number may be another one after a reboot. */
+  return overlay->inode != 0 && file->inode == overlay->inode && file->born_ns == overlay->born_ns &&
+         (file->born_ns != 0 || file->device == overlay->device);
+}
+
+static gboolean
+remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
+{
+  EngineImagefile file;
+  g_autoptr (GPtrArray) users = NULL;
+
+  if (overlay->reused || !engine_imagefile_stat (overlay->path, &file, NULL))
+    return TRUE;
+  users = chains_images_find (vm->context->db, overlay->path, error);
+  if (users == NULL)
+    return FALSE;
+  if (users->len > 0 || !engine_ending_is_ours (overlay, &file)) {
+    engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
+    return TRUE;
+  }
+  return unlink_file (overlay->path, error);
+}
+
+/* An image that was sealed and not recorded as frozen (a death in between) stays the active one. */
+static gboolean
+unseal (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  return change_modes (vm, intent, engine_seal_open, error);
+}
+
+/* Of a snapshot that was never recorded. It goes before its overlay: behind that it would be forgotten by a death. */
+static void
+remove_note (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay *overlay)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (intent->snapshot != NULL && !engine_note_remove (overlay->path, intent->snapshot->id, &failure))
+    engine_context_warn (vm->context, "note-left", "disk '%s': %s", overlay->disk, failure->message);
+}
+
+static gboolean
+take_back (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay *overlay, GError **error)
+{
+  remove_note (vm, intent, overlay);
+  return remove_file (vm, overlay, error);
+}
+
+gboolean
+engine_ending_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
+                    GError **error)
+{
+  if (vm->monitor != NULL && !base_point_is_mutant ("undo-leaves-nodes") && !close_nodes (vm, intent, error))
+    return FALSE;
+  for (guint i = 0; i < intent->overlays->len && !base_point_is_mutant ("undo-leaves-files"); i++)
+    if (!take_back (vm, intent, g_ptr_array_index (intent->overlays, i), error))
+      return FALSE;
+  if (!unseal (vm, intent, error))
+    return FALSE;
+  return !end || chains_journal_end (vm->context->db, op, CHAINS_OP_UNDONE, why, error);
+}
+
+/* ---- cleared up ---- */
+
+/* One that QEMU's own options made goes by itself, once it is left; one that is in use stays. */
+static gboolean
+retire_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  g_autoptr (QmpNodes) nodes = intent->retired->len > 0 ? ask_for_nodes (vm, error) : NULL;
+
+  for (guint i = 0; nodes != NULL && i < intent->retired->len; i++) {
+    g_autoptr (GError) failure = NULL;
+
+    if (close_node (vm, nodes, g_ptr_array_index (intent->retired, i), &failure))
+      continue;
+    if (!g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND)) {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+    g_debug ("%s", failure->message);
+  }
+  return nodes != NULL || intent->retired->len == 0;
+}
+
+static gboolean
+remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *removed, GError **error)
+{
+  EngineImagefile file;
+  g_autoptr (GPtrArray) users = chains_images_find (vm->context->db, discard->path, error);
+
+  if (users == NULL)
+    return FALSE;
+  if (discard->inode == 0 || users->len > 0 || !engine_imagefile_stat (discard->path, &file, NULL))
+    return TRUE;
+  if (file.inode != discard->inode || file.device != discard->device) {
+    engine_context_warn (vm->context, "left-alone", "'%s' is not the file that it was: it stays", discard->path);
+    return TRUE;
+  }
+  if (!unlink_file (discard->path, error))
+    return FALSE;
+  if (removed != NULL)
+    g_ptr_array_add (removed, g_strdup (discard->path));
+  return TRUE;
+}
+
+gboolean
+engine_ending_clear_up (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
+{
+  if (vm->monitor != NULL && !retire_nodes (vm, intent, error))
+    return FALSE;
+  for (guint i = 0; i < intent->discards->len; i++)
+    if (!remove_discard (vm, g_ptr_array_index (intent->discards, i), removed, error))
+      return FALSE;
+  return TRUE;
+}

@@ -1,0 +1,109 @@
+/*
+ * chainctl rollback: options to a request, the result to a document. The work is
+ * engine/rollback's.
+ */
+#include "engine/rollback.h"
+#include "tools/chainctl/commands.h"
+#include "tools/chainctl/exit.h"
+#include "tools/chainctl/render.h"
+
+typedef struct {
+  char **disks;
+  gboolean discard;
+  char *reset;
+  char *quiesce;
+  double freeze_timeout;
+  char *hooks;
+} Options;
+
+static void
+options_clear (Options *options)
+{
+  g_strfreev (options->disks);
+  g_free (options->reset);
+  g_free (options->quiesce);
+  g_free (options->hooks);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
+
+static gboolean
+parse_reset (const char *word, EngineRollbackReset *out, GError **error)
+{
+  static const char *const words[] = {"auto", "always", "never"};
+
+  for (gsize i = 0; word != NULL && i < G_N_ELEMENTS (words); i++)
+    if (g_str_equal (word, words[i])) {
+      *out = (EngineRollbackReset)i;
+      return TRUE;
+    }
+  return word == NULL || chainctl_exit_set_usage (error, "--reset=%s: one of auto, always, never", word);
+}
+
+static void
+say (ChainctlOutput *output, const EngineRollbackResult *result, const char *vm)
+{
+  JsonObject *object = json_object_new ();
+  g_autofree char *paused = chainctl_output_duration (result->paused_us);
+
+  json_object_set_string_member (object, "to", result->to);
+  chainctl_render_string (object, "automatic_snapshot", result->automatic);
+  json_object_set_boolean_member (object, "reset", result->reset);
+  json_object_set_object_member (output->document, "rollback", object);
+  json_object_set_array_member (output->document, "active", chainctl_render_active (result->active));
+  chainctl_render_duration (output->document, "frozen_us", result->frozen_us);
+  chainctl_render_duration (output->document, "paused_us", result->paused_us);
+  json_object_set_array_member (output->document, "removed", chainctl_render_paths (result->removed));
+  chainctl_output_note (output, "%s is back at '%s'%s%s%s", vm, result->to,
+                        result->paused_us >= 0 ? ", paused for " : "", result->paused_us >= 0 ? paused : "",
+                        result->reset ? "; its guest was reset" : "");
+  for (guint i = 0; i < result->active->len; i++) {
+    const EngineSwitchedDisk *disk = g_ptr_array_index (result->active, i);
+    g_autofree char *path = chainctl_output_printable (disk->after);
+
+    chainctl_output_note (output, "  %s now writes to %s", disk->disk, path);
+  }
+  if (result->automatic != NULL)
+    chainctl_output_note (output, "What was active is kept as '%s': `chainctl rollback %s %s` goes there again.",
+                          result->automatic, vm, result->automatic);
+}
+
+static gboolean
+roll_back (ChainctlInvocation *invocation, const Options *options, GError **error)
+{
+  EngineRollbackRequest request = {.vm = invocation->vm,
+                                   .snapshot = invocation->arguments[0],
+                                   .disks = (const char *const *)options->disks,
+                                   .discard = options->discard};
+  g_autoptr (EngineRollbackResult) result = NULL;
+  ChainsQuiesce quiesce;
+  gboolean done;
+
+  if (!parse_reset (options->reset, &request.reset, error) ||
+      !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
+      !chainctl_command_hooks (options->hooks, error) ||
+      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+    return FALSE;
+  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
+  done = engine_rollback_run (invocation->context, &request, &result, error);
+  if (result != NULL)
+    say (invocation->output, result, invocation->vm);
+  return done;
+}
+
+gboolean
+chainctl_cmd_rollback (ChainctlInvocation *invocation, GError **error)
+{
+  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  const GOptionEntry entries[] = {
+      {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
+      {"discard", 0, 0, G_OPTION_ARG_NONE, &options.discard, "do not keep what is active now", NULL},
+      {"reset", 0, 0, G_OPTION_ARG_STRING, &options.reset, "reset the guest (auto)", "auto|always|never"},
+      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
+      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
+      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      {NULL},
+  };
+
+  return chainctl_command_parse (invocation, entries, error) && roll_back (invocation, &options, error);
+}
