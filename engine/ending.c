@@ -96,13 +96,49 @@ record_disk (EngineVm *vm, const char *op, ChainsSnapshot *snapshot, const Engin
          chains_registry_set_live (vm->context->db, disk->id, overlay->live, error);
 }
 
+static gint64
+find_active (const EngineVm *vm, gint64 disk)
+{
+  for (guint i = 0; i < vm->disks->len; i++)
+    if (((const ChainsDisk *)g_ptr_array_index (vm->disks, i))->id == disk)
+      return ((const ChainsDisk *)g_ptr_array_index (vm->disks, i))->active;
+  return 0;
+}
+
+/* A snapshot whose overlay goes has the one that came instead: beside that is its note. */
+static gboolean
+move_parts (EngineVm *vm, gint64 from, gint64 disk, GError **error)
+{
+  g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
+
+  for (guint i = 0; snapshots != NULL && i < snapshots->len; i++) {
+    const ChainsSnapshot *snapshot = g_ptr_array_index (snapshots, i);
+    gboolean moved = FALSE;
+
+    for (guint j = 0; j < snapshot->disks->len; j++) {
+      ChainsSnapshotDisk *part = g_ptr_array_index (snapshot->disks, j);
+
+      if (part->overlay != from)
+        continue;
+      part->overlay = find_active (vm, disk);
+      moved = TRUE;
+    }
+    if (moved && !chains_snapshots_update (vm->context->db, snapshot, error))
+      return FALSE;
+  }
+  return snapshots != NULL;
+}
+
 static gboolean
 forget_discards (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
   for (guint i = 0; i < intent->discards->len; i++) {
     const EngineIntentDiscard *discard = g_ptr_array_index (intent->discards, i);
 
-    if (!chains_images_remove (vm->context->db, discard->row, error))
+    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, discard->row, error);
+
+    if (image == NULL || !move_parts (vm, image->id, image->disk, error) ||
+        !chains_images_remove (vm->context->db, image->id, error))
       return FALSE;
   }
   return TRUE;
@@ -320,6 +356,17 @@ retire_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
   return nodes != NULL || intent->retired->len == 0;
 }
 
+static void
+remove_note_beside (EngineVm *vm, const char *overlay)
+{
+  g_autofree char *path = engine_note_path (overlay);
+  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
+  g_autoptr (GError) failure = NULL;
+
+  if (note != NULL && !engine_note_remove (overlay, note->snapshot->id, &failure))
+    engine_context_warn (vm->context, "note-left", "%s", failure->message);
+}
+
 static gboolean
 remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *removed, GError **error)
 {
@@ -334,6 +381,7 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that it was: it stays", discard->path);
     return TRUE;
   }
+  remove_note_beside (vm, discard->path);
   if (!unlink_file (discard->path, error))
     return FALSE;
   if (removed != NULL)

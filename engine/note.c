@@ -46,6 +46,7 @@ engine_note_free (EngineNote *note)
   g_clear_pointer (&note->foreign, g_ptr_array_unref);
   g_clear_pointer (&note->image, chains_image_free);
   g_clear_pointer (&note->overlay, chains_image_free);
+  g_free (note->parent);
   g_clear_pointer (&note->snapshot, chains_snapshot_free);
   g_free (note->active);
   g_free (note->path);
@@ -98,6 +99,8 @@ engine_note_to_text (const EngineNote *note, EngineNoteExtent extent)
   json_object_set_object_member (object, "snapshot", snapshot_json (note->snapshot));
   json_object_set_object_member (object, "image", engine_document_from_image (note->image));
   json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
+  if (note->parent != NULL)
+    engine_document_set_path (object, "parent", note->parent);
   if ((extent & ENGINE_NOTE_ACTIVE) != 0 && note->active != NULL)
     engine_document_set_path (object, "active", note->active);
   return engine_document_to_text (object, FALSE);
@@ -165,12 +168,14 @@ parse_snapshot (EngineNote *note, JsonObject *object, GError **error)
   return note->snapshot != NULL;
 }
 
-/* Notes of before this was noted have none, and mean their overlay too. */
+/* Notes of before this was noted have none, and mean their overlay, or its image, too. */
 static gboolean
-parse_active (EngineNote *note, JsonObject *object, GError **error)
+parse_paths (EngineNote *note, JsonObject *object, GError **error)
 {
-  return !json_object_has_member (object, "active") ||
-         engine_document_get_path (object, "active", FALSE, &note->active, error);
+  return (!json_object_has_member (object, "active") ||
+          engine_document_get_path (object, "active", FALSE, &note->active, error)) &&
+         (!json_object_has_member (object, "parent") ||
+          engine_document_get_path (object, "parent", FALSE, &note->parent, error));
 }
 
 static gboolean
@@ -226,7 +231,7 @@ engine_note_parse (const char *text, gsize length, GError **error)
   }
   if (!parse_vm (note, object, error) || !parse_disk (note, object, error) || !parse_snapshot (note, object, error) ||
       !parse_image (object, "image", &note->image, error) || !parse_image (object, "overlay", &note->overlay, error) ||
-      !parse_active (note, object, error) || !check_whole (note, error))
+      !parse_paths (note, object, error) || !check_whole (note, error))
     return NULL;
   return g_steal_pointer (&note);
 }
@@ -274,6 +279,20 @@ describe_disk (EngineNote *note, ChainsDb *db, const ChainsDisk *disk, GError **
   return TRUE;
 }
 
+static gboolean
+describe_parent (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, GError **error)
+{
+  g_autoptr (ChainsImage) parent = NULL;
+
+  if (note->overlay->parent == part->image || note->overlay->parent == 0)
+    return TRUE;
+  parent = chains_images_get (db, note->overlay->parent, error);
+  if (parent == NULL)
+    return FALSE;
+  note->parent = g_strdup (parent->path);
+  return TRUE;
+}
+
 /* The overlay may be frozen by now, which is another note's affair; so is how the frozen image was opened. */
 static gboolean
 describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, GError **error)
@@ -286,7 +305,7 @@ describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part,
   g_clear_pointer (&note->image->options, g_free);
   note->overlay->virtual_size = 0;
   forget_frozen (note->overlay);
-  return TRUE;
+  return describe_parent (note, db, part, error);
 }
 
 static gboolean

@@ -18,6 +18,8 @@
  * @foreign: (element-type ChainsImage): what lies below the base, from the top down
  * @image: what the snapshot froze: format, size, and the file as it was then
  * @overlay: identity, options, and who made it; its size stands in its header
+ * @parent: (nullable): the path of the image that the overlay lies on, where that is not @image: of a rollback, which
+ *     begins another branch
  * @active: (nullable): the path of the disk's active image, where that is not the overlay
  * @snapshot: of its disks only the names
  */
@@ -29,6 +31,7 @@ typedef struct {
   GPtrArray *foreign;
   ChainsImage *image;
   ChainsImage *overlay;
+  char *parent;
   char *active;
   ChainsSnapshot *snapshot;
 } EngineNote;

@@ -199,7 +199,7 @@ find_parent (const EngineRebuildDisk *disk, const char *path, GError **error)
   g_autoptr (EngineQcow2) header = NULL;
 
   if (note != NULL)
-    return g_strdup (note->image->path);
+    return g_strdup (note->parent != NULL ? note->parent : note->image->path);
   header = engine_qcow2_read (path, &failure);
   if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_NO_SUCH_IMAGE)) {
     g_propagate_error (error, g_steal_pointer (&failure));
@@ -273,7 +273,7 @@ engine_rebuilddisk_store (EngineRebuildDisk *disk, EngineContext *context, GHash
   for (guint i = 0; i < disk->notes->len; i++) {
     const EngineNote *note = g_ptr_array_index (disk->notes, i);
 
-    if (add_chain (disk, &store, note->overlay->path, error))
+    if (add_chain (disk, &store, note->image->path, error) && add_chain (disk, &store, note->overlay->path, error))
       continue;
     g_prefix_error (error, "note '%s': ", note->path);
     return FALSE;
