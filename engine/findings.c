@@ -7,9 +7,9 @@
 #include "chains/images.h"
 #include "chains/journal.h"
 #include "engine/drift.h"
+#include "engine/ending.h"
 #include "engine/imagefile.h"
 #include "engine/inspect.h"
-#include "engine/ending.h"
 #include "engine/notebook.h"
 
 static gboolean

@@ -9,14 +9,17 @@
 #pragma once
 
 #include "engine/guard.h"
+#include "engine/job.h"
+#include "engine/mergeplan.h"
 #include "engine/switched.h"
 
 /**
  * EngineMerged: what became of one disk
  * @job: QEMU's id of the job
- * @top, @base: paths: the uppermost image whose data moved, and the image that took it; for a stream @base is the
- *     image that lies below it now, "" where none does
+ * @top, @base: paths: the uppermost image whose data moved, and the image that took it; of a stream @top is the one
+ *     that took it, and @base what lies below it now, "" where nothing does
  * @bytes: that the job has copied
+ * @merged: its job has done its work
  * @pivoted: the guest writes to @base now
  * @removed: (element-type utf8): files that were removed
  */
@@ -26,6 +29,7 @@ typedef struct {
   char *top;
   char *base;
   gint64 bytes;
+  gboolean merged;
   gboolean pivoted;
   GPtrArray *removed;
 } EngineMerged;
@@ -44,24 +48,62 @@ typedef struct {
   gboolean ours;
 } EngineJobView;
 
+/** An empty list. Returns: (transfer full) (element-type EngineJobView) */
+GPtrArray *engine_merge_views_new (void);
+
 /**
  * EngineMergeResult:
  * @merges: (element-type EngineMerged)
  * @snapshots_removed: (element-type utf8): names
  * @active: (element-type EngineSwitchedDisk): where the guest's disks were switched
  * @frozen_us, @paused_us: -1 where it was not
- * @detached_op: (nullable): the operation goes on in QEMU without us; then @jobs are its jobs
- * @jobs: (element-type EngineJobView)
+ * @detached: the operation goes on in QEMU without us
+ * @jobs: (element-type EngineJobView): then
  */
 typedef struct {
+  char *op;
   GPtrArray *merges;
   GPtrArray *snapshots_removed;
   GPtrArray *active;
   gint64 frozen_us;
   gint64 paused_us;
-  char *detached_op;
+  gboolean detached;
   GPtrArray *jobs;
 } EngineMergeResult;
 
 void engine_merge_result_free (EngineMergeResult *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineMergeResult, engine_merge_result_free)
+
+/** What is to become of an operation that goes on in QEMU. */
+typedef enum { ENGINE_MERGE_WAIT, ENGINE_MERGE_COMPLETE, ENGINE_MERGE_CANCEL } EngineMergeAim;
+
+/** How it is to be done. @detach: return once the jobs run */
+typedef struct {
+  EngineGuardPolicy guard;
+  gboolean detach;
+} EngineMergeManner;
+
+/**
+ * engine_merge_run:
+ * @intent: (transfer none): planned; nothing is begun
+ * The whole operation, from its journal row to its end, or until it goes on without us.
+ * @result: (out) (nullable) (transfer full): set where anything was begun
+ * Raises %ENGINE_ERROR_INTERRUPTED where Ctrl-C let it go on in QEMU, %ENGINE_ERROR_PARTLY where it was begun and not
+ * done, or on some disks alone; QMP_ERROR's and CHAINS_ERROR's.
+ */
+gboolean engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner,
+                           EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** In a dry run: what it would send, and what would be then. */
+gboolean engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner,
+                               EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Goes on with the operation @row of @vm, which is detached; @vm is connected, and its lock ours. */
+gboolean engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, const EngineMergeManner *manner,
+                                EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether @verb is one whose operations are merges. */
+gboolean engine_merge_is_verb (const char *verb);
+
+/** The job of each part of @intent. Returns: (transfer full) (element-type EngineJob) */
+GPtrArray *engine_merge_jobs (const EngineMergeIntent *intent);

@@ -23,11 +23,19 @@ prefix_of (const char *id)
 EngineOp *
 engine_op_new (EngineVm *vm)
 {
+  g_autofree char *id = g_uuid_string_random ();
+
+  return engine_op_new_of (vm, id);
+}
+
+EngineOp *
+engine_op_new_of (EngineVm *vm, const char *id)
+{
   EngineOp *op = g_new0 (EngineOp, 1);
 
   op->vm = vm;
-  op->id = g_uuid_string_random ();
-  op->prefix = prefix_of (op->id);
+  op->id = g_strdup (id);
+  op->prefix = prefix_of (id);
   return op;
 }
 
@@ -160,11 +168,21 @@ engine_op_check_finished (EngineVm *vm, GError **error)
 {
   g_autoptr (GPtrArray) unfinished = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
   const ChainsOp *op;
+  g_autoptr (GDateTime) since = NULL;
+  g_autofree char *hint = NULL;
+  g_autofree char *time = NULL;
 
   if (unfinished == NULL || unfinished->len == 0)
     return unfinished != NULL;
   op = g_ptr_array_index (unfinished, 0);
-  engine_error_set (error, ENGINE_ERROR_HELD, "end it first: `chainctl recover`",
-                    "VM '%s': operation %s (%s) has not ended", vm->record->name, op->id, op->verb);
+  if (op->state == CHAINS_OP_DETACHED)
+    hint =
+        g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job complete` or `job cancel` ends it",
+                         vm->record->name, op->id);
+  since = g_date_time_new_from_unix_local (op->started_us / G_USEC_PER_SEC);
+  time = since != NULL ? g_date_time_format (since, "%F %T %z") : NULL;
+  engine_error_set (error, ENGINE_ERROR_HELD, hint != NULL ? hint : "end it first: `chainctl recover`",
+                    "VM '%s' is held by the %s operation %s of %s, since %s", vm->record->name, op->verb, op->id,
+                    op->by, time != NULL ? time : "?");
   return FALSE;
 }

@@ -25,6 +25,8 @@ typedef struct {
 
 /** An operation that is only named yet. Returns: (transfer full) */
 EngineOp *engine_op_new (EngineVm *vm);
+/** The operation with that @id, which another process has begun. Returns: (transfer full) */
+EngineOp *engine_op_new_of (EngineVm *vm, const char *id);
 void engine_op_free (EngineOp *op);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineOp, engine_op_free)
 

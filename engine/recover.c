@@ -14,8 +14,11 @@
 #include "engine/drift.h"
 #include "engine/ending.h"
 #include "engine/error.h"
+#include "engine/merge.h"
+#include "engine/mergerecover.h"
 #include "engine/notebook.h"
 #include "engine/outcome.h"
+#include "engine/pivot.h"
 #include "engine/rewind.h"
 #include "qmp/error.h"
 
@@ -236,6 +239,43 @@ recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError *
   return thawed;
 }
 
+/* ---- commit, stream ---- */
+
+/* It died around its pivot with the VM paused by it: once it is certain, and recorded, what the guest is on, it runs.
+ */
+static gboolean
+run_on (EngineVm *vm, const EngineMergeIntent *intent, gboolean paused_by_us, GError **error)
+{
+  if (!paused_by_us || vm->state != ENGINE_VM_PAUSED || vm->monitor == NULL)
+    return TRUE;
+  if (!engine_pivot_settle (vm, intent, error) || !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
+    return FALSE;
+  vm->state = ENGINE_VM_RUNNING;
+  return TRUE;
+}
+
+static gboolean
+recover_merge (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
+{
+  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
+  g_autofree char *message = NULL;
+  gboolean finished, pivoting, same;
+
+  if (intent == NULL || !engine_op_find_step (vm->context, op->id, "pivoting", &pivoting, NULL, error))
+    return FALSE;
+  if (vm->context->dry_run) {
+    note (recovered, op, FALSE, "the %s would be brought to an end", op->verb);
+    return TRUE;
+  }
+  same = vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
+  if (!run_on (vm, intent, same && pivoting && intent->pauses, error) ||
+      (same && pivoting && intent->freezes && vm->record->agent != NULL && !bring_back (vm, error)) ||
+      !engine_mergerecover_run (vm, op, &finished, &message, error))
+    return FALSE;
+  note (recovered, op, finished, "%s", message);
+  return TRUE;
+}
+
 /* ---- all verbs ---- */
 
 static gboolean
@@ -243,27 +283,39 @@ recover_op (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **err
 {
   if (g_str_equal (op->verb, SNAPSHOT) || g_str_equal (op->verb, ROLLBACK))
     return recover_switch (vm, op, recovered, error);
+  if (engine_merge_is_verb (op->verb))
+    return recover_merge (vm, op, recovered, error);
   engine_error_set (error, ENGINE_ERROR_REFUSED, "was it begun by a newer version?",
                     "VM '%s': operation %s is a '%s', which this version cannot recover", op->vm_name, op->id,
                     op->verb);
   return FALSE;
 }
 
+/* One that goes on in QEMU is nobody's to recover, as long as it does. */
+static gboolean
+is_due (EngineVm *vm, const ChainsOp *op, gboolean *due, GError **error)
+{
+  *due = op->state == CHAINS_OP_OPEN;
+  if (*due || !engine_merge_is_verb (op->verb))
+    return TRUE;
+  return engine_mergerecover_is_over (vm, op, due, error);
+}
+
 static gboolean
 recover_ops (EngineVm *vm, GPtrArray *recovered, GError **error)
 {
   g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
-  gboolean connected = FALSE;
+  gboolean connected = FALSE, due;
 
   for (guint i = 0; ops != NULL && i < ops->len; i++) {
     const ChainsOp *op = g_ptr_array_index (ops, i);
 
-    if (op->state != CHAINS_OP_OPEN)
-      continue;
     if (!connected && (!engine_vm_connect (vm, error) || !engine_drift_refuse_another (vm, error)))
       return FALSE;
     connected = TRUE;
-    if (!recover_op (vm, op, recovered, error)) {
+    if (!is_due (vm, op, &due, error))
+      return FALSE;
+    if (due && !recover_op (vm, op, recovered, error)) {
       g_prefix_error (error, "operation %s (%s) stays unfinished: ", op->id, op->verb);
       return FALSE;
     }
@@ -354,10 +406,7 @@ engine_recover_is_due (EngineContext *context, const char *name)
   g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, NULL);
   g_autoptr (GPtrArray) ops = vm != NULL ? chains_journal_list_unfinished (context->db, vm->id, NULL) : NULL;
 
-  for (guint i = 0; !context->dry_run && ops != NULL && i < ops->len; i++)
-    if (((const ChainsOp *)g_ptr_array_index (ops, i))->state == CHAINS_OP_OPEN)
-      return TRUE;
-  return FALSE;
+  return !context->dry_run && ops != NULL && ops->len > 0;
 }
 
 gboolean
@@ -381,6 +430,14 @@ engine_recover_first (EngineContext *context, const char *name, GError **error)
   return TRUE;
 }
 
+static gboolean
+rescue_merge (EngineVm *vm, const ChainsOp *op, GError **error)
+{
+  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
+
+  return intent != NULL && engine_pivot_settle (vm, intent, error);
+}
+
 gboolean
 engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error)
 {
@@ -388,6 +445,8 @@ engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error)
   const ChainsOp *op = ops != NULL && ops->len > 0 ? g_ptr_array_index (ops, 0) : NULL;
   g_autoptr (EngineIntent) intent = NULL;
 
+  if (op != NULL && engine_merge_is_verb (op->verb))
+    return rescue_merge (vm, op, error);
   if (op == NULL || !g_str_equal (op->verb, ROLLBACK))
     return ops != NULL;
   intent = engine_intent_from_json (op->intent, error);

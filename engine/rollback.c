@@ -10,16 +10,14 @@
 #include "base/point.h"
 #include "chains/images.h"
 #include "chains/snapshots.h"
-#include "engine/drift.h"
 #include "engine/ending.h"
 #include "engine/error.h"
-#include "engine/inspect.h"
 #include "engine/notebook.h"
+#include "engine/opening.h"
 #include "engine/overlayfile.h"
 #include "engine/preflight.h"
 #include "engine/rewind.h"
 #include "engine/rewindplan.h"
-#include "engine/standin.h"
 
 #define VERB "rollback"
 
@@ -65,19 +63,14 @@ check_live (Run *run, GError **error)
 {
   EngineVm *vm = run->vm;
 
-  if (!engine_vm_connect (vm, error) || (vm->monitor == NULL && !engine_standin_start (vm, NULL, error)))
+  run->graph = engine_opening_run (vm, error);
+  if (run->graph == NULL)
     return FALSE;
-  if (vm->daemon && vm->standin == NULL) {
-    engine_error_set (error, ENGINE_ERROR_UNSUPPORTED, "stop it, and roll back then",
-                      "VM '%s' is a storage daemon: what it exports cannot be put on other images", vm->record->name);
-    return FALSE;
-  }
-  if (vm->standin == NULL)
-    engine_vm_start_agent (vm);
-  if (!engine_preflight_check_vm (vm, error))
-    return FALSE;
-  run->graph = engine_graph_read (vm, error);
-  return run->graph != NULL && engine_drift_refuse (vm, run->graph, error);
+  if (!vm->daemon || vm->standin != NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_UNSUPPORTED, "stop it, and roll back then",
+                    "VM '%s' is a storage daemon: what it exports cannot be put on other images", vm->record->name);
+  return FALSE;
 }
 
 /* Whether the guest is to be reset: it would go on with what it remembers of file systems that are others now. */
@@ -113,7 +106,7 @@ check (Run *run, GError **error)
   EngineGuardPolicy policy = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE};
 
   run->vm = engine_vm_open (run->context, request->vm, VERB, error);
-  if (run->vm == NULL || !engine_op_check_finished (run->vm, error) || !check_live (run, error))
+  if (run->vm == NULL || !check_live (run, error))
     return FALSE;
   run->op = engine_op_new (run->vm);
   run->plan = engine_rewindplan_new (run->op, run->graph, request->snapshot, request->disks, request->discard, error);

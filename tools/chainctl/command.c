@@ -74,19 +74,26 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
   EngineContext *context = engine_context_new (state);
 
   g_set_object (&context->cancellable, invocation->context->cancellable);
+  g_set_object (&context->again, invocation->context->again);
   engine_context_free (invocation->context);
   invocation->context = context;
   invocation->output->json = options->json;
   invocation->output->quiet = options->quiet;
   invocation->output->json_messages = g_strcmp0 (options->progress, "json") == 0;
   context->dry_run = options->dry_run;
+  invocation->yes = options->yes;
   if (!(options->timeout > 0) || options->timeout > 1e6)
     return chainctl_exit_set_usage (error, "--timeout: a number of seconds above 0");
   context->timeout_us = (gint64)(options->timeout * G_USEC_PER_SEC);
   context->lock_wait_us = options->waits ? -1 : 0;
   if (options->wait != NULL && !seconds_to_us (options->wait, &context->lock_wait_us, error))
     return FALSE;
-  return check_progress (options->progress, error) && configure (context, options, error);
+  if (!check_progress (options->progress, error) || !configure (context, options, error))
+    return FALSE;
+  invocation->progress = chainctl_progress_new (options->progress, options->verbose);
+  context->progress = invocation->progress != NULL ? chainctl_progress_report : NULL;
+  context->progress_data = invocation->progress;
+  return TRUE;
 }
 
 /* ---- which VM is meant ---- */
@@ -264,6 +271,26 @@ chainctl_command_split_pair (const char *option, const char *pair, const char **
   }
   *value = equals + 1;
   return g_strndup (pair, (gsize)(equals - pair));
+}
+
+gboolean
+chainctl_command_speed (const char *option, const char *text, gint64 *out, GError **error)
+{
+  static const char units[] = "KMG";
+  char *end = NULL;
+  double number;
+  const char *unit;
+
+  if (text == NULL)
+    return TRUE;
+  number = g_ascii_strtod (text, &end);
+  unit = *end != '\0' ? strchr (units, g_ascii_toupper (*end)) : NULL;
+  for (const char *at = units; unit != NULL && at <= unit; at++)
+    number *= 1024;
+  if (end == text || (*end != '\0' && (unit == NULL || end[1] != '\0')) || !(number >= 0 && number < 1e18))
+    return chainctl_exit_set_usage (error, "%s %s: a number of bytes a second, as in 500K, 10M, 1G", option, text);
+  *out = (gint64)number;
+  return TRUE;
 }
 
 gboolean

@@ -6,6 +6,7 @@
 
 #include "chains/model.h"
 #include "tools/chainctl/output.h"
+#include "tools/chainctl/progress.h"
 #include "tools/chainctl/signals.h"
 
 typedef struct _ChainctlInvocation ChainctlInvocation;
@@ -44,6 +45,8 @@ typedef struct {
 
 /**
  * ChainctlInvocation:
+ * @yes: nobody is to be asked anything
+ * @progress: (nullable): who draws how far copies are
  * @signals: as they were when we began
  * @words: (array zero-terminated=1): the command line without the program and the command's own name
  * @vm: (nullable): the VM that is meant, once parsed
@@ -57,6 +60,8 @@ struct _ChainctlInvocation {
   const ChainctlCommand *command;
   EngineContext *context;
   ChainctlOutput *output;
+  gboolean yes;
+  ChainctlProgress *progress;
   ChainctlSignals signals;
   char **words;
   char *vm;
@@ -109,6 +114,9 @@ char *chainctl_command_split_pair (const char *option, const char *pair, const c
 /** Seconds */
 #define CHAINCTL_COMMAND_FREEZE_TIMEOUT 30
 
+/** @text of @option, bytes a second, with K, M, G for powers of 1024; (nullable): 0. */
+gboolean chainctl_command_speed (const char *option, const char *text, gint64 *out, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** @word: (nullable): leaves @out as it is. */
 gboolean chainctl_command_quiesce (const char *word, ChainsQuiesce *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean chainctl_command_hooks (const char *word, GError **error) G_GNUC_WARN_UNUSED_RESULT;

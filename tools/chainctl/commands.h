@@ -7,9 +7,17 @@
 
 /* Each parses its own options, calls the engine once, and fills the output. Errors: whatever the engine raises. */
 gboolean chainctl_cmd_check (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_commit (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_doctor (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_exec (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_guest (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_job_cancel (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_job_complete (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_job_pause (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_job_resume (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_job_speed (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_job_wait (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_jobs (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
@@ -20,6 +28,7 @@ gboolean chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_state_backup (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_state_rebuild (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_state_restore (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_stream (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_tree (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_vm_move_export (ChainctlInvocation *invocation, GError **error);

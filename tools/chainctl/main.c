@@ -125,6 +125,7 @@ main (int argc, char **argv)
   g_auto (GStrv) words = NULL;
   g_autoptr (GError) error = NULL;
   ChainctlInvocation invocation = {0};
+  ChainctlSignalsTargets targets;
   int status;
 
   if (argc > 1 && g_str_equal (argv[1], ENGINE_WATCHDOG_ARGUMENT))
@@ -136,11 +137,13 @@ main (int argc, char **argv)
   invocation.output = chainctl_output_new (has_word (words, "--json"));
   invocation.output->json_messages = has_word (words, "--progress=json");
   invocation.context = engine_context_new ("/");
-  chainctl_signals_take (&invocation.signals, invocation.context->cancellable);
+  targets = (ChainctlSignalsTargets){invocation.context->cancellable, invocation.context->again};
+  chainctl_signals_take (&invocation.signals, &targets);
   run_command (&invocation, words, &error);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
   chainctl_journal_record (&invocation, error);
   engine_context_free (invocation.context);
+  chainctl_progress_end (invocation.progress);
   /* The document of a long list is the kernel's to take back: to free it piece by piece takes as long as to make it. */
   g_strfreev (invocation.words);
   g_strfreev (invocation.arguments);

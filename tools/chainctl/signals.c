@@ -10,20 +10,22 @@
 static const int taken[CHAINCTL_SIGNALS_TAKEN] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
 static gboolean
-cancel (gpointer cancellable)
+cancel (gpointer data)
 {
-  g_cancellable_cancel (cancellable);
+  const ChainctlSignalsTargets *targets = data;
+
+  g_cancellable_cancel (g_cancellable_is_cancelled (targets->first) ? targets->second : targets->first);
   return G_SOURCE_CONTINUE;
 }
 
 void
-chainctl_signals_take (ChainctlSignals *before, GCancellable *cancellable)
+chainctl_signals_take (ChainctlSignals *before, const ChainctlSignalsTargets *targets)
 {
   sigprocmask (SIG_SETMASK, NULL, &before->mask);
   for (guint i = 0; i < G_N_ELEMENTS (taken); i++) {
     sigaction (taken[i], NULL, &before->actions[i]);
     if (taken[i] != SIGPIPE)
-      g_unix_signal_add (taken[i], cancel, cancellable);
+      g_unix_signal_add (taken[i], cancel, (gpointer)targets);
   }
   signal (SIGPIPE, SIG_IGN);
 }

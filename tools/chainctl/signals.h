@@ -15,8 +15,14 @@ typedef struct {
   sigset_t mask;
 } ChainctlSignals;
 
-/** SIGINT, SIGTERM and SIGHUP cancel @cancellable from now on, SIGPIPE is ignored. @before: how it was */
-void chainctl_signals_take (ChainctlSignals *before, GCancellable *cancellable);
+/** What they cancel: the first of them the one, the second the other. Borrowed, and there until the end. */
+typedef struct {
+  GCancellable *first;
+  GCancellable *second;
+} ChainctlSignalsTargets;
+
+/** SIGINT, SIGTERM and SIGHUP cancel @targets' from now on, SIGPIPE is ignored. @before: how it was */
+void chainctl_signals_take (ChainctlSignals *before, const ChainctlSignalsTargets *targets);
 
 /** All of it as it was, for a program that takes our place: what we had ignored for us (by nohup), it ignores too. */
 void chainctl_signals_give_back (const ChainctlSignals *before);

@@ -1,0 +1,69 @@
+/*
+ * The block jobs of one operation: waited for together, told about, ended. What
+ * they are for is the verbs' affair.
+ */
+#pragma once
+
+#include "engine/vm.h"
+#include "qmp/jobs.h"
+
+/**
+ * EngineJob: one of them, as it was when it was last asked for
+ * @disk: whose
+ * @folder: (nullable): where it needs room
+ * @status: JobStatus (QAPI), or "null" for one that QEMU does not list (any more)
+ * @error: (nullable): QEMU's words, once it has failed
+ * @cancelled: it was ended by somebody
+ */
+typedef struct {
+  char *disk;
+  char *id;
+  char *folder;
+  char *status;
+  char *error;
+  gboolean cancelled;
+  gint64 current;
+  gint64 total;
+  gint64 rate;
+  gint64 asked_us;
+  gint64 least_left;
+  gint64 least_left_us;
+  gboolean stalled;
+} EngineJob;
+
+/** An empty list. Returns: (transfer full) (element-type EngineJob) */
+GPtrArray *engine_job_list_new (void);
+/** @folder: (nullable) */
+EngineJob *engine_job_list_add (GPtrArray *jobs, const char *disk, const char *id, const char *folder);
+
+/** What is waited for: "ready", "pending", "concluded" or gone. */
+typedef enum { ENGINE_JOB_READY, ENGINE_JOB_PENDING, ENGINE_JOB_OVER } EngineJobGoal;
+
+/** Asks for all of @jobs. QAPI: query-jobs */
+gboolean engine_job_refresh (EngineVm *vm, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether it has concluded, or is not there any more. */
+gboolean engine_job_is_over (const EngineJob *job);
+
+/** Whether it has failed, or was cancelled. */
+gboolean engine_job_has_failed (const EngineJob *job);
+
+/**
+ * engine_job_wait:
+ * @op: for the reports
+ * Until each of @jobs has reached @goal, or is over; woken by QEMU's events. One that stands still for want of room is
+ * resumed once there is some. One that does not converge loses its limit, and then that is a warning. Raises
+ * %G_IO_ERROR_CANCELLED, and QMP_ERROR's at once where QEMU vanishes; that a job failed is in @jobs.
+ */
+gboolean engine_job_wait (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobGoal goal, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** The same, but not past @deadline_us (%QMP_ERROR_TIMEOUT), and Ctrl-C does not cut it short. */
+gboolean engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobGoal goal, gint64 deadline_us,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Cancels those that are not over, by force, and waits for their end. */
+gboolean engine_job_cancel (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Dismisses those that have concluded. */
+gboolean engine_job_dismiss (EngineVm *vm, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,0 +1,623 @@
+/*
+ * The life of a merge: journalled with what it overwrites, started, waited for,
+ * switched where the guest has to be moved, recorded, cleared up. It rolls
+ * forward, or stays unmerged: what it has overwritten never comes back.
+ */
+#include "engine/merge.h"
+
+#include "base/fiber.h"
+#include "base/point.h"
+#include "chains/snapshots.h"
+#include "engine/error.h"
+#include "engine/mergeend.h"
+#include "engine/notebook.h"
+#include "engine/pivot.h"
+#include "qmp/error.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* How long after the first Ctrl-C a second one still cancels. */
+#define SECOND_THOUGHT_US (2 * G_USEC_PER_SEC)
+#define SECOND_THOUGHT_STEP_US (20 * 1000)
+
+typedef struct {
+  EngineOp *op;
+  EngineVm *vm;
+  EngineMergeIntent *intent;
+  const EngineMergeManner *manner;
+  EngineGuard *guard;
+  GPtrArray *jobs;
+  GPtrArray *merged;
+  EngineMergeResult *result;
+} Run;
+
+static void
+run_clear (Run *run)
+{
+  g_clear_pointer (&run->guard, engine_guard_free);
+  g_clear_pointer (&run->jobs, g_ptr_array_unref);
+  g_clear_pointer (&run->merged, g_ptr_array_unref);
+  g_clear_pointer (&run->result, engine_merge_result_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
+
+/* ---- results ---- */
+
+static void
+merged_free (EngineMerged *merged)
+{
+  g_free (merged->disk);
+  g_free (merged->job);
+  g_free (merged->top);
+  g_free (merged->base);
+  g_ptr_array_unref (merged->removed);
+  g_free (merged);
+}
+
+static void
+view_free (EngineJobView *view)
+{
+  g_free (view->vm);
+  g_free (view->disk);
+  g_free (view->job);
+  g_free (view->op);
+  g_free (view->type);
+  g_free (view->status);
+  g_free (view);
+}
+
+GPtrArray *
+engine_merge_views_new (void)
+{
+  return g_ptr_array_new_with_free_func ((GDestroyNotify)view_free);
+}
+
+void
+engine_merge_result_free (EngineMergeResult *result)
+{
+  if (result == NULL)
+    return;
+  g_free (result->op);
+  g_ptr_array_unref (result->merges);
+  g_ptr_array_unref (result->snapshots_removed);
+  g_ptr_array_unref (result->active);
+  g_ptr_array_unref (result->jobs);
+  g_free (result);
+}
+
+static EngineMerged *
+merged_new (const EngineMergeIntent *intent, const EngineMergePart *part)
+{
+  const EngineMergeImage *top = g_ptr_array_index (part->images, 0);
+  EngineMerged *merged = g_new0 (EngineMerged, 1);
+  gboolean commit = intent->kind == ENGINE_MERGE_COMMIT;
+
+  merged->disk = g_strdup (part->disk);
+  merged->job = g_strdup (part->job);
+  merged->top = g_strdup (commit ? top->path : part->receiver->path);
+  merged->base = g_strdup (commit ? part->receiver->path : part->below != NULL ? part->below->path : "");
+  merged->removed = g_ptr_array_new_with_free_func (g_free);
+  return merged;
+}
+
+static EngineMergeResult *
+result_new (const EngineOp *op, const EngineMergeIntent *intent)
+{
+  EngineMergeResult *result = g_new0 (EngineMergeResult, 1);
+
+  result->op = g_strdup (op->id);
+  result->merges = g_ptr_array_new_with_free_func ((GDestroyNotify)merged_free);
+  result->snapshots_removed = g_ptr_array_new_with_free_func (g_free);
+  result->active = engine_switched_list_new ();
+  result->jobs = engine_merge_views_new ();
+  result->frozen_us = result->paused_us = -1;
+  for (guint i = 0; i < intent->parts->len; i++)
+    g_ptr_array_add (result->merges, merged_new (intent, g_ptr_array_index (intent->parts, i)));
+  for (guint i = 0; i < intent->destroyed->len; i++)
+    g_ptr_array_add (result->snapshots_removed,
+                     g_strdup (((const ChainsSnapshot *)g_ptr_array_index (intent->destroyed, i))->name));
+  return result;
+}
+
+static void
+add_view (Run *run, const EngineJob *job)
+{
+  EngineJobView *view = g_new0 (EngineJobView, 1);
+
+  view->vm = g_strdup (run->vm->record->name);
+  view->disk = g_strdup (job->disk);
+  view->job = g_strdup (job->id);
+  view->op = g_strdup (run->op->id);
+  view->type = g_strdup (run->intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream");
+  view->status = g_strdup (job->status);
+  view->current = job->current;
+  view->total = job->total;
+  view->speed = run->intent->speed;
+  view->ours = TRUE;
+  g_ptr_array_add (run->result->jobs, view);
+}
+
+/* ---- small questions ---- */
+
+gboolean
+engine_merge_is_verb (const char *verb)
+{
+  return g_str_equal (verb, "commit") || g_str_equal (verb, "stream");
+}
+
+GPtrArray *
+engine_merge_jobs (const EngineMergeIntent *intent)
+{
+  GPtrArray *jobs = engine_job_list_new ();
+
+  for (guint i = 0; i < intent->parts->len; i++) {
+    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
+    g_autofree char *folder = g_path_get_dirname (part->receiver->path);
+
+    engine_job_list_add (jobs, part->disk, part->job, folder);
+  }
+  return jobs;
+}
+
+static const char *
+verb_of (const EngineMergeIntent *intent)
+{
+  return intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream";
+}
+
+/* All parts of one operation have the same top: all are active, or none is. */
+static gboolean
+is_active (const EngineMergeIntent *intent)
+{
+  return intent->kind == ENGINE_MERGE_COMMIT && engine_mergeintent_is_active (g_ptr_array_index (intent->parts, 0));
+}
+
+static EngineJobGoal
+goal_of (const EngineMergeIntent *intent)
+{
+  if (intent->kind == ENGINE_MERGE_STREAM)
+    return ENGINE_JOB_PENDING;
+  return is_active (intent) ? ENGINE_JOB_READY : ENGINE_JOB_OVER;
+}
+
+static const EngineJob *
+first_failed (const GPtrArray *jobs)
+{
+  for (guint i = 0; i < jobs->len; i++)
+    if (engine_job_has_failed (g_ptr_array_index (jobs, i)))
+      return g_ptr_array_index (jobs, i);
+  return NULL;
+}
+
+/* ---- record, clear up ---- */
+
+static void
+describe_merged (Run *run)
+{
+  for (guint i = 0; i < run->intent->parts->len; i++) {
+    EngineMergePart *part = g_ptr_array_index (run->intent->parts, i);
+    EngineMerged *merged = g_ptr_array_index (run->result->merges, i);
+
+    merged->merged = g_ptr_array_find (run->merged, part, NULL);
+    merged->pivoted = merged->merged && is_active (run->intent);
+    if (run->jobs != NULL)
+      merged->bytes = ((const EngineJob *)g_ptr_array_index (run->jobs, i))->current;
+    if (merged->pivoted)
+      engine_switched_list_add (run->result->active, part->disk, merged->top, merged->base);
+  }
+}
+
+static gboolean
+clear_up (Run *run, GError **error)
+{
+  for (guint i = 0; i < run->intent->parts->len; i++) {
+    EngineMerged *merged = g_ptr_array_index (run->result->merges, i);
+
+    if (merged->merged && !engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->intent->parts, i),
+                                                     merged->removed, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* What was done is recorded, unless it is already; then what is left over goes, and the operation ends. */
+static gboolean
+conclude (Run *run, ChainsOpState state, const char *why, GError **error)
+{
+  run->vm->cancellable = NULL;
+  if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, error) ||
+      !engine_mergeend_record (run->vm, run->intent, run->merged, error))
+    return FALSE;
+  describe_merged (run);
+  if (run->vm->monitor != NULL &&
+      (!engine_job_refresh (run->vm, run->jobs, error) || !engine_job_dismiss (run->vm, run->jobs, error)))
+    return FALSE;
+  if (!clear_up (run, error))
+    return FALSE;
+  engine_notebook_follow (run->vm);
+  return chains_journal_end (run->vm->context->db, run->op->id, state, why, error);
+}
+
+static gboolean
+set_interrupted (Run *run, GError *why, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover` once QEMU answers, or is gone",
+                    "%s; it is journalled as operation %s", why->message, run->op->id);
+  g_error_free (why);
+  return FALSE;
+}
+
+/* Begun and not done, or not on all disks: what is merged stays so, and what was overwritten is gone. */
+static gboolean
+give_up (Run *run, const char *why, GError **error)
+{
+  GError *failure = NULL;
+  gboolean some = run->merged->len > 0;
+
+  if (!conclude (run, some ? CHAINS_OP_FAILED : CHAINS_OP_UNDONE, why, &failure))
+    return set_interrupted (run, failure, error);
+  engine_error_set (error, ENGINE_ERROR_PARTLY, "see `chainctl tree`; the same command may be run again",
+                    "VM '%s': %s; %s", run->vm->record->name, why,
+                    some ? "the other disks are merged" : "nothing is merged, and the guest goes on as before");
+  return FALSE;
+}
+
+/* ---- begin ---- */
+
+/* Nothing was started: what was announced is taken back. */
+static gboolean
+take_back (Run *run, GError *why, GError **error)
+{
+  GError *failure = NULL;
+
+  run->vm->cancellable = NULL;
+  if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, &failure) ||
+      !engine_mergeend_restore (run->vm, run->op->id, run->intent, why->message, &failure)) {
+    g_error_free (why);
+    return set_interrupted (run, failure, error);
+  }
+  g_clear_pointer (&run->result, engine_merge_result_free);
+  g_propagate_error (error, why);
+  return FALSE;
+}
+
+static gboolean
+begin (Run *run, GError **error)
+{
+  g_autoptr (JsonObject) document = NULL;
+
+  run->intent->qemu = run->vm->qemu;
+  document = engine_mergeintent_to_json (run->intent);
+  return engine_op_begin (run->op, verb_of (run->intent), document, error);
+}
+
+static gboolean
+start_job (Run *run, const EngineMergePart *part, GError **error)
+{
+  g_autoptr (JsonObject) arguments = engine_mergeplan_arguments (run->intent, part);
+  const char *command = run->intent->kind == ENGINE_MERGE_COMMIT ? "block-commit" : "block-stream";
+  g_autoptr (JsonNode) reply = qmp_client_execute (run->vm->monitor, command, arguments,
+                                                   engine_context_deadline (run->vm->context), NULL, error);
+
+  if (reply == NULL)
+    g_prefix_error (error, "VM '%s', disk '%s': %s: ", run->vm->record->name, part->disk, command);
+  return reply != NULL;
+}
+
+/* A second job that QEMU refuses ends the first, which may have written by then. */
+static gboolean
+cancel_begun (Run *run, GError *why, GError **error)
+{
+  g_autoptr (GError) refused = why;
+  GError *failure = NULL;
+
+  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
+    return set_interrupted (run, failure, error);
+  return give_up (run, refused->message, error);
+}
+
+static gboolean
+start (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  for (guint i = 0; i < run->intent->parts->len; i++) {
+    if (start_job (run, g_ptr_array_index (run->intent->parts, i), &failure))
+      continue;
+    if (!g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) &&
+        !g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND))
+      return set_interrupted (run, failure, error);
+    if (i == 0)
+      return take_back (run, failure, error);
+    return cancel_begun (run, failure, error);
+  }
+  return TRUE;
+}
+
+/* ---- waiting, and Ctrl-C ---- */
+
+static gboolean
+detach (Run *run, GError **error)
+{
+  if (!engine_job_refresh (run->vm, run->jobs, error) ||
+      !chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_DETACHED, NULL, error))
+    return FALSE;
+  run->result->detached = TRUE;
+  for (guint i = 0; i < run->jobs->len; i++)
+    add_view (run, g_ptr_array_index (run->jobs, i));
+  return TRUE;
+}
+
+/* The first Ctrl-C lets the jobs go on; a second one, soon after it, cancels them. */
+static gboolean
+interrupted (Run *run, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + SECOND_THOUGHT_US;
+  const char *name = run->vm->record->name;
+  g_autofree char *hint = g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job cancel %s %s` "
+                                           "ends it",
+                                           name, run->op->id, name, run->op->id);
+  GError *failure = NULL;
+
+  run->vm->cancellable = NULL;
+  while (!g_cancellable_is_cancelled (run->vm->context->again) && g_get_monotonic_time () < until_us)
+    base_fiber_sleep (SECOND_THOUGHT_STEP_US);
+  if (g_cancellable_is_cancelled (run->vm->context->again)) {
+    if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
+      return set_interrupted (run, failure, error);
+    return give_up (run, "it was cancelled", error);
+  }
+  if (!detach (run, &failure))
+    return set_interrupted (run, failure, error);
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': interrupted; the operation %s goes on in QEMU",
+                    name, run->op->id);
+  return FALSE;
+}
+
+/* QEMU is gone, or silent. What it did the files tell, but for that is recovery. */
+static gboolean
+wait (Run *run, EngineJobGoal goal, GError **error)
+{
+  GError *failure = NULL;
+
+  if (engine_job_wait (run->vm, run->op->id, run->jobs, goal, &failure))
+    return TRUE;
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    g_error_free (failure);
+    return interrupted (run, error);
+  }
+  return set_interrupted (run, failure, error);
+}
+
+/* ---- the end of the jobs ---- */
+
+static void
+note_merged (Run *run)
+{
+  for (guint i = 0; i < run->jobs->len; i++)
+    if (!engine_job_has_failed (g_ptr_array_index (run->jobs, i)))
+      g_ptr_array_add (run->merged, g_ptr_array_index (run->intent->parts, i));
+}
+
+static gboolean
+finalize_streams (Run *run, GError **error)
+{
+  for (guint i = 0; i < run->jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (run->jobs, i);
+
+    if (g_str_equal (job->status, "pending") &&
+        !qmp_jobs_execute (run->vm->monitor, engine_vm_wait (run->vm), "job-finalize", job->id, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+fail (Run *run, GError **error)
+{
+  const EngineJob *failed = first_failed (run->jobs);
+  g_autofree char *why =
+      g_strdup_printf ("disk '%s': its job %s %s", failed->disk, failed->error != NULL ? "failed:" : "was cancelled",
+                       failed->error != NULL ? failed->error : "by somebody else");
+  GError *failure = NULL;
+
+  run->vm->cancellable = NULL;
+  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
+    return set_interrupted (run, failure, error);
+  return give_up (run, why, error);
+}
+
+/* Jobs that end by themselves, each for its disk alone. */
+static gboolean
+end_jobs (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  run->vm->cancellable = NULL;
+  if (!finalize_streams (run, &failure))
+    return set_interrupted (run, failure, error);
+  if (!wait (run, ENGINE_JOB_OVER, error))
+    return FALSE;
+  note_merged (run);
+  if (first_failed (run->jobs) != NULL)
+    return fail (run, error);
+  return conclude (run, CHAINS_OP_DONE, NULL, &failure) || set_interrupted (run, failure, error);
+}
+
+/* The guest is moved on to the receivers. */
+static gboolean
+pivot (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  if (run->guard == NULL) {
+    run->guard = engine_guard_new (run->vm, &run->manner->guard, &failure);
+    if (run->guard == NULL)
+      return set_interrupted (run, failure, error);
+  }
+  run->vm->cancellable = NULL;
+  if (!engine_pivot_run (run->op, run->intent, run->jobs, run->guard, run->merged, &failure)) {
+    run->result->paused_us = run->guard->paused_us;
+    return set_interrupted (run, failure, error);
+  }
+  run->result->frozen_us = run->guard->frozen_us;
+  run->result->paused_us = run->guard->paused_us;
+  if (run->merged->len < run->intent->parts->len)
+    return cancel_begun (run, g_error_new (ENGINE_ERROR, ENGINE_ERROR_FAILED, "QEMU did not move all of the disks"),
+                         error);
+  if (!conclude (run, CHAINS_OP_DONE, NULL, &failure))
+    return set_interrupted (run, failure, error);
+  if (!engine_guard_is_unsettled (run->guard))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl guest VM thaw`",
+                    "VM '%s': it is merged, but the guest may still stand still", run->vm->record->name);
+  return FALSE;
+}
+
+/* From running jobs to the end. */
+static gboolean
+go_on (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  if (!wait (run, goal_of (run->intent), error))
+    return FALSE;
+  if (first_failed (run->jobs) != NULL) {
+    if (!is_active (run->intent))
+      note_merged (run);
+    return fail (run, error);
+  }
+  if (!is_active (run->intent))
+    return end_jobs (run, error);
+  if (run->intent->pivot)
+    return pivot (run, error);
+  return detach (run, &failure) || set_interrupted (run, failure, error);
+}
+
+/* ---- all of it ---- */
+
+static void
+run_init (Run *run, EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner)
+{
+  run->op = op;
+  run->vm = op->vm;
+  run->intent = intent;
+  run->manner = manner;
+  run->jobs = engine_merge_jobs (intent);
+  run->merged = g_ptr_array_new ();
+  run->result = result_new (op, intent);
+}
+
+/* Where nothing is to be frozen the guard stands by from the start: then nothing has to be waited for at the pivot. */
+static gboolean
+prepare_guard (Run *run, GError **error)
+{
+  const EngineGuardPolicy *policy = &run->manner->guard;
+
+  if (!is_active (run->intent) || !run->intent->pivot)
+    return TRUE;
+  run->intent->pauses = run->vm->state == ENGINE_VM_RUNNING && run->vm->standin == NULL && !run->vm->daemon;
+  run->intent->freezes = policy->quiesce != CHAINS_QUIESCE_OFF && run->vm->record->agent != NULL;
+  if (run->intent->freezes && policy->quiesce != CHAINS_QUIESCE_REQUIRE)
+    return TRUE;
+  run->guard = engine_guard_new (run->vm, policy, error);
+  if (run->guard != NULL && run->intent->freezes)
+    g_clear_pointer (&run->guard, engine_guard_free);
+  return run->guard != NULL || run->intent->freezes;
+}
+
+gboolean
+engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner, EngineMergeResult **result,
+                  GError **error)
+{
+  g_auto (Run) run = {0};
+  GError *failure = NULL;
+  gboolean done;
+
+  run_init (&run, op, intent, manner);
+  if (!prepare_guard (&run, error) || !begin (&run, error))
+    return FALSE;
+  if (!engine_mergeend_unseal (run.vm, intent, TRUE, &failure) || !engine_mergeend_destroy (op, intent, &failure))
+    return take_back (&run, failure, error);
+  done = start (&run, error) && (manner->detach ? detach (&run, error) : go_on (&run, error));
+  *result = g_steal_pointer (&run.result);
+  return done;
+}
+
+gboolean
+engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner,
+                      EngineMergeResult **result, GError **error)
+{
+  g_auto (Run) run = {0};
+
+  run_init (&run, op, intent, manner);
+  run.guard = engine_guard_new (op->vm, &manner->guard, error);
+  if (run.guard == NULL)
+    return FALSE;
+  for (guint i = 0; i < intent->parts->len; i++) {
+    g_autoptr (JsonObject) arguments = engine_mergeplan_arguments (intent, g_ptr_array_index (intent->parts, i));
+
+    engine_context_plan (op->vm->context, "qemu", intent->kind == ENGINE_MERGE_COMMIT ? "block-commit" : "block-stream",
+                         arguments);
+    g_ptr_array_add (run.merged, g_ptr_array_index (intent->parts, i));
+  }
+  if (is_active (intent) && !intent->pivot) {
+    *result = g_steal_pointer (&run.result);
+    return TRUE;
+  }
+  if (is_active (intent)) {
+    engine_guard_plan_before (run.guard);
+    engine_context_plan (op->vm->context, "qemu", "job-complete", NULL);
+    engine_guard_plan_after (run.guard);
+  }
+  describe_merged (&run);
+  *result = g_steal_pointer (&run.result);
+  return TRUE;
+}
+
+/* The operation of another process, taken over. */
+static EngineOp *
+take_over (EngineVm *vm, const ChainsOp *row, GError **error)
+{
+  g_autoptr (EngineOp) op = engine_op_new_of (vm, row->id);
+
+  return chains_journal_take_over (vm->context->db, row->id, getpid (), row->boot, error) ? g_steal_pointer (&op)
+                                                                                          : NULL;
+}
+
+static gboolean
+cancel (Run *run, GError **error)
+{
+  GError *failure = NULL;
+
+  run->vm->cancellable = NULL;
+  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
+    return set_interrupted (run, failure, error);
+  if (!is_active (run->intent))
+    note_merged (run);
+  return give_up (run, "it was cancelled", error);
+}
+
+gboolean
+engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, const EngineMergeManner *manner,
+                       EngineMergeResult **result, GError **error)
+{
+  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (row->intent, error);
+  g_autoptr (EngineOp) op = intent != NULL ? take_over (vm, row, error) : NULL;
+  g_auto (Run) run = {0};
+  gboolean done;
+
+  if (op == NULL)
+    return FALSE;
+  intent->pivot = intent->pivot || aim == ENGINE_MERGE_COMPLETE;
+  run_init (&run, op, intent, manner);
+  done = aim == ENGINE_MERGE_CANCEL ? cancel (&run, error) : go_on (&run, error);
+  if (aim == ENGINE_MERGE_CANCEL && g_error_matches (*error, ENGINE_ERROR, ENGINE_ERROR_PARTLY)) {
+    g_clear_error (error);
+    done = TRUE;
+  }
+  *result = g_steal_pointer (&run.result);
+  return done;
+}

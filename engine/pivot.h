@@ -1,0 +1,31 @@
+/*
+ * The moment at which a guest is moved from the images on top to the one that
+ * has received their data: all disks of an operation, the VM paused.
+ */
+#pragma once
+
+#include "engine/guard.h"
+#include "engine/job.h"
+#include "engine/mergeintent.h"
+
+/**
+ * engine_pivot_run:
+ * @jobs: all of them ready
+ * @merged: (element-type EngineMergePart): those that the guest was moved on for are added here
+ * Freezes where that was decided, pauses, journals that it pivots, completes all jobs, sees where the devices are, and
+ * records that on the disk before the guest runs again. Where it is not certain what the guest is on it stays paused.
+ * QAPI: stop, job-complete, query-block, cont. Raises QMP_ERROR's and CHAINS_ERROR's.
+ */
+gboolean engine_pivot_run (EngineOp *op, EngineMergeIntent *intent, GPtrArray *jobs, EngineGuard *guard,
+                           GPtrArray *merged, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_pivot_find:
+ * @merged: (element-type EngineMergePart): those of @intent's whose images the live graph has no more are added here
+ */
+gboolean engine_pivot_find (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** In the place of a process that died, or hangs, with the VM paused: what the guest is on is found out and recorded.
+ */
+gboolean engine_pivot_settle (EngineVm *vm, const EngineMergeIntent *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;

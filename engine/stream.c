@@ -1,0 +1,44 @@
+/*
+ * Streams: what is asked for becomes a plan, and engine/merge carries it out.
+ */
+#include "engine/stream.h"
+
+#include "engine/error.h"
+#include "engine/opening.h"
+
+#define VERB "stream"
+
+/* What a shut-off VM's stand-in begins ends with us. */
+static gboolean
+check_manner (const EngineVm *vm, const EngineStreamRequest *request, GError **error)
+{
+  if (vm->standin == NULL || !request->detach)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_USAGE, "without --detach",
+                    "VM '%s' is shut off: there is no QEMU in which the copy could go on", request->vm);
+  return FALSE;
+}
+
+gboolean
+engine_stream_run (EngineContext *context, const EngineStreamRequest *request, EngineMergeResult **result,
+                   GError **error)
+{
+  const EngineMergePlanRequest asked = {ENGINE_MERGE_STREAM, request->disks, request->top, request->base};
+  const EngineMergeManner manner = {.guard = {.quiesce = CHAINS_QUIESCE_OFF}, .detach = request->detach};
+  g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, VERB, error);
+  g_autoptr (EngineGraph) graph = NULL;
+  g_autoptr (EngineOp) op = NULL;
+  g_autoptr (EngineMergeIntent) intent = NULL;
+
+  graph = vm != NULL ? engine_opening_run (vm, error) : NULL;
+  if (graph == NULL || !check_manner (vm, request, error))
+    return FALSE;
+  op = engine_op_new (vm);
+  intent = engine_mergeplan_new (op, graph, &asked, error);
+  if (intent == NULL)
+    return FALSE;
+  intent->speed = request->speed;
+  if (context->dry_run)
+    return engine_merge_pretend (op, intent, &manner, result, error);
+  return engine_merge_run (op, intent, &manner, result, error);
+}
