@@ -1,5 +1,6 @@
 /*
- * Commits: what is asked for becomes a plan, and engine/merge carries it out.
+ * Commits: what is asked for becomes a plan, which engine/merge carries out. Asks a
+ * person before points in time cease to exist.
  */
 #include "engine/commit.h"
 

@@ -1,5 +1,6 @@
 /*
- * Intents to and from the journal's JSON. What one comes to is engine/ending's.
+ * Intents to and from the journal's JSON: what is written must read back as the
+ * same, since recovery has nothing else. What one comes to is engine/ending's.
  */
 #include "engine/intent.h"
 

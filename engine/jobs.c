@@ -92,7 +92,7 @@ list_one (EngineContext *context, const char *name, GPtrArray *views, GError **e
 GPtrArray *
 engine_jobs_list (EngineContext *context, const char *name, GError **error)
 {
-  g_autoptr (GPtrArray) views = engine_merge_views_new ();
+  g_autoptr (GPtrArray) views = engine_mergeresult_views_new ();
   g_autoptr (GPtrArray) vms = NULL;
 
   if (name != NULL)
@@ -122,7 +122,7 @@ is_meant (const EngineJobView *view, const char *reference)
 static GPtrArray *
 choose (GPtrArray *views, const char *reference)
 {
-  GPtrArray *chosen = engine_merge_views_new ();
+  GPtrArray *chosen = engine_mergeresult_views_new ();
 
   for (guint i = 0; i < views->len;)
     if (is_meant (g_ptr_array_index (views, i), reference))
@@ -238,7 +238,7 @@ engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, GPtrA
                  EngineMergeResult **result, GError **error)
 {
   g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, is_of_whole (request->action) ? VERB : NULL, error);
-  g_autoptr (GPtrArray) all = engine_merge_views_new ();
+  g_autoptr (GPtrArray) all = engine_mergeresult_views_new ();
   g_autoptr (GPtrArray) chosen = NULL;
   gboolean done;
 

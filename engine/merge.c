@@ -38,106 +38,10 @@ run_clear (Run *run)
   g_clear_pointer (&run->guard, engine_guard_free);
   g_clear_pointer (&run->jobs, g_ptr_array_unref);
   g_clear_pointer (&run->merged, g_ptr_array_unref);
-  g_clear_pointer (&run->result, engine_merge_result_free);
+  g_clear_pointer (&run->result, engine_mergeresult_free);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
-
-/* ---- results ---- */
-
-static void
-merged_free (EngineMerged *merged)
-{
-  g_free (merged->disk);
-  g_free (merged->job);
-  g_free (merged->top);
-  g_free (merged->base);
-  g_ptr_array_unref (merged->removed);
-  g_free (merged);
-}
-
-static void
-view_free (EngineJobView *view)
-{
-  g_free (view->vm);
-  g_free (view->disk);
-  g_free (view->job);
-  g_free (view->op);
-  g_free (view->type);
-  g_free (view->status);
-  g_free (view);
-}
-
-GPtrArray *
-engine_merge_views_new (void)
-{
-  return g_ptr_array_new_with_free_func ((GDestroyNotify)view_free);
-}
-
-void
-engine_merge_result_free (EngineMergeResult *result)
-{
-  if (result == NULL)
-    return;
-  g_free (result->op);
-  g_ptr_array_unref (result->merges);
-  g_ptr_array_unref (result->snapshots_removed);
-  g_ptr_array_unref (result->active);
-  g_ptr_array_unref (result->jobs);
-  g_free (result);
-}
-
-static EngineMerged *
-merged_new (const EngineMergeIntent *intent, const EngineMergePart *part)
-{
-  const EngineMergeImage *top = g_ptr_array_index (part->images, 0);
-  EngineMerged *merged = g_new0 (EngineMerged, 1);
-  gboolean commit = intent->kind == ENGINE_MERGE_COMMIT;
-
-  merged->disk = g_strdup (part->disk);
-  merged->job = g_strdup (part->job);
-  merged->top = g_strdup (commit ? top->path : part->receiver->path);
-  merged->base = g_strdup (commit ? part->receiver->path : part->below != NULL ? part->below->path : "");
-  merged->removed = g_ptr_array_new_with_free_func (g_free);
-  return merged;
-}
-
-static EngineMergeResult *
-result_new (const EngineOp *op, const EngineMergeIntent *intent)
-{
-  EngineMergeResult *result = g_new0 (EngineMergeResult, 1);
-
-  result->op = g_strdup (op->id);
-  result->merges = g_ptr_array_new_with_free_func ((GDestroyNotify)merged_free);
-  result->snapshots_removed = g_ptr_array_new_with_free_func (g_free);
-  result->active = engine_switched_list_new ();
-  result->jobs = engine_merge_views_new ();
-  result->frozen_us = result->paused_us = -1;
-  for (guint i = 0; i < intent->parts->len; i++)
-    g_ptr_array_add (result->merges, merged_new (intent, g_ptr_array_index (intent->parts, i)));
-  for (guint i = 0; i < intent->destroyed->len; i++)
-    g_ptr_array_add (result->snapshots_removed,
-                     g_strdup (((const ChainsSnapshot *)g_ptr_array_index (intent->destroyed, i))->name));
-  return result;
-}
-
-static void
-add_view (Run *run, const EngineJob *job)
-{
-  EngineJobView *view = g_new0 (EngineJobView, 1);
-
-  view->vm = g_strdup (run->vm->record->name);
-  view->disk = g_strdup (job->disk);
-  view->job = g_strdup (job->id);
-  view->op = g_strdup (run->op->id);
-  view->type = g_strdup (run->intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream");
-  view->status = g_strdup (job->status);
-  view->current = job->current;
-  view->total = job->total;
-  view->speed = run->intent->speed;
-  view->ours = TRUE;
-  g_ptr_array_add (run->result->jobs, view);
-}
 
 /* ---- small questions ---- */
 
@@ -193,22 +97,6 @@ first_failed (const GPtrArray *jobs)
 
 /* ---- record, clear up ---- */
 
-static void
-describe_merged (Run *run)
-{
-  for (guint i = 0; i < run->intent->parts->len; i++) {
-    EngineMergePart *part = g_ptr_array_index (run->intent->parts, i);
-    EngineMerged *merged = g_ptr_array_index (run->result->merges, i);
-
-    merged->merged = g_ptr_array_find (run->merged, part, NULL);
-    merged->pivoted = merged->merged && is_active (run->intent);
-    if (run->jobs != NULL)
-      merged->bytes = ((const EngineJob *)g_ptr_array_index (run->jobs, i))->current;
-    if (merged->pivoted)
-      engine_switched_list_add (run->result->active, part->disk, merged->top, merged->base);
-  }
-}
-
 static gboolean
 clear_up (Run *run, GError **error)
 {
@@ -230,7 +118,7 @@ conclude (Run *run, ChainsOpState state, const char *why, GError **error)
   if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, error) ||
       !engine_mergeend_record (run->vm, run->intent, run->merged, error))
     return FALSE;
-  describe_merged (run);
+  engine_mergeresult_describe (run->result, run->intent, run->merged, is_active (run->intent), run->jobs);
   if (run->vm->monitor != NULL &&
       (!engine_job_refresh (run->vm, run->jobs, error) || !engine_job_dismiss (run->vm, run->jobs, error)))
     return FALSE;
@@ -278,7 +166,7 @@ take_back (Run *run, GError *why, GError **error)
     g_error_free (why);
     return set_interrupted (run, failure, error);
   }
-  g_clear_pointer (&run->result, engine_merge_result_free);
+  g_clear_pointer (&run->result, engine_mergeresult_free);
   g_propagate_error (error, why);
   return FALSE;
 }
@@ -344,9 +232,7 @@ detach (Run *run, GError **error)
   if (!engine_job_refresh (run->vm, run->jobs, error) ||
       !chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_DETACHED, NULL, error))
     return FALSE;
-  run->result->detached = TRUE;
-  for (guint i = 0; i < run->jobs->len; i++)
-    add_view (run, g_ptr_array_index (run->jobs, i));
+  engine_mergeresult_detach (run->result, run->op, run->intent, run->jobs);
   return TRUE;
 }
 
@@ -507,7 +393,7 @@ run_init (Run *run, EngineOp *op, EngineMergeIntent *intent, const EngineMergeMa
   run->manner = manner;
   run->jobs = engine_merge_jobs (intent);
   run->merged = g_ptr_array_new ();
-  run->result = result_new (op, intent);
+  run->result = engine_mergeresult_new (op, intent);
 }
 
 /* Where nothing is to be frozen the guard stands by from the start: then nothing has to be waited for at the pivot. */
@@ -572,7 +458,7 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMerge
     engine_context_plan (op->vm->context, "qemu", "job-complete", NULL);
     engine_guard_plan_after (run.guard);
   }
-  describe_merged (&run);
+  engine_mergeresult_describe (run.result, intent, run.merged, is_active (intent), NULL);
   *result = g_steal_pointer (&run.result);
   return TRUE;
 }

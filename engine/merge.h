@@ -11,68 +11,7 @@
 #include "engine/guard.h"
 #include "engine/job.h"
 #include "engine/mergeplan.h"
-#include "engine/switched.h"
-
-/**
- * EngineMerged: what became of one disk
- * @job: QEMU's id of the job
- * @top, @base: paths: the uppermost image whose data moved, and the image that took it; of a stream @top is the one
- *     that took it, and @base what lies below it now, "" where nothing does
- * @bytes: that the job has copied
- * @merged: its job has done its work
- * @pivoted: the guest writes to @base now
- * @removed: (element-type utf8): files that were removed
- */
-typedef struct {
-  char *disk;
-  char *job;
-  char *top;
-  char *base;
-  gint64 bytes;
-  gboolean merged;
-  gboolean pivoted;
-  GPtrArray *removed;
-} EngineMerged;
-
-/** A block job as a person sees it. @disk, @op: (nullable) */
-typedef struct {
-  char *vm;
-  char *disk;
-  char *job;
-  char *op;
-  char *type;
-  char *status;
-  gint64 current;
-  gint64 total;
-  gint64 speed;
-  gboolean ours;
-} EngineJobView;
-
-/** An empty list. Returns: (transfer full) (element-type EngineJobView) */
-GPtrArray *engine_merge_views_new (void);
-
-/**
- * EngineMergeResult:
- * @merges: (element-type EngineMerged)
- * @snapshots_removed: (element-type utf8): names
- * @active: (element-type EngineSwitchedDisk): where the guest's disks were switched
- * @frozen_us, @paused_us: -1 where it was not
- * @detached: the operation goes on in QEMU without us
- * @jobs: (element-type EngineJobView): then
- */
-typedef struct {
-  char *op;
-  GPtrArray *merges;
-  GPtrArray *snapshots_removed;
-  GPtrArray *active;
-  gint64 frozen_us;
-  gint64 paused_us;
-  gboolean detached;
-  GPtrArray *jobs;
-} EngineMergeResult;
-
-void engine_merge_result_free (EngineMergeResult *result);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineMergeResult, engine_merge_result_free)
+#include "engine/mergeresult.h"
 
 /** What is to become of an operation that goes on in QEMU. */
 typedef enum { ENGINE_MERGE_WAIT, ENGINE_MERGE_COMPLETE, ENGINE_MERGE_CANCEL } EngineMergeAim;

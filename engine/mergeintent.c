@@ -1,5 +1,6 @@
 /*
- * Merge intents to and from the journal's JSON.
+ * Merge intents to and from the journal's JSON: what is written must read back as
+ * the same, since recovery has nothing else.
  */
 #include "engine/mergeintent.h"
 
@@ -239,7 +240,7 @@ part_from_json (EngineMergeIntent *intent, JsonObject *object, GError **error)
   part->mtime_ns = qmp_message_peek_int (object, "mtime-ns", 0);
   return images_from_json (part, images, error) && peek_image (object, "receiver", &part->receiver, error) &&
          peek_image (object, "above", &part->above, error) && peek_image (object, "below", &part->below, error) &&
-         part->receiver != NULL;
+         part->receiver != NULL && part->images->len > 0;
 }
 
 static gboolean

@@ -66,6 +66,7 @@ typedef struct {
   GPtrArray *destroyed;
 } EngineMergeIntent;
 
+/** Without parts yet. Returns: (transfer full) */
 EngineMergeIntent *engine_mergeintent_new (EngineMergeKind kind);
 void engine_mergeintent_free (EngineMergeIntent *intent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineMergeIntent, engine_mergeintent_free)

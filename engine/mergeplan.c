@@ -510,7 +510,7 @@ engine_mergeplan_new (EngineOp *op, const EngineGraph *graph, const EngineMergeP
 JsonObject *
 engine_mergeplan_arguments (const EngineMergeIntent *intent, const EngineMergePart *part)
 {
-  const EngineMergeImage *top = part->images->len > 0 ? g_ptr_array_index (part->images, 0) : NULL;
+  const EngineMergeImage *top = g_ptr_array_index (part->images, 0);
   gboolean commit = intent->kind == ENGINE_MERGE_COMMIT;
 
   if (commit)

@@ -1,5 +1,6 @@
 /*
- * Opens a VM for a verb that asks for all of its graph.
+ * Opens a VM for a verb that asks for all of its graph. The order matters: jobs are
+ * asked for before nodes.
  */
 #include "engine/opening.h"
 

@@ -84,8 +84,8 @@ check_header (const EngineOverlay *overlay, GError **error)
   if (fits && strlen (overlay->intent->path) <= MAX_BACKING_NAME)
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_REFUSED, "use a shorter path, or greater clusters ([overlay] cluster_size)",
-                    "disk '%s': the path '%s' is longer than what a qcow2 header can hold", overlay->disk->name,
-                    fits ? overlay->intent->path : overlay->intent->backing);
+                    "disk '%s': the path '%s' is longer than what a qcow2 header can hold (%d bytes at most)",
+                    overlay->disk->name, fits ? overlay->intent->path : overlay->intent->backing, MAX_BACKING_NAME);
   return FALSE;
 }
 

@@ -1,5 +1,6 @@
 /*
- * The words for a copy's phases. Who reports is engine/job; who draws is a tool.
+ * The words for a copy's phases. Who reports is engine/job; who draws them is a
+ * tool.
  */
 #include "engine/progress.h"
 

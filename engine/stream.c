@@ -1,5 +1,6 @@
 /*
- * Streams: what is asked for becomes a plan, and engine/merge carries it out.
+ * Streams: what is asked for becomes a plan, which engine/merge carries out. No
+ * guest is frozen for it, since none is moved.
  */
 #include "engine/stream.h"
 

@@ -1,5 +1,6 @@
 /*
- * Lists of switched disks.
+ * Lists of switched disks: made and freed here, filled by the verbs, rendered by
+ * tools.
  */
 #include "engine/switched.h"
 

@@ -1,5 +1,6 @@
 /*
- * The commands of block jobs, with C arguments.
+ * The commands of block jobs, with C arguments. What has to be said each time, so
+ * that a job can be recovered, is said here.
  */
 #include "qmp/jobs.h"
 

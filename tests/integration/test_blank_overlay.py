@@ -1,6 +1,4 @@
 """An overlay that we laid out is the one that QEMU would have made: held against `qemu-img create`, empty and written to."""
-import json
-
 import pytest
 
 from support import disks, images
@@ -59,14 +57,13 @@ def test_blank_overlay_grows_as_qemus_own(made):
     for ours, theirs in made:
         size = images.info(ours)["virtual-size"]
         places = sorted({0, size // 2 // SECTOR * SECTOR, size - SECTOR})
-        began = [path.stat().st_blocks for path in (ours, theirs)]
         for path in (ours, theirs):
             for number, place in enumerate(places):
                 images.write(path, f"write -P {number + 1} {place} {SECTOR}")
         used, end = extent(ours)
         assert used == extent(theirs)[0] and end <= extent(theirs)[1]
-        grown = [path.stat().st_blocks - blocks for path, blocks in zip((ours, theirs), began)]
-        assert grown[0] <= grown[1] + 8 * len(places), "an L1 table that is a hole takes a block when it is written to"
+        # A hole in our L1 table takes a block of the file system for each place that is written to.
+        assert ours.stat().st_blocks <= theirs.stat().st_blocks + 8 * len(places)
         assert images.compare(ours, theirs)
         for number, place in enumerate(places):
             assert images.reads(ours, number + 1, place, SECTOR)
@@ -74,6 +71,7 @@ def test_blank_overlay_grows_as_qemus_own(made):
 
 def test_blank_overlay_can_be_resized_rebased_and_given_a_bitmap_as_qemus_own(made):
     for ours, theirs in made:
+        images.create(ours.parent / "elsewhere.raw", "1M", "raw")
         for path in (ours, theirs):
             size = images.info(path)["virtual-size"]
             images.qemu_img("resize", "-q", "-f", "qcow2", path, size + 8 * MIB)
@@ -81,28 +79,3 @@ def test_blank_overlay_can_be_resized_rebased_and_given_a_bitmap_as_qemus_own(ma
             images.qemu_img("rebase", "-u", "-f", "qcow2", "-b", path.parent / "elsewhere.raw", "-F", "raw", path)
         assert layout(ours) == layout(theirs)
         assert extent(ours)[1] <= extent(theirs)[1]
-
-
-@pytest.mark.parametrize("cluster_size", [512, 1 * KIB, 64 * KIB])
-def test_names_of_backing_images_are_as_long_as_qemu_lets_them_be(qemu, chainctl, tmp_path, cluster_size):
-    """As many bytes as QEMU writes, and not one more."""
-    (tmp_path / "conf").write_text(f"[space]\nreserve=0\n[overlay]\ncluster_size={cluster_size}\nextended_l2=off\n")
-    words = ["-u", "-f", "qcow2", "-F", "qcow2", "-o", f"cluster_size={cluster_size}", tmp_path / "x.qcow2", "1M"]
-    longest = max(length for length in range(100, 1024)
-                  if "Formatting" in images.qemu_img("create", "-b", "/" + "b" * (length - 1), *words, statuses=(0, 1)))  # fmt: skip
-    for length, status in ((longest, 0), (longest + 1, 9)):
-        folder = tmp_path
-        while length - len(str(folder)) - len("/disk.qcow2") > 200:
-            folder = folder / ("d" * 100)
-        folder = folder / ("d" * (length - len(str(folder)) - len("//disk.qcow2")))
-        folder.mkdir(parents=True)
-        base = images.create(folder / "disk.qcow2", "1M")
-        assert len(str(base)) == length
-        vm, ctl = qemu(disks.blockdev("vda", base)), chainctl(tmp_path / str(length))
-        disks.register(ctl, vm, "--quiesce", "off")
-        result = ctl.run("snapshot", "vm", "one", "--config", tmp_path / "conf", "--dir", tmp_path)
-        assert result.status == status, json.dumps(result.json)
-        if status == 0:
-            assert images.info(tmp_path / "disk.one.qcow2", "qcow2")["backing-filename"] == str(base)
-            assert images.is_clean(tmp_path / "disk.one.qcow2")
-        vm.kill()

@@ -1,5 +1,6 @@
 /*
- * Asks, and takes anything but a yes for a no.
+ * Asks on stderr, reads from stdin, and takes anything but a yes for a no. Where
+ * there is nobody to ask, nothing is asked.
  */
 #include "tools/chainctl/ask.h"
 

@@ -1,5 +1,6 @@
 /*
- * Merges and jobs, rendered.
+ * Merges and jobs, rendered: the contract's keys, and the same for people. Knows
+ * nothing of how they came to be.
  */
 #include "tools/chainctl/mergeview.h"
 

@@ -1,0 +1,99 @@
+/*
+ * chainctl job wait, pause, resume, cancel, complete, speed: one job, or an
+ * operation's, steered. The work is engine/jobs'.
+ */
+#include "engine/jobs.h"
+#include "tools/chainctl/commands.h"
+#include "tools/chainctl/mergeview.h"
+
+typedef struct {
+  char *quiesce;
+  double freeze_timeout;
+  char *hooks;
+} Options;
+
+static void
+options_clear (Options *options)
+{
+  g_free (options->quiesce);
+  g_free (options->hooks);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
+
+static gboolean
+act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *options, GError **error)
+{
+  EngineJobsRequest request = {.vm = invocation->vm, .job = invocation->arguments[0], .action = action};
+  g_autoptr (EngineMergeResult) result = NULL;
+  g_autoptr (GPtrArray) views = NULL;
+  ChainsQuiesce quiesce;
+  gboolean done;
+
+  if ((action == ENGINE_JOBS_SPEED &&
+       !chainctl_command_speed ("SPEED", invocation->arguments[1], &request.speed, error)) ||
+      !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
+      !chainctl_command_hooks (options->hooks, error) ||
+      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+    return FALSE;
+  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
+  done = engine_jobs_act (invocation->context, &request, &views, &result, error);
+  if (result != NULL)
+    chainctl_mergeview_say (invocation->output, result, invocation->vm);
+  if (views != NULL && (result == NULL || !result->detached))
+    chainctl_mergeview_jobs (invocation->output, views);
+  return done;
+}
+
+static gboolean
+run (ChainctlInvocation *invocation, EngineJobsAction action, GError **error)
+{
+  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  const GOptionEntry guarded[] = {
+      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
+      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
+      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      {NULL},
+  };
+  static const GOptionEntry none[] = {{NULL}};
+  gboolean pivots = action == ENGINE_JOBS_WAIT || action == ENGINE_JOBS_COMPLETE;
+
+  return chainctl_command_parse (invocation, pivots ? guarded : none, error) &&
+         act (invocation, action, &options, error);
+}
+
+gboolean
+chainctl_cmd_job_wait (ChainctlInvocation *invocation, GError **error)
+{
+  return run (invocation, ENGINE_JOBS_WAIT, error);
+}
+
+gboolean
+chainctl_cmd_job_pause (ChainctlInvocation *invocation, GError **error)
+{
+  return run (invocation, ENGINE_JOBS_PAUSE, error);
+}
+
+gboolean
+chainctl_cmd_job_resume (ChainctlInvocation *invocation, GError **error)
+{
+  return run (invocation, ENGINE_JOBS_RESUME, error);
+}
+
+gboolean
+chainctl_cmd_job_cancel (ChainctlInvocation *invocation, GError **error)
+{
+  return run (invocation, ENGINE_JOBS_CANCEL, error);
+}
+
+gboolean
+chainctl_cmd_job_complete (ChainctlInvocation *invocation, GError **error)
+{
+  return run (invocation, ENGINE_JOBS_COMPLETE, error);
+}
+
+gboolean
+chainctl_cmd_job_speed (ChainctlInvocation *invocation, GError **error)
+{
+  return run (invocation, ENGINE_JOBS_SPEED, error);
+}
