@@ -18,7 +18,7 @@ STANDIN_ENDS_WITHIN = 5  # seconds
 
 QUESTION = re.compile(
     r"qmp:((x-debug-)?query-.*|qom-(get|list).*|qmp_capabilities)"
-    r"|qga:guest-(sync-delimited|ping|info|fsfreeze-status)"
+    r"|qga:guest-(sync-delimited|ping|info|get-fsinfo|fsfreeze-status)"
 )
 
 
