@@ -22,12 +22,11 @@ percent (const EngineProgress *report)
 static void
 append_bar (GString *line, const EngineProgress *report, gboolean colour)
 {
-  int full = percent (report) * BAR_WIDTH / 100;
+  gsize full = (gsize)(percent (report) * BAR_WIDTH / 100);
+  g_autofree char *done = g_strnfill (full, '#');
+  g_autofree char *rest = g_strnfill (BAR_WIDTH - full, '.');
 
-  g_string_append_printf (line, "  [%s", colour ? "\033[36m" : "");
-  for (int i = 0; i < BAR_WIDTH; i++)
-    g_string_append_printf (line, "%s%c", colour && i == full ? "\033[0m" : "", i < full ? '#' : '.');
-  g_string_append_printf (line, "%s]", colour ? "\033[0m" : "");
+  g_string_append_printf (line, "  [%s%s%s%s]", colour ? "\033[36m" : "", done, colour ? "\033[0m" : "", rest);
 }
 
 static void

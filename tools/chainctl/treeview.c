@@ -103,6 +103,8 @@ append_item (const Drawing *drawing, GString *line, const char *colour, const ch
   glong width = g_utf8_strlen (text, -1);
 
   if (*column + width > WIDTH) {
+    g_strchomp (line->str);
+    g_string_truncate (line, strlen (line->str));
     g_string_append_printf (line, "\n%s    ", below);
     *column = g_utf8_strlen (below, -1) + 4;
   }
