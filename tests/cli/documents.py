@@ -95,12 +95,19 @@ SNAPSHOT = {"id": uuid, "name": text, "vm": text, "created": time, "description"
 ACTIVE = [{"disk": text, "before": path, "after": path}]
 SNAPSHOT_LINE = {**SNAPSHOT, "size": size}
 IMAGE = {"path": path, "parent": or_null(path), "format": text, "virtual_size": size, "allocated": size,
-         "state": one_of("active", "backing", "branch", "foreign", "missing"), "snapshots": [text]}  # fmt: skip
+         "state": one_of("active", "backing", "branch", "foreign", "missing"), "snapshots": [text],
+         "job": or_null({"op": uuid, "verb": text, "job": text, "status": or_null(text), "current": size, "total": size})}  # fmt: skip
 TREE = {"disk": text, "active": path, "base": path, "images": [IMAGE]}
 OPERATION = {"op": uuid, "verb": text, "vm": text, "by": text, "started": time, "ended": or_null(time),
              "state": text, "error": or_null(text)}  # fmt: skip
 PROBLEM = {"code": text, "severity": one_of("error", "warning"), "disk": or_null(text), "path": or_null(path),
            "message": text, "repair": or_null(text)}  # fmt: skip
+MERGES = [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes": size, "merged": boolean, "pivoted": boolean,
+           "removed": [path], "freed": size}]  # fmt: skip
+MERGED = {"merges": MERGES, "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size),
+          "paused_us": or_null(size)}  # fmt: skip
+JOBS = {"jobs": [{"vm": text, "disk": or_null(text), "job": text, "op": or_null(uuid), "type": text, "status": text,
+                  "current": size, "total": size, "speed": size, "ours": boolean}]}  # fmt: skip
 ERROR = {"code": text, "message": text, "hint": or_null(text)}
 
 SHAPES = {
@@ -113,6 +120,16 @@ SHAPES = {
     "vm remove": {"vm": VM, "changes": CHANGES},
     "snapshot": {"snapshot": SNAPSHOT, "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)},
     "show": {"snapshot": SNAPSHOT},
+    "commit": MERGED,
+    "stream": MERGED,
+    "jobs": JOBS,
+    "job wait": {},
+    "job cancel": {},
+    "job complete": MERGED,
+    "job pause": JOBS,
+    "job resume": JOBS,
+    "job speed": JOBS,
+    "protect": {"snapshots": [SNAPSHOT]},
     "list": {"snapshots": [SNAPSHOT_LINE]},
     "tree": {"disks": [TREE]},
     "path": {"path": path, "format": text, "blockdev": text},
