@@ -106,15 +106,10 @@ MERGES = [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes
            "removed": [path], "freed": size}]  # fmt: skip
 MERGED = {"merges": MERGES, "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size),
           "paused_us": or_null(size)}  # fmt: skip
-JOBS = {"jobs": [{"vm": text, "disk": or_null(text), "job": text, "op": or_null(uuid), "type": text, "status": text,
-                  "current": size, "total": size, "speed": size, "ours": boolean}]}  # fmt: skip
-ERROR = {"code": text, "message": text, "hint": or_null(text)}
-
-MERGED = {"merges": [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes": size, "merged": boolean,
-                      "pivoted": boolean, "removed": [path]}],
-          "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)}  # fmt: skip
 JOB = {"vm": text, "disk": or_null(text), "job": text, "op": or_null(uuid), "type": text, "status": text,
        "current": size, "total": size, "speed": size, "ours": boolean}  # fmt: skip
+JOBS = {"jobs": [JOB]}
+ERROR = {"code": text, "message": text, "hint": or_null(text)}
 
 SHAPES = {
     "vm add": {"vm": VM, "adopted": [text]},
@@ -127,9 +122,6 @@ SHAPES = {
     "snapshot": {"snapshot": SNAPSHOT, "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)},
     "rollback": {"rollback": {"to": text, "automatic_snapshot": or_null(text), "reset": boolean}, "active": ACTIVE,
                  "frozen_us": or_null(size), "paused_us": or_null(size), "removed": [path]},
-    "commit": MERGED,
-    "stream": MERGED,
-    "jobs": {"jobs": [JOB]},
     "show": {"snapshot": SNAPSHOT},
     "commit": MERGED,
     "stream": MERGED,
