@@ -64,6 +64,22 @@ def test_nobody_is_asked_with(filled, words):
     assert "[y/N]" not in shown.text
 
 
+@pytest.mark.parametrize("answer, status", [("n", 1), ("y", 0)])
+def test_what_a_rollback_discards_is_asked_about(filled, answer, status):
+    with Terminal(filled.chainctl, "rollback", "vm1", "monday", "--discard") as shown:
+        shown.wait(r"will be lost.*\[y/N\] ")
+        shown.type(answer)
+        assert shown.end() == status
+    assert names(filled) == ["monday"]
+    filled.qemu.qemu_io("vda", f"read -P {0 if answer == 'y' else 7} 0 48M")
+
+
+def test_a_rollback_that_discards_nothing_asks_nothing(filled):
+    with Terminal(filled.chainctl, "rollback", "vm1", "monday") as shown:
+        assert shown.end() == 0
+    assert "[y/N]" not in shown.text
+
+
 def test_nobody_is_asked_without_a_terminal(filled):
     result = filled.chainctl.run("commit", "vm1", "--pivot", input="n\n", json_output=False)
     assert result.status == 0 and "[y/N]" not in result.err
