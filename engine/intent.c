@@ -138,12 +138,8 @@ static gboolean
 overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **error)
 {
   const StringMember members[] = {
-      {"disk", &overlay->disk},
-      {"path", &overlay->path},
-      {"node", &overlay->node},
-      {"file-node", &overlay->file_node},
-      {"backing", &overlay->backing},
-      {"backing-format", &overlay->backing_format},
+      {"disk", &overlay->disk},           {"path", &overlay->path},       {"node", &overlay->node},
+      {"file-node", &overlay->file_node}, {"backing", &overlay->backing}, {"backing-format", &overlay->backing_format},
       {"options", &overlay->options},
   };
 

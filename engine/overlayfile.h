@@ -8,8 +8,8 @@
 /**
  * engine_overlayfile_reserve:
  * Makes each file without a name, where the file system can (O_TMPFILE): it is written, has owner and mode, and its
- * identity is known, before the journal has the intent; a death before then leaves nothing. Raises %ENGINE_ERROR_FAILED where
- * the folder cannot be written.
+ * identity is known, before the journal has the intent; a death before then leaves nothing. Raises
+ * %ENGINE_ERROR_FAILED where the folder cannot be written, or has no room for it.
  */
 gboolean engine_overlayfile_reserve (EngineVm *vm, const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -101,7 +101,6 @@ engine_preflight_check_features (EngineVm *vm, GError **error)
       {"transaction", "actions.=blockdev-snapshot"},
       {"blockdev-add", "=qcow2.backing"},
       {"query-named-block-nodes", "flat"},
-      {"job-dismiss", "id"},
   };
   QmpWait wait = engine_vm_wait (vm);
   g_autoptr (QmpFeatures) features = qmp_features_query (vm->monitor, wait.deadline_us, wait.cancellable, error);

@@ -13,7 +13,7 @@ STANDIN = "process:standin"
 COMMIT, SWITCH = "db:commit", "qmp:transaction"
 CREATE, SYNC, REMOVE = "file:create", "file:sync", "file:remove"
 NOTE, SEAL = "file:note", "file:seal"
-ADD, HEADER, DISMISS, CLOSE = "qmp:blockdev-add", "qmp:blockdev-create", "qmp:job-dismiss", "qmp:blockdev-del"
+ADD, CLOSE = "qmp:blockdev-add", "qmp:blockdev-del"
 
 
 class Snapshot(Verb):
@@ -70,7 +70,7 @@ class SealedSnapshot(Snapshot):
 
 
 def preparation(disks):
-    steps = (CREATE, ADD, HEADER, DISMISS, SYNC, ADD)
+    steps = (CREATE, SYNC, ADD)
     return (COMMIT, *(step for step in steps for _ in range(disks)), COMMIT)
 
 
@@ -87,7 +87,7 @@ def paused(disks):
 
 
 def refused(disks):
-    undo = (*(CLOSE,) * 2 * disks, *(REMOVE,) * disks, COMMIT)
+    undo = (*(CLOSE,) * disks, *(REMOVE,) * disks, COMMIT)
     return Scenario(RefusedSnapshot(), disks, False, (HELPER, *preparation(disks), FREEZE, SWITCH, THAW, *undo))
 
 

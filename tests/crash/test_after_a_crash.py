@@ -54,8 +54,8 @@ FOREIGN = {
 }
 BEFORE_THE_FILE = Case(moment(TWO, BEFORE, CREATE), CHAINCTL)
 AFTER_THE_FILE = Case(moment(TWO, AFTER, CREATE, 1), CHAINCTL)
-PREPARED = Case(moment(TWO, AFTER, ADD, 2), CHAINCTL)
-PREPARED_ALL = Case(moment(TWO, AFTER, ADD, 2), ALL)
+PREPARED = Case(moment(TWO, AFTER, ADD), CHAINCTL)
+PREPARED_ALL = Case(moment(TWO, AFTER, ADD), ALL)
 
 
 @pytest.mark.parametrize("kind", FOREIGN)

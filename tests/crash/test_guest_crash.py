@@ -26,7 +26,7 @@ KILLED = [Case(Moment(TWO, place, when), killed)
           for place in range(TWO.points.index(COMMIT, TWO.points.index(ADD)), len(TWO.points))
           for when in (BEFORE, AFTER)
           for killed in (CHAINCTL, BOTH)]  # fmt: skip
-KILLED += [Case(moment(TWO, AFTER, HELPER), CHAINCTL), Case(moment(TWO, AFTER, ADD, 2), CHAINCTL)]
+KILLED += [Case(moment(TWO, AFTER, HELPER), CHAINCTL), Case(moment(TWO, AFTER, ADD), CHAINCTL)]
 
 
 def boot(guest_image, folder, words=""):

@@ -7,7 +7,7 @@ import pytest
 import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, moment
 from crash_points import Missed, Pointed, Stopped
-from crash_snapshot import ADD, CLOSE, COMMIT, CREATE, DISMISS, FREEZE, HEADER, NOTE, REMOVE, SWITCH, THAW, running
+from crash_snapshot import ADD, CLOSE, COMMIT, CREATE, FREEZE, NOTE, REMOVE, SWITCH, THAW, running
 from crash_strike import ATTEMPTS, strike
 
 TWO = running(2)
@@ -15,9 +15,9 @@ TWO = running(2)
 # A crash, and the side effects of the recovery from it.
 RECOVERIES = {
     Case(moment(TWO, AFTER, CREATE, 1), CHAINCTL): (REMOVE, REMOVE, COMMIT),
-    Case(moment(TWO, AFTER, HEADER, 1), BOTH): (DISMISS, DISMISS, CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
-    Case(moment(TWO, AFTER, ADD, 2), ALL): (REMOVE, REMOVE, COMMIT),
-    Case(moment(TWO, AFTER, FREEZE), BOTH): (THAW, CLOSE, CLOSE, CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
+    Case(moment(TWO, AFTER, ADD), BOTH): (CLOSE, REMOVE, REMOVE, COMMIT),
+    Case(moment(TWO, AFTER, ADD, 1), ALL): (REMOVE, REMOVE, COMMIT),
+    Case(moment(TWO, AFTER, FREEZE), BOTH): (THAW, CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
     Case(moment(TWO, AFTER, SWITCH), BOTH): (THAW, NOTE, NOTE, COMMIT),
     Case(moment(TWO, AFTER, SWITCH), ALL): (NOTE, NOTE, COMMIT),
     Case(moment(TWO, BEFORE, COMMIT, -1), CHAINCTL): (NOTE, NOTE, COMMIT),

@@ -30,7 +30,7 @@ def stopped_at(at, reference, machine, folder, mutant=None):
     raise Missed(str(at))
 
 
-HELD = [moment(ONE, AFTER, HELPER), moment(ONE, AFTER, ADD, 1), moment(ONE, BEFORE, FREEZE),
+HELD = [moment(ONE, AFTER, HELPER), moment(ONE, AFTER, ADD), moment(ONE, BEFORE, FREEZE),
         moment(ONE, AFTER, FREEZE), moment(ONE, BEFORE, SWITCH), moment(ONE, AFTER, SWITCH),
         moment(ONE, BEFORE, THAW), moment(ONE, AFTER, THAW), moment(ONE, BEFORE, COMMIT, -1)]  # fmt: skip
 

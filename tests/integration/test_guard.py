@@ -157,7 +157,7 @@ def test_signalled_at_a_moment_of_the_frozen_phase_the_guest_is_thawed(whole, tm
             assert ctl.ok("check", "vm")["problems"] == []
 
 
-@pytest.mark.parametrize("moment", ["blockdev-create", "guest-fsfreeze-freeze", "transaction"])
+@pytest.mark.parametrize("moment", ["blockdev-add", "guest-fsfreeze-freeze", "transaction"])
 def test_watchdog_that_dies_leaves_no_frozen_guest(whole, tmp_path, moment):
     running, killed = {}, []
 
@@ -172,7 +172,7 @@ def test_watchdog_that_dies_leaves_no_frozen_guest(whole, tmp_path, moment):
         running["process"] = started = ctl.start("snapshot", "vm", "lonely", "--dir", tmp_path)
         result = finish(started, 30)
         assert len(killed) == 1
-        if moment == "blockdev-create":
+        if moment == "blockdev-add":
             assert result.status != 0 and whole.depth() == depth
             assert ("a", "guest-fsfreeze-freeze") not in log, "no watchdog, no freeze"
         elif result.status == 0:

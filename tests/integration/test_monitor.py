@@ -73,8 +73,7 @@ def test_qemu_that_stands_still_is_given_up_in_time_and_works_later(qemu, chainc
     assert len(vm.monitor().chain("vda")) == 2
 
 
-@pytest.mark.parametrize("command", ["qmp_capabilities", "query-status", "query-named-block-nodes", "blockdev-create",
-                                     "blockdev-add", "job-dismiss"])  # fmt: skip
+@pytest.mark.parametrize("command", ["qmp_capabilities", "query-status", "query-named-block-nodes", "blockdev-add"])
 def test_monitor_that_greets_and_then_is_slow_costs_the_snapshot_and_nothing_else(qemu, chainctl, folder, command):
     """What was sent is still done, later; after the next verb nothing is there that was not there before."""
     vm, ctl, slow = qemu(disks.two(folder)[0]), chainctl(), []

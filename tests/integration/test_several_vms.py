@@ -172,7 +172,7 @@ def test_stand_in_that_hangs_holds_up_no_other(chainctl, vms, tmp_path):
 
 # ---- all of it ends in the middle ----
 
-MIDDLES = [("blockdev-add", 1), ("blockdev-create", 2), ("blockdev-add", 7), ("transaction", 1), ("transaction", 3)]
+MIDDLES = [("blockdev-add", 1), ("blockdev-add", 3), ("transaction", 1), ("transaction", 3)]
 
 
 @pytest.mark.parametrize("command, occurrence", MIDDLES)

@@ -92,53 +92,30 @@ def test_images_whose_file_system_became_read_only_change_nothing(vm, ctl, folde
     assert_works_again(vm, ctl)
 
 
-@contextlib.contextmanager
-def filled(vm, small, moment):
-    """The file system is full: beforehand, or from the moment on in which QEMU gets that command. Yields the monitor."""
-
-    def strike(command, _):
-        if command == moment and not (small / "filler").exists():
-            fill(small)
-
-    if moment == "beforehand":
-        fill(small)
-    with Proxy(vm.folder / "m", vm.qmp, [], strike) as proxy:
-        yield proxy.path
-    assert (small / "filler").exists()
-
-
-MOMENTS = ["beforehand", "blockdev-create"]
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_overlay_folder_on_a_full_file_system_changes_nothing_and_leaves_nothing(vm, ctl, folder, small, moment):
-    with filled(vm, small, moment) as monitor:
-        point_at(ctl, monitor)
-        with nothing_done(vm, ctl, folder):
-            message = refused(ctl, "--dir", small)["message"]
-            assert str(small) in message and ("space" in message.lower() or "missing" in message)
-        assert [path.name for path in small.iterdir()] == ["filler"]
-    (small / "filler").unlink()
-    point_at(ctl, vm.qmp)
+def test_overlay_folder_on_a_full_file_system_changes_nothing_and_leaves_nothing(vm, ctl, folder, small):
+    """Where it fills up on the way: tests/crash/test_full_on_the_way.py."""
+    filler = fill(small)
+    with nothing_done(vm, ctl, folder):
+        message = refused(ctl, "--dir", small)["message"]
+        assert str(small) in message and ("space" in message.lower() or "missing" in message)
+    assert list(small.iterdir()) == [filler]
+    filler.unlink()
     ctl.ok("snapshot", "vm", "one", "--dir", small)
     assert images.is_clean(small / "vda.one.qcow2") and images.is_clean(small / "vdb.one.qcow2")
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_one_disk_of_two_whose_overlay_finds_no_room_leaves_both_as_they_were(qemu, chainctl, tmp_path, small, moment):
+def test_one_disk_of_two_whose_overlay_finds_no_room_leaves_both_as_they_were(qemu, chainctl, tmp_path, small):
     """Each overlay lies beside its own image, and only one of the folders is full."""
     (tmp_path / "roomy").mkdir()
     paths = {"vda": tmp_path / "roomy/vda.qcow2", "vdb": small / "vdb.qcow2"}
     words = [word for name, path in paths.items() for word in disks.blockdev(name, images.create(path, "8M"))]
     vm, ctl = qemu(words), chainctl()
     disks.register(ctl, vm, "--quiesce", "off")
-    with filled(vm, small, moment) as monitor:
-        point_at(ctl, monitor)
-        with nothing_done(vm, ctl, tmp_path / "roomy"):
-            assert "vdb" in refused(ctl)["message"]
-        assert sorted(path.name for path in small.iterdir()) == ["filler", "vdb.qcow2"]
-    (small / "filler").unlink()
-    point_at(ctl, vm.qmp)
+    filler = fill(small)
+    with nothing_done(vm, ctl, tmp_path / "roomy"):
+        assert "vdb" in refused(ctl)["message"]
+    assert set(small.iterdir()) == {filler, paths["vdb"]}
+    filler.unlink()
     assert_works_again(vm, ctl)
     vm.close()
 

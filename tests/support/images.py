@@ -76,3 +76,11 @@ def write(path, command):
     words = [program("qemu-io"), "-c", command, f"json:{json.dumps(options)}"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0 and "failed" not in done.stdout, f"{command}: {done.stdout}{done.stderr}"
+
+
+def reads(path, pattern, offset, length):
+    """Whether a guest would read nothing but that byte there."""
+    words = [program("qemu-io"), "-r", "-U", "-f", info(path)["format"], "-c", f"read -P {pattern} {offset} {length}", path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert f"read {length}/{length}" in done.stdout, f"{path}: {done.stdout}{done.stderr}"
+    return "verification failed" not in done.stdout
