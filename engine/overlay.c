@@ -14,8 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* QEMU's limit for the name of a backing image in a header (docs/interop/qcow2.txt). */
-#define MAX_BACKING_NAME 1023
 #define MAX_NAME_TRIES 1000
 #define EXTENDED_L2_SINCE 10
 #define MIN_EXTENDED_CLUSTER 16384
@@ -79,13 +77,17 @@ static gboolean
 check_header (const EngineOverlay *overlay, GError **error)
 {
   const EngineQcow2Blank blank = engine_overlay_blank (overlay);
-  gboolean fits = engine_qcow2_blank_fits (&blank);
+  gsize most = engine_qcow2_blank_max_backing (&blank);
+  const char *too_long = strlen (overlay->intent->backing) > most ? overlay->intent->backing : overlay->intent->path;
 
-  if (fits && strlen (overlay->intent->path) <= MAX_BACKING_NAME)
+  if (strlen (too_long) <= most)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "use a shorter path, or greater clusters ([overlay] cluster_size)",
-                    "disk '%s': the path '%s' is longer than what a qcow2 header can hold (%d bytes at most)",
-                    overlay->disk->name, fits ? overlay->intent->path : overlay->intent->backing, MAX_BACKING_NAME);
+  engine_error_set (error, ENGINE_ERROR_REFUSED,
+                    most < ENGINE_QCOW2_MAX_BACKING ? "use a shorter path, or greater clusters ([overlay] cluster_size)"
+                                                    : "use a folder with a shorter path",
+                    "disk '%s': the path '%s' is longer than the %" G_GSIZE_FORMAT
+                    " bytes that a qcow2 header can hold",
+                    overlay->disk->name, too_long, most);
   return FALSE;
 }
 

@@ -20,7 +20,6 @@
 #define QCOW2_INCOMPATIBLE_EXTENDED_L2 (1u << 4)
 #define QCOW2_EXTENSION_END 0x00000000
 #define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792aca
-#define QCOW2_MAX_BACKING 1023
 #define QCOW2_USUAL_HEADER 4096
 #define QCOW2_MAX_CLUSTER_BITS 21
 #define QCOW2_MAX_L1 (32 * 1024 * 1024 / 8)
@@ -99,7 +98,7 @@ read_backing (EngineQcow2 *header, const guint8 *cluster, gsize size, const char
   gsize length = be32 (cluster + 16);
   gsize start = version >= 3 ? be32 (cluster + 100) : QCOW2_HEADER_V2;
 
-  if (offset != 0 && (length > QCOW2_MAX_BACKING || length > size || offset > size - length))
+  if (offset != 0 && (length > ENGINE_QCOW2_MAX_BACKING || length > size || offset > size - length))
     return damaged (path, "its backing file name lies outside the header", error);
   if (offset != 0)
     header->backing = g_strndup ((const char *)cluster + offset, length);
@@ -289,11 +288,10 @@ backing_offset (const EngineQcow2Blank *blank)
   return BLANK_HEADER + EXTENSION_HEAD + padded (strlen (blank->backing_format)) + EXTENSION_HEAD;
 }
 
-gboolean
-engine_qcow2_blank_fits (const EngineQcow2Blank *blank)
+gsize
+engine_qcow2_blank_max_backing (const EngineQcow2Blank *blank)
 {
-  return strlen (blank->backing) <= QCOW2_MAX_BACKING &&
-         backing_offset (blank) + strlen (blank->backing) <= lay_out (blank).cluster;
+  return MIN (ENGINE_QCOW2_MAX_BACKING, lay_out (blank).cluster - backing_offset (blank));
 }
 
 static void
@@ -373,7 +371,7 @@ engine_qcow2_write_blank (int fd, const EngineQcow2Blank *blank)
   Layout layout = lay_out (blank);
   guint64 end = (1 + layout.table + layout.blocks) * layout.cluster + layout.l1_entries * ENTRY_BYTES;
 
-  if (!engine_qcow2_blank_fits (blank) || layout.l1_entries > QCOW2_MAX_L1) {
+  if (strlen (blank->backing) > engine_qcow2_blank_max_backing (blank) || layout.l1_entries > QCOW2_MAX_L1) {
     errno = EINVAL;
     return FALSE;
   }

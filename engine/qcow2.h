@@ -6,6 +6,9 @@
 
 #include <glib.h>
 
+/** Bytes that a backing file name has at most. Source: QEMU docs/interop/qcow2.txt, "Header". */
+#define ENGINE_QCOW2_MAX_BACKING 1023
+
 /** Whether the file at @path begins as a qcow2 image does. Raises %ENGINE_ERROR_NO_SUCH_IMAGE. */
 gboolean engine_qcow2_is (const char *path, gboolean *qcow2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -63,8 +66,8 @@ typedef struct {
  */
 gint64 engine_qcow2_blank_size (const EngineQcow2Blank *blank);
 
-/** Whether header and backing name fit into the first cluster, as they have to. */
-gboolean engine_qcow2_blank_fits (const EngineQcow2Blank *blank);
+/** How many bytes its backing name may have: with the header it lies in the first cluster. Its name does not matter. */
+gsize engine_qcow2_blank_max_backing (const EngineQcow2Blank *blank);
 
 /**
  * engine_qcow2_write_blank:

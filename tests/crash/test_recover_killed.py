@@ -15,7 +15,7 @@ TWO = running(2)
 # A crash, and the side effects of the recovery from it.
 RECOVERIES = {
     Case(moment(TWO, AFTER, CREATE, 1), CHAINCTL): (REMOVE, REMOVE, COMMIT),
-    Case(moment(TWO, AFTER, ADD), BOTH): (CLOSE, REMOVE, REMOVE, COMMIT),
+    Case(moment(TWO, AFTER, ADD), BOTH): (CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
     Case(moment(TWO, AFTER, ADD, 1), ALL): (REMOVE, REMOVE, COMMIT),
     Case(moment(TWO, AFTER, FREEZE), BOTH): (THAW, CLOSE, CLOSE, REMOVE, REMOVE, COMMIT),
     Case(moment(TWO, AFTER, SWITCH), BOTH): (THAW, NOTE, NOTE, COMMIT),

@@ -1,6 +1,7 @@
 /*
  * The qcow2 header as engine/qcow2 reads it, from images that the test
- * writes byte by byte after the specification.
+ * writes byte by byte after the specification; and blank overlays as it
+ * writes them, whose layout the test follows from the header on.
  */
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -215,6 +216,130 @@ a_fifo_in_an_images_place_is_not_waited_for (void)
   g_rmdir (folder);
 }
 
+/* ---- blank overlays ---- */
+
+static guint32
+get32 (const guint8 *at)
+{
+  guint32 value;
+
+  memcpy (&value, at, sizeof value);
+  return GUINT32_FROM_BE (value);
+}
+
+static guint64
+get64 (const guint8 *at)
+{
+  guint64 value;
+
+  memcpy (&value, at, sizeof value);
+  return GUINT64_FROM_BE (value);
+}
+
+/* Returns: (transfer full): the path of a file that holds @blank, or %NULL where it could not be written */
+static char *
+write_blank (const EngineQcow2Blank *blank)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "qcow2-XXXXXX", NULL);
+  int fd = g_mkstemp (path);
+  gboolean written;
+
+  CU_ASSERT_FATAL (fd >= 0);
+  written = engine_qcow2_write_blank (fd, blank);
+  close (fd);
+  if (!written)
+    g_unlink (path);
+  return written ? g_steal_pointer (&path) : NULL;
+}
+
+static const EngineQcow2Blank blanks[] = {
+    {BACKING, "raw", 512, 0, FALSE},
+    {BACKING, "qcow2", 512, 512, FALSE},
+    {BACKING, "qcow2", 65536 + 512, 65536, FALSE},
+    {BACKING, "raw", G_GINT64_CONSTANT (7) << 30, 512, FALSE},
+    {BACKING, "raw", (G_GINT64_CONSTANT (3) << 40) + 512, 4096, FALSE},
+    {BACKING, "raw", G_GINT64_CONSTANT (9) << 40, 0, TRUE},
+    {BACKING, "qcow2", G_GINT64_CONSTANT (1) << 50, 2 << 20, FALSE},
+    {BACKING, "qcow2", G_GINT64_CONSTANT (1) << 30, 16384, TRUE},
+};
+
+static void
+a_blank_overlay_is_read_as_it_was_meant (void)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (blanks); i++) {
+    g_autofree char *path = write_blank (&blanks[i]);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (EngineQcow2) header = NULL;
+    gint64 size = 0;
+
+    CU_ASSERT_FATAL (path != NULL);
+    header = engine_qcow2_read (path, &error);
+    SUPPORT_ASSERT_CLEAR (error);
+    CU_ASSERT_FATAL (header != NULL && engine_qcow2_read_size (path, &size, NULL));
+    CU_ASSERT_STRING_EQUAL (header->backing, blanks[i].backing);
+    CU_ASSERT_STRING_EQUAL (header->backing_format, blanks[i].backing_format);
+    CU_ASSERT_EQUAL (header->virtual_size, blanks[i].virtual_size);
+    CU_ASSERT_EQUAL (size, blanks[i].virtual_size);
+    CU_ASSERT_EQUAL (header->extended_l2, blanks[i].extended_l2);
+    CU_ASSERT_TRUE (header->empty && !header->encrypted);
+    g_unlink (path);
+  }
+}
+
+/* What the refcount table at the places that the header names says of @cluster. */
+static guint
+get_refcount (const guint8 *image, gsize length, guint64 cluster)
+{
+  guint64 size = (guint64)1 << get32 (image + 20), each = size / 2;
+  guint64 block = get64 (image + get64 (image + 48) + cluster / each * 8);
+
+  CU_ASSERT_FATAL (block % size == 0 && block + size <= length);
+  return block == 0 ? 0 : (guint)image[block + cluster % each * 2] << 8 | image[block + cluster % each * 2 + 1];
+}
+
+static void
+each_cluster_of_a_blank_overlay_is_counted_once_and_none_behind_it (void)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (blanks); i++) {
+    g_autofree char *path = write_blank (&blanks[i]);
+    g_autofree guint8 *image = NULL;
+    gsize length = 0;
+    guint64 size, count, l1;
+
+    CU_ASSERT_FATAL (path != NULL && g_file_get_contents (path, (char **)&image, &length, NULL));
+    size = (guint64)1 << get32 (image + 20);
+    count = length / size + (length % size != 0);
+    l1 = get64 (image + 40);
+    CU_ASSERT_EQUAL (l1 + get32 (image + 36) * (guint64)8, length);
+    CU_ASSERT_EQUAL (engine_qcow2_blank_size (&blanks[i]), (gint64)(count * size));
+    for (guint64 cluster = 0; cluster < count; cluster++)
+      CU_ASSERT_EQUAL (get_refcount (image, length, cluster), 1);
+    if (count % (size / 2) != 0)
+      CU_ASSERT_EQUAL (get_refcount (image, length, count), 0);
+    g_unlink (path);
+  }
+}
+
+static void
+a_blank_overlay_that_cannot_be_is_refused (void)
+{
+  g_autofree char *longest = g_strnfill (ENGINE_QCOW2_MAX_BACKING, 'b');
+  g_autofree char *too_long = g_strnfill (ENGINE_QCOW2_MAX_BACKING + 1, 'b');
+  const EngineQcow2Blank refused[] = {
+      {longest, "raw", 1 << 20, 512, FALSE},
+      {too_long, "raw", 1 << 20, 0, FALSE},
+      {BACKING, "raw", (G_GINT64_CONSTANT (128) << 30) + 512, 512, FALSE},
+  };
+  const EngineQcow2Blank just = {longest, "raw", G_GINT64_CONSTANT (8) << 40, 4096, FALSE};
+  g_autofree char *path = write_blank (&just);
+
+  CU_ASSERT_PTR_NOT_NULL (path);
+  g_unlink (path);
+  for (gsize i = 0; i < G_N_ELEMENTS (refused); i++)
+    CU_ASSERT_PTR_NULL (write_blank (&refused[i]));
+  CU_ASSERT_EQUAL (engine_qcow2_blank_size (&refused[2]), -1);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -228,6 +353,9 @@ main (int argc, char **argv)
       SUPPORT_TEST (a_missing_image_is_told_apart),
       SUPPORT_TEST (a_lock_of_another_open_file_is_seen_and_our_look_leaves_none),
       SUPPORT_TEST (a_fifo_in_an_images_place_is_not_waited_for),
+      SUPPORT_TEST (a_blank_overlay_is_read_as_it_was_meant),
+      SUPPORT_TEST (each_cluster_of_a_blank_overlay_is_counted_once_and_none_behind_it),
+      SUPPORT_TEST (a_blank_overlay_that_cannot_be_is_refused),
   };
 
   return support_suite_run ("qcow2", tests, G_N_ELEMENTS (tests), argc, argv);
