@@ -146,6 +146,7 @@ finish_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean 
 {
   ChainsSnapshot *snapshot = intent->snapshot;
   g_autofree char *what = describe (op, intent);
+  gboolean leaves = intent->retired->len > 0 || intent->discards->len > 0;
 
   if (snapshot != NULL) {
     snapshot->created_us = op->started_us;
@@ -153,7 +154,9 @@ finish_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean 
     snapshot->consistency = CHAINS_CONSISTENCY_CRASH;
     snapshot->reason = g_strdup (REASON);
   }
-  if (!engine_ending_record (vm, op->id, intent, FALSE, error) || !end_recorded (vm, op, intent, end, error))
+  /* Where nothing is left over, the record is the end. */
+  if (!engine_ending_record (vm, op->id, intent, end && !leaves, error) ||
+      (leaves && !end_recorded (vm, op, intent, end, error)))
     return FALSE;
   note (recovered, op, TRUE, "%s had %s, and is recorded now", what, snapshot != NULL ? "been taken" : "happened");
   return TRUE;
