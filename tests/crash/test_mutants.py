@@ -11,14 +11,17 @@ import pytest
 
 import crash_durability as durability
 import crash_oracle as oracle
-from crash_cases import AFTER, ALL, BOTH, CHAINCTL, Case, moment
-from crash_points import Pointed
+from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
+from crash_machine import REGION
+from crash_points import Pointed, Stopped
 from crash_snapshot import ADD, CREATE, FREEZE, NAME, SWITCH, running
 from crash_strike import strike
+from crash_switch import Rollback, assert_runs_again
 from support import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ONE, TWO = running(1), running(2)
+ROLLBACK = Scenario(Rollback(), 2, False, ())
 
 
 class Rig:
@@ -94,16 +97,56 @@ def syncs(rig):
         assert durability.trace(made, ONE.verb.words) == durability.expected(1)
 
 
+def rolls_back_whole_or_not_at_all(name, occurrence, kill):
+    """Whoever dies behind that side effect, the disks come to one state, and the guest goes on."""
+
+    def check(rig):
+        with rig.machine(**ROLLBACK.machine_options()) as made:
+            stopped = stopped_in_rollback(rig, made, name, occurrence, AFTER)
+            if kill == BOTH:
+                stopped.kill_watchdogs()
+            stopped.kill()
+            oracle.recovered(made)
+            assert_runs_again(made)
+            ROLLBACK.verb.assert_settled(made)
+
+    return check
+
+
+def hangs_in_a_rollback(rig):
+    with rig.machine(**ROLLBACK.machine_options()) as made:
+        stopped = stopped_in_rollback(rig, made, "qmp:qom-set", 1, BEFORE)
+        assert_runs_again(made)
+        made.vm.qemu_io(made.names[-1], f"write -P 34 {4 * REGION} {REGION}")
+        stopped.go_on()
+        made.vm.qemu_io(made.names[-1], f"read -P 34 {4 * REGION} {REGION}")
+        oracle.recovered(made)
+        ROLLBACK.verb.assert_settled(made)
+
+
+def stopped_in_rollback(rig, made, name, occurrence, when):
+    with rig.machine(**ROLLBACK.machine_options()) as other:
+        ROLLBACK.verb.prepare(other)
+        pointed = Pointed(other.ctl, rig.folder, mutant=rig.mutant)
+        pointed.run(*ROLLBACK.verb.words)
+    point = [point for point in pointed.effects() if point.name == name][occurrence]
+    ROLLBACK.verb.prepare(made)
+    return Stopped(made.ctl, ROLLBACK.verb.words, point, when, rig.folder, rig.mutant)
+
+
 MUTANTS = {
     "backing-not-checked": refuses_to_reuse_an_overlay_of_another,
     "database-not-synced": syncs,
     "file-not-synced": syncs,
     "folder-not-synced": syncs,
+    "hung-parent-not-fenced": hangs_in_a_rollback,
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),
     "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "record-before-switch": passes_the_points_of(ONE),
     "recover-always-undoes": dies(Case(moment(ONE, AFTER, SWITCH), CHAINCTL)),
     "recover-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), BOTH)),
+    "rollback-not-journalled": rolls_back_whole_or_not_at_all("qmp:qom-set", 1, BOTH),
+    "rollback-not-put-back": rolls_back_whole_or_not_at_all("qmp:qom-set", 0, CHAINCTL),
     "switch-disk-by-disk": passes_the_points_of(TWO),
     "switch-not-journalled": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "thaw-skipped": leaves_the_guest_thawed,
