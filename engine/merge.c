@@ -288,19 +288,6 @@ note_merged (Run *run)
 }
 
 static gboolean
-finalize_streams (Run *run, GError **error)
-{
-  for (guint i = 0; i < run->jobs->len; i++) {
-    const EngineJob *job = g_ptr_array_index (run->jobs, i);
-
-    if (g_str_equal (job->status, "pending") &&
-        !qmp_jobs_execute (run->vm->monitor, engine_vm_wait (run->vm), "job-finalize", job->id, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-static gboolean
 fail (Run *run, GError **error)
 {
   const EngineJob *failed = first_failed (run->jobs);
@@ -315,31 +302,27 @@ fail (Run *run, GError **error)
   return give_up (run, why, error);
 }
 
-/* Jobs that end by themselves, each for its disk alone. */
+/* Commits below a frozen image end by themselves, each for its disk alone. */
 static gboolean
 end_jobs (Run *run, GError **error)
 {
   GError *failure = NULL;
 
-  run->vm->cancellable = NULL;
-  if (!finalize_streams (run, &failure))
-    return set_interrupted (run, failure, error);
-  if (!wait (run, ENGINE_JOB_OVER, error))
-    return FALSE;
   note_merged (run);
   if (first_failed (run->jobs) != NULL)
     return fail (run, error);
   return conclude (run, CHAINS_OP_DONE, NULL, &failure) || set_interrupted (run, failure, error);
 }
 
-/* The guest is moved on to the receivers. */
+/* The guest is moved on to the receivers; or lets go of what was pulled up, and is only paused for that. */
 static gboolean
 pivot (Run *run, GError **error)
 {
+  const EngineGuardPolicy pause = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE};
   GError *failure = NULL;
 
   if (run->guard == NULL) {
-    run->guard = engine_guard_new (run->vm, &run->manner->guard, &failure);
+    run->guard = engine_guard_new (run->vm, is_active (run->intent) ? &run->manner->guard : &pause, &failure);
     if (run->guard == NULL)
       return set_interrupted (run, failure, error);
   }
@@ -375,10 +358,10 @@ go_on (Run *run, GError **error)
       note_merged (run);
     return fail (run, error);
   }
+  if (run->intent->kind == ENGINE_MERGE_STREAM || (is_active (run->intent) && run->intent->pivot))
+    return pivot (run, error);
   if (!is_active (run->intent))
     return end_jobs (run, error);
-  if (run->intent->pivot)
-    return pivot (run, error);
   return detach (run, &failure) || set_interrupted (run, failure, error);
 }
 
@@ -401,17 +384,19 @@ static gboolean
 prepare_guard (Run *run, GError **error)
 {
   const EngineGuardPolicy *policy = &run->manner->guard;
+  gboolean freezes;
 
   if (!is_active (run->intent) || !run->intent->pivot)
     return TRUE;
-  run->intent->pauses = run->vm->state == ENGINE_VM_RUNNING && run->vm->standin == NULL && !run->vm->daemon;
-  run->intent->freezes = policy->quiesce != CHAINS_QUIESCE_OFF && run->vm->record->agent != NULL;
-  if (run->intent->freezes && policy->quiesce != CHAINS_QUIESCE_REQUIRE)
+  freezes = policy->quiesce != CHAINS_QUIESCE_OFF && run->vm->record->agent != NULL;
+  if (freezes && policy->quiesce != CHAINS_QUIESCE_REQUIRE)
     return TRUE;
   run->guard = engine_guard_new (run->vm, policy, error);
-  if (run->guard != NULL && run->intent->freezes)
+  if (run->guard == NULL)
+    return FALSE;
+  if (freezes)
     g_clear_pointer (&run->guard, engine_guard_free);
-  return run->guard != NULL || run->intent->freezes;
+  return TRUE;
 }
 
 gboolean

@@ -165,8 +165,6 @@ engine_mergeintent_to_json (const EngineMergeIntent *intent)
   json_object_set_boolean_member (object, "pivot", intent->pivot);
   json_object_set_boolean_member (object, "keep-images", intent->keep_images);
   json_object_set_int_member (object, "speed", intent->speed);
-  json_object_set_boolean_member (object, "freezes", intent->freezes);
-  json_object_set_boolean_member (object, "pauses", intent->pauses);
   json_object_set_int_member (object, "qemu", intent->qemu);
   json_object_set_array_member (object, "parts", parts);
   json_object_set_array_member (object, "destroyed", destroyed);
@@ -272,8 +270,6 @@ parse (EngineMergeIntent *intent, JsonObject *object, GError **error)
   intent->pivot = qmp_message_peek_boolean (object, "pivot", FALSE);
   intent->keep_images = qmp_message_peek_boolean (object, "keep-images", FALSE);
   intent->speed = qmp_message_peek_int (object, "speed", 0);
-  intent->freezes = qmp_message_peek_boolean (object, "freezes", FALSE);
-  intent->pauses = qmp_message_peek_boolean (object, "pauses", FALSE);
   intent->qemu = qmp_message_peek_int (object, "qemu", 0);
   if (!qmp_message_get_array (object, "parts", &parts, error) ||
       !qmp_message_get_array (object, "destroyed", &destroyed, error))

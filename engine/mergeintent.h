@@ -52,15 +52,13 @@ typedef struct {
  * @pivot: the guest is to be moved on to the receivers
  * @parts: (element-type EngineMergePart)
  * @destroyed: (element-type ChainsSnapshot): whose point in time is overwritten
- * @pauses, @freezes, @qemu: as in EngineIntent
+ * @qemu: as in EngineIntent
  */
 typedef struct {
   EngineMergeKind kind;
   gboolean pivot;
   gboolean keep_images;
   gint64 speed;
-  gboolean freezes;
-  gboolean pauses;
   gint64 qemu;
   GPtrArray *parts;
   GPtrArray *destroyed;

@@ -61,14 +61,18 @@ is_listed (const EngineJob *job)
   return !g_str_equal (job->status, "null");
 }
 
+/* The last word that each waits for: what it copied was flushed before its pivot was journalled. */
 static gboolean
 complete_ready (Run *run, GError **error)
 {
   for (guint i = 0; i < run->jobs->len; i++) {
     const EngineJob *job = g_ptr_array_index (run->jobs, i);
+    const char *command = g_str_equal (job->status, "ready")     ? "job-complete"
+                          : g_str_equal (job->status, "pending") ? "job-finalize"
+                                                                 : NULL;
 
-    if (g_str_equal (job->status, "ready") &&
-        !qmp_jobs_execute (run->vm->monitor, engine_vm_wait (run->vm), "job-complete", job->id, error))
+    if (command != NULL &&
+        !qmp_jobs_execute (run->vm->monitor, engine_vm_wait (run->vm), command, job->id, error))
       return FALSE;
   }
   return engine_job_wait (run->vm, run->row->id, run->jobs, ENGINE_JOB_OVER, error);

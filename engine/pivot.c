@@ -76,14 +76,25 @@ engine_pivot_settle (EngineVm *vm, const EngineMergeIntent *intent, GError **err
 /* ---- the moment ---- */
 
 static gboolean
-complete_all (Run *run, gint64 deadline_us, GError **error)
+is_stream (const Run *run)
 {
+  return run->intent->kind == ENGINE_MERGE_STREAM;
+}
+
+/* The last word to each job, all at once. */
+static gboolean
+end_all (Run *run, gint64 deadline_us, GError **error)
+{
+  const char *command = is_stream (run) ? "job-finalize" : "job-complete";
   g_autoptr (GPtrArray) calls = g_ptr_array_new ();
   GError *first = NULL;
 
-  for (guint i = 0; i < run->jobs->len; i++)
-    g_ptr_array_add (calls, qmp_jobs_start (run->vm->monitor, "job-complete",
-                                            ((const EngineJob *)g_ptr_array_index (run->jobs, i))->id, deadline_us));
+  for (guint i = 0; i < run->jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (run->jobs, i);
+
+    if (!engine_job_is_over (job))
+      g_ptr_array_add (calls, qmp_jobs_start (run->vm->monitor, command, job->id, deadline_us));
+  }
   for (guint i = 0; i < calls->len; i++) {
     g_autoptr (GError) failure = NULL;
     g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), NULL, &failure);
@@ -95,6 +106,16 @@ complete_all (Run *run, gint64 deadline_us, GError **error)
     return TRUE;
   g_propagate_error (error, first);
   return FALSE;
+}
+
+/* A VM that was paused before us has not flushed what was copied since. */
+static gboolean
+flush (Run *run, gint64 deadline_us, GError **error)
+{
+  const QmpWait wait = {deadline_us, NULL};
+
+  return run->guard->stops || run->vm->standin != NULL || run->vm->daemon ||
+         qmp_commands_stop (run->vm->monitor, wait, error);
 }
 
 /* In QEMU the devices tell; in a stand-in there are none, and the job itself has to do. */
@@ -119,9 +140,10 @@ move_guest (gpointer data, gint64 deadline_us, GError **error)
   Run *run = data;
   g_autoptr (GError) refused = NULL;
 
-  if (!base_point_is_mutant ("pivot-not-journalled") && !engine_op_step_durable (run->op, "pivoting", NULL, error))
+  if (!flush (run, deadline_us, error) ||
+      (!base_point_is_mutant ("pivot-not-journalled") && !engine_op_step_durable (run->op, "pivoting", NULL, error)))
     return FALSE;
-  if (!complete_all (run, deadline_us, &refused) && !g_error_matches (refused, QMP_ERROR, QMP_ERROR_COMMAND)) {
+  if (!end_all (run, deadline_us, &refused) && !g_error_matches (refused, QMP_ERROR, QMP_ERROR_COMMAND)) {
     g_propagate_error (error, g_steal_pointer (&refused));
     run->guard->stays_paused = !engine_vm_is_gone (run->vm);
     return FALSE;
@@ -135,11 +157,29 @@ move_guest (gpointer data, gint64 deadline_us, GError **error)
   return TRUE;
 }
 
+/* From here on a guest that stands still does so by us. */
+static gboolean
+begin_step (Run *run, GError **error)
+{
+  g_autoptr (JsonObject) detail = json_object_new ();
+
+  json_object_set_boolean_member (detail, "pauses", run->guard->stops);
+  json_object_set_boolean_member (detail, "freezes", run->guard->wanted);
+  return engine_op_step_durable (run->op, "switch", detail, error);
+}
+
 gboolean
 engine_pivot_run (EngineOp *op, EngineMergeIntent *intent, GPtrArray *jobs, EngineGuard *guard, GPtrArray *merged,
                   GError **error)
 {
   Run run = {op, op->vm, intent, jobs, guard, merged};
 
-  return engine_guard_run (guard, move_guest, &run, error);
+  return begin_step (&run, error) && engine_guard_run (guard, move_guest, &run, error);
+}
+
+void
+engine_pivot_read_step (JsonObject *detail, gboolean *pauses, gboolean *freezes)
+{
+  *pauses = detail != NULL && json_object_get_boolean_member_with_default (detail, "pauses", FALSE);
+  *freezes = detail != NULL && json_object_get_boolean_member_with_default (detail, "freezes", FALSE);
 }

@@ -1,6 +1,7 @@
 /*
- * The moment at which a guest is moved from the images on top to the one that
- * has received their data: all disks of an operation, the VM paused.
+ * The moment at which the graph changes: a guest is moved from the images on top to
+ * the one that has received their data; or lets go of those that were pulled up.
+ * All disks of an operation, the VM paused.
  */
 #pragma once
 
@@ -10,11 +11,13 @@
 
 /**
  * engine_pivot_run:
- * @jobs: all of them ready
+ * @jobs: all of them ready, or pending
  * @merged: (element-type EngineMergePart): those that the guest was moved on for are added here
  * Freezes where that was decided, pauses, journals that it pivots, completes all jobs, sees where the devices are, and
  * records that on the disk before the guest runs again. Where it is not certain what the guest is on it stays paused.
- * QAPI: stop, job-complete, query-block, cont. Raises QMP_ERROR's and CHAINS_ERROR's.
+ * The pause flushes what QEMU holds back: a header that no longer names an image must not be on the disk before what
+ * was pulled out of that. QAPI: stop, job-complete, job-finalize, query-block, cont. Raises QMP_ERROR's and
+ * CHAINS_ERROR's.
  */
 gboolean engine_pivot_run (EngineOp *op, EngineMergeIntent *intent, GPtrArray *jobs, EngineGuard *guard,
                            GPtrArray *merged, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -25,6 +28,9 @@ gboolean engine_pivot_run (EngineOp *op, EngineMergeIntent *intent, GPtrArray *j
  */
 gboolean engine_pivot_find (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+
+/** What the step before the pause says, for recovery: whether it is we who freeze and pause. @detail: (nullable) */
+void engine_pivot_read_step (JsonObject *detail, gboolean *pauses, gboolean *freezes);
 
 /** In the place of a process that died, or hangs, with the VM paused: what the guest is on is found out and recorded.
  */

@@ -259,17 +259,19 @@ recover_merge (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **
 {
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
   g_autofree char *message = NULL;
-  gboolean finished, pivoting, same;
+  g_autoptr (JsonObject) detail = NULL;
+  gboolean finished, begun, pauses, freezes, same;
 
-  if (intent == NULL || !engine_op_find_step (vm->context, op->id, "pivoting", &pivoting, NULL, error))
+  if (intent == NULL || !engine_op_find_step (vm->context, op->id, "switch", &begun, &detail, error))
     return FALSE;
   if (vm->context->dry_run) {
     note (recovered, op, FALSE, "the %s would be brought to an end", op->verb);
     return TRUE;
   }
+  engine_pivot_read_step (detail, &pauses, &freezes);
   same = vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
-  if (!run_on (vm, intent, same && pivoting && intent->pauses, error) ||
-      (same && pivoting && intent->freezes && vm->record->agent != NULL && !bring_back (vm, error)) ||
+  if (!run_on (vm, intent, same && pauses, error) ||
+      (same && freezes && vm->record->agent != NULL && !bring_back (vm, error)) ||
       !engine_mergerecover_run (vm, op, &finished, &message, error))
     return FALSE;
   note (recovered, op, finished, "%s", message);

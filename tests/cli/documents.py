@@ -103,6 +103,12 @@ PROBLEM = {"code": text, "severity": one_of("error", "warning"), "disk": or_null
            "message": text, "repair": or_null(text)}  # fmt: skip
 ERROR = {"code": text, "message": text, "hint": or_null(text)}
 
+MERGED = {"merges": [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes": size, "merged": boolean,
+                      "pivoted": boolean, "removed": [path]}],
+          "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)}  # fmt: skip
+JOB = {"vm": text, "disk": or_null(text), "job": text, "op": or_null(uuid), "type": text, "status": text,
+       "current": size, "total": size, "speed": size, "ours": boolean}  # fmt: skip
+
 SHAPES = {
     "vm add": {"vm": VM, "adopted": [text]},
     "vm set": {"vm": VM},
@@ -112,6 +118,11 @@ SHAPES = {
     "vm list": {"vms": [VM_LINE]},
     "vm remove": {"vm": VM, "changes": CHANGES},
     "snapshot": {"snapshot": SNAPSHOT, "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)},
+    "rollback": {"rollback": {"to": text, "automatic_snapshot": or_null(text), "reset": boolean}, "active": ACTIVE,
+                 "frozen_us": or_null(size), "paused_us": or_null(size), "removed": [path]},
+    "commit": MERGED,
+    "stream": MERGED,
+    "jobs": {"jobs": [JOB]},
     "show": {"snapshot": SNAPSHOT},
     "list": {"snapshots": [SNAPSHOT_LINE]},
     "tree": {"disks": [TREE]},

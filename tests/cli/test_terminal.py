@@ -23,7 +23,7 @@ SHOWING = [["vm", "list"], ["vm", "show", "vm1"], ["list", "vm1"], ["show", "vm1
            ["path", "vm1", "vda"]]  # fmt: skip
 
 
-def on_terminal(chainctl, *words, columns=80, env=None, seconds=20):
+def on_terminal(chainctl, *words, columns=80, env=None, seconds=20, typed=""):
     """What a run writes to a terminal of so many columns, stdout and stderr together, and its exit status."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -32,6 +32,7 @@ def on_terminal(chainctl, *words, columns=80, env=None, seconds=20):
     command = [chainctl.binary, "--state", chainctl.state_dir, *words]
     started = process.spawn(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
+    os.write(ours, typed.encode())
     written, deadline = b"", time.monotonic() + seconds
     try:
         while select.select([ours], [], [], max(deadline - time.monotonic(), 0))[0]:

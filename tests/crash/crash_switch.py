@@ -46,8 +46,9 @@ class Switch(Verb):
         known = {image["path"] for tree in machine.ctl.ok("tree", "vm")["disks"] for image in tree["images"]}
         files = {str(path) for path in machine.images.iterdir() if not path.name.endswith(".chainctl")}
         assert files <= known, files - known
-        for path in files:
-            assert images.is_clean(path), path
+        for path in files:  # a QEMU that was killed leaves clusters that nothing counts on
+            found = images.check(path)
+            assert not found.get("corruptions") and not found["check-errors"], f"{path}: {found}"
 
     def assert_snapshots(self, machine, happened):
         found = [name for name in oracle.snapshots(machine) if not name.startswith("before-rollback-")]

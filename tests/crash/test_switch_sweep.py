@@ -15,9 +15,9 @@ CHAINCTL, BOTH, ALL, QEMU = "chainctl", "chainctl+watchdog", "all", "qemu"
 SWEPT = [
     (Scenario(Rollback(), 2, False, ()), 30, (CHAINCTL, BOTH, ALL)),
     (Scenario(Rollback(), 1, True, ()), 15, (CHAINCTL, ALL)),
-    (Scenario(Commit(), 2, False, ()), 23, (CHAINCTL, BOTH, ALL)),
+    (Scenario(Commit(), 2, False, ()), 24, (CHAINCTL, BOTH, ALL)),
     (Scenario(CommitBelow(), 1, False, ()), 10, (CHAINCTL, ALL)),
-    (Scenario(Stream(), 1, False, ()), 8, (CHAINCTL, ALL)),
+    (Scenario(Stream(), 1, False, ()), 14, (CHAINCTL, ALL)),
 ]
 CASES = [
     pytest.param(scenario, place, when, killed, id=f"{scenario}-{place + 1:02}-{when}-{killed}")

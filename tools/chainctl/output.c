@@ -234,14 +234,14 @@ error_json (const GError *error)
   return object;
 }
 
-/* Only a verb that was done in part, or that found problems, shows its own keys beside an error. */
+/* Only a verb that was done in part, goes on, or found problems shows its own keys beside an error. */
 static gboolean
 shows_keys (const ChainctlOutput *output, const GError *error)
 {
   int status = chainctl_exit_status (error);
 
   return output->in_part || status == CHAINCTL_EXIT_DONE || status == CHAINCTL_EXIT_PROBLEMS ||
-         status == CHAINCTL_EXIT_PARTLY;
+         status == CHAINCTL_EXIT_PARTLY || status == CHAINCTL_EXIT_INTERRUPTED;
 }
 
 /* What a run has to say of itself, into @document. */
