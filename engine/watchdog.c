@@ -225,13 +225,20 @@ qemu_is_gone (void)
   return is_open (MONITOR_FD) && poll (&monitor, 1, 0) > 0 && (monitor.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
+/* The monitor's own descriptor stays open: its end tells that QEMU is gone, and its guest. */
+static gboolean
+inherit (EngineVm *vm, GError **error)
+{
+  return engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error);
+}
+
 /* A parent that only hangs may wake up at any moment. What it still has to say must not reach QEMU any more, so the
  * connection that we share is cut, and another made; nor may it record what is about to be settled otherwise. */
 static gboolean
 fence (EngineVm *vm, GError **error)
 {
   if (base_point_is_mutant ("hung-parent-not-fenced"))
-    return engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error);
+    return inherit (vm, error);
   shutdown (MONITOR_FD, SHUT_RDWR);
   return engine_op_overtake (vm, error) && engine_vm_reconnect (vm, error);
 }
@@ -244,8 +251,7 @@ rescue (const Charge *charge, EngineContext *context, gboolean hangs, gboolean *
   if (!engine_context_open (context, CHAINS_DB_UPDATE, error))
     return FALSE;
   vm = engine_vm_open (context, charge->vm, NULL, error);
-  if (vm == NULL || !(hangs ? fence (vm, error)
-                            : engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error)))
+  if (vm == NULL || !(hangs ? fence (vm, error) : inherit (vm, error)))
     return FALSE;
   *was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
   return vm->monitor == NULL ||

@@ -13,10 +13,11 @@ import pytest
 import crash_durability as durability
 import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
+from crash_machine import REGION
 from crash_points import Pointed, Stopped
 from crash_snapshot import ADD, COMMIT, CREATE, FREEZE, NAME, SWITCH, running
 from crash_strike import strike
-from crash_switch import Rollback, assert_runs_again
+from crash_switch import Commit, Rollback, assert_runs_again
 from support import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -47,6 +48,14 @@ class Rig:
             found.append(next((point for point in left if point.name == name), None))
             left = [point for point in left if point is not found[-1]]
         return found
+
+    def effects(self, scenario):
+        """The side effects of a run of it on a machine that is ready for it."""
+        with self.machine(**scenario.machine_options()) as made:
+            scenario.verb.prepare(made)
+            pointed = Pointed(made.ctl, self.folder)
+            pointed.run(*scenario.verb.words)
+            return pointed.effects()
 
     def strike(self, case):
         return strike(case, self.reference, self.machine, self.folder, self.mutant)
@@ -98,26 +107,40 @@ def syncs(rig):
         assert durability.trace(made, ONE.verb.words) == durability.expected(1)
 
 
-def rolls_back_whole_or_not_at_all(name, occurrence, kill):
-    """Whoever dies behind that side effect, the disks come to one state, and the guest goes on."""
+def strikes_a_switch(verb, disks, name, when, occurrence=0):
+    """The machine of a chainctl that died at that side effect, its watchdog alive; the sweep's own check of it."""
 
-    def check(rig):
-        with rig.machine(**ROLLBACK.machine_options()) as made:
-            stopped = stopped_in_rollback(rig, made, name, occurrence, AFTER)
-            if kill == BOTH:
-                stopped.kill_watchdogs()
-            stopped.kill()
+    def check(rig, meanwhile=None):
+        scenario = Scenario(verb(), disks, False, ())
+        with rig.machine(**scenario.machine_options()) as made:
+            scenario.verb.prepare(made)
+            effects = rig.effects(scenario)
+            point = [one for one in effects if one.name == name][occurrence]
+            Stopped(made.ctl, scenario.verb.words, point, when, rig.folder, rig.mutant).kill()
+            assert_runs_again(made)
+            if meanwhile:
+                meanwhile(made)
             oracle.recovered(made)
-            goes_on(made)
-            ROLLBACK.verb.assert_settled(made)
+            scenario.verb.assert_settled(made)
 
     return check
+
+
+def dies_with_its_watchdog_behind_the_switch(rig):
+    """The VM is paused, and nobody is left who would let it go on."""
+    with rig.machine(**ROLLBACK.machine_options()) as made:
+        stopped = stopped_in_a_rollback(rig, made, "qmp:qom-set", 1, AFTER)
+        stopped.kill_watchdogs()
+        stopped.kill()
+        oracle.recovered(made)
+        goes_on(made)
+        ROLLBACK.verb.assert_settled(made)
 
 
 def hangs_in_the_commit_of_a_rollback(rig):
     """The watchdog comes meanwhile. What is recorded then is what the guest is on."""
     with rig.machine(**ROLLBACK.machine_options()) as made:
-        stopped = stopped_in_rollback(rig, made, COMMIT, 2, BEFORE)
+        stopped = stopped_in_a_rollback(rig, made, COMMIT, 2, BEFORE)
         time.sleep(WATCHDOG_COMES_AFTER)
         stopped.go_on()
         goes_on(made)
@@ -132,14 +155,29 @@ def goes_on(made):
         raise AssertionError("the guest stands still") from error
 
 
-def stopped_in_rollback(rig, made, name, occurrence, when):
-    with rig.machine(**ROLLBACK.machine_options()) as other:
-        ROLLBACK.verb.prepare(other)
-        pointed = Pointed(other.ctl, rig.folder, mutant=rig.mutant)
-        pointed.run(*ROLLBACK.verb.words)
-    point = [point for point in pointed.effects() if point.name == name][occurrence]
+def stopped_in_a_rollback(rig, made, name, occurrence, when):
     ROLLBACK.verb.prepare(made)
+    point = [one for one in rig.effects(ROLLBACK) if one.name == name][occurrence]
     return Stopped(made.ctl, ROLLBACK.verb.words, point, when, rig.folder, rig.mutant)
+
+
+def merges(rig):
+    with rig.machine() as made:
+        Commit().prepare(made)
+        made.ctl.ok(*Commit.words)
+        assert oracle.snapshots(made) == []
+
+
+def what_is_written_after_a_rescue_is_there(rig):
+    def write_and_die(made):
+        made.vm.qemu_io("vda", f"write -P 31 {2 * REGION} {REGION}")  # what the old top holds, too
+        made.patterns["vda"][2] = 31
+        made.power_off()
+        oracle.recovered(made)
+        oracle.restart(made)
+        made.assert_reads_back()
+
+    strikes_a_switch(Commit, 2, "qmp:job-complete", AFTER, -1)(rig, write_and_die)
 
 
 MUTANTS = {
@@ -151,10 +189,13 @@ MUTANTS = {
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),
     "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "record-before-switch": passes_the_points_of(ONE),
+    "pivot-not-journalled": strikes_a_switch(Commit, 2, "qmp:job-complete", BEFORE, 1),
     "recover-always-undoes": dies(Case(moment(ONE, AFTER, SWITCH), CHAINCTL)),
     "recover-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), BOTH)),
-    "rollback-not-journalled": rolls_back_whole_or_not_at_all("qmp:qom-set", 1, BOTH),
-    "rollback-not-put-back": rolls_back_whole_or_not_at_all("qmp:qom-set", 0, CHAINCTL),
+    "rescue-records-nothing": what_is_written_after_a_rescue_is_there,
+    "rollback-not-journalled": dies_with_its_watchdog_behind_the_switch,
+    "rollback-not-put-back": strikes_a_switch(Rollback, 2, "qmp:qom-set", BEFORE, 1),
+    "snapshots-not-destroyed-first": merges,
     "switch-disk-by-disk": passes_the_points_of(TWO),
     "switch-not-journalled": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "thaw-skipped": leaves_the_guest_thawed,
