@@ -390,8 +390,22 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
   return TRUE;
 }
 
+/* Remembers @image as it is now. @changed: that is not how it was remembered */
+static gboolean
+look_again (ChainsImage *image, gboolean *changed, GError **error)
+{
+  g_autofree char *header = g_strdup (image->frozen_header);
+  gint64 size = image->frozen_size, mtime_ns = image->frozen_mtime_ns, ctime_ns = image->frozen_ctime_ns;
+
+  if (!engine_inspect_remember (image, error))
+    return FALSE;
+  *changed = size != image->frozen_size || mtime_ns != image->frozen_mtime_ns || ctime_ns != image->frozen_ctime_ns ||
+             g_strcmp0 (header, image->frozen_header) != 0;
+  return TRUE;
+}
+
 /* An image that was open for writing when it was recorded as frozen gets its last words when it is closed: bitmaps, and
- * marks in its header. One that is gone was discarded. */
+ * marks in its header. One that has no row any more was discarded. */
 static gboolean
 remember_heads (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
@@ -400,11 +414,10 @@ remember_heads (EngineVm *vm, const EngineIntent *intent, GError **error)
     const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
     gint64 row = disk != NULL ? find_row (vm, disk, overlay->head, NULL) : 0;
     g_autoptr (ChainsImage) image = row != 0 ? chains_images_get (vm->context->db, row, error) : NULL;
+    gboolean changed = FALSE;
 
-    if (disk == NULL || (row != 0 && image == NULL))
-      return FALSE;
-    if (image != NULL && (!engine_inspect_remember (image, error) ||
-                          !chains_images_update (vm->context->db, image, error)))
+    if (disk == NULL || (row != 0 && (image == NULL || !look_again (image, &changed, error))) ||
+        (changed && !chains_images_update (vm->context->db, image, error)))
       return FALSE;
   }
   return TRUE;

@@ -181,9 +181,8 @@ undo (Run *run, GError *why, GError **error)
   run->vm->cancellable = NULL;
   if (run->guard->stays_paused)
     return set_interrupted (run, why, "the VM is paused, and what it is on is not certain", error);
-  if (catch_up (run, &failure) &&
-      engine_ending_undo (run->vm, run->op->id, run->plan->intent, why->message,
-                          !engine_guard_is_unsettled (run->guard), &failure)) {
+  if (catch_up (run, &failure) && engine_ending_undo (run->vm, run->op->id, run->plan->intent, why->message,
+                                                      !engine_guard_is_unsettled (run->guard), &failure)) {
     g_propagate_error (error, why);
     return FALSE;
   }

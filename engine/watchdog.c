@@ -254,9 +254,8 @@ rescue (const Charge *charge, EngineContext *context, gboolean hangs, gboolean *
   if (vm == NULL || !(hangs ? fence (vm, error) : inherit (vm, error)))
     return FALSE;
   *was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
-  return vm->monitor == NULL ||
-         ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
-          qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error));
+  return vm->monitor == NULL || ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
+                                 qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error));
 }
 
 /* A guest of which it is not certain what it is to write to stays as it is: that harms less than going on would. But

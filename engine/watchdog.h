@@ -49,8 +49,8 @@ gboolean engine_watchdog_extend (EngineWatchdog *watchdog, gint64 deadline_us, G
 
 /**
  * engine_watchdog_disarm:
- * The guest is back. %FALSE where the watchdog had acted already (the deadline had passed) or is gone. One that acted in
- * the place of a parent which had the VM paused, and hung, has cut the parent's monitor and marked the operation as
+ * The guest is back. %FALSE where the watchdog had acted already (the deadline had passed) or is gone. One that acted
+ * in the place of a parent which had the VM paused, and hung, has cut the parent's monitor and marked the operation as
  * overtaken (engine_op_refuse_overtaken()): engine_vm_reconnect(), and see what is true now.
  */
 gboolean engine_watchdog_disarm (EngineWatchdog *watchdog);

@@ -76,8 +76,8 @@ confirm (const ChainctlInvocation *invocation, const Options *options, GError **
 
   if (!options->discard || invocation->context->dry_run || !chainctl_ask_may (invocation))
     return TRUE;
-  question = g_strdup_printf ("What %s has written since its last snapshot will be lost for good. Roll back?",
-                              invocation->vm);
+  question =
+      g_strdup_printf ("What %s has written since its last snapshot will be lost for good. Roll back?", invocation->vm);
   if (chainctl_ask (question))
     return TRUE;
   g_set_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "VM '%s': not rolled back, as you said", invocation->vm);
