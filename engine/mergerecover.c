@@ -153,7 +153,7 @@ finish (Run *run, GError **error)
       !engine_mergeend_record (run->vm, run->intent, run->merged, error))
     return FALSE;
   for (guint i = 0; i < run->merged->len; i++)
-    if (!engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->merged, i), NULL, error))
+    if (!engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->merged, i), NULL, NULL, error))
       return FALSE;
   return chains_journal_end (run->vm->context->db, run->row->id, state, all ? NULL : "interrupted", error);
 }

@@ -120,6 +120,7 @@ def strikes_a_switch(verb, disks, name, when, occurrence=0):
             assert_runs_again(made)
             if meanwhile:
                 meanwhile(made)
+                return
             oracle.recovered(made)
             scenario.verb.assert_settled(made)
 
