@@ -14,6 +14,7 @@
 #include "engine/note.h"
 #include "engine/notebook.h"
 #include "engine/seal.h"
+#include "engine/standin.h"
 #include "qmp/error.h"
 #include "qmp/nodes.h"
 
@@ -194,7 +195,7 @@ engine_ending_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
   if (!seal (vm, intent, error))
     return FALSE;
   transaction = chains_transaction_begin (db, error);
-  if (transaction == NULL)
+  if (transaction == NULL || !engine_op_refuse_overtaken (vm->context, op, error))
     return FALSE;
   for (guint i = 0; i < intent->overlays->len; i++)
     if (!record_disk (vm, op, intent->snapshot, g_ptr_array_index (intent->overlays, i), error))
@@ -389,10 +390,54 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
   return TRUE;
 }
 
+/* Remembers @image as it is now. @changed: that is not how it was remembered */
+static gboolean
+look_again (ChainsImage *image, gboolean *changed, GError **error)
+{
+  g_autofree char *header = g_strdup (image->frozen_header);
+  gint64 size = image->frozen_size, mtime_ns = image->frozen_mtime_ns, ctime_ns = image->frozen_ctime_ns;
+
+  if (!engine_inspect_remember (image, error))
+    return FALSE;
+  *changed = size != image->frozen_size || mtime_ns != image->frozen_mtime_ns || ctime_ns != image->frozen_ctime_ns ||
+             g_strcmp0 (header, image->frozen_header) != 0;
+  return TRUE;
+}
+
+/* An image that was open for writing when it was recorded as frozen gets its last words when it is closed: bitmaps, and
+ * marks in its header. One that has no row any more was discarded. */
+static gboolean
+remember_heads (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
+    gint64 row = disk != NULL ? find_row (vm, disk, overlay->head, NULL) : 0;
+    g_autoptr (ChainsImage) image = row != 0 ? chains_images_get (vm->context->db, row, error) : NULL;
+    gboolean changed = FALSE;
+
+    if (disk == NULL || (row != 0 && (image == NULL || !look_again (image, &changed, error))) ||
+        (changed && !chains_images_update (vm->context->db, image, error)))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* A stand-in has the heads open until it ends. */
+static gboolean
+close_heads (EngineVm *vm, const EngineIntent *intent, GError **error)
+{
+  if (vm->standin == NULL)
+    return retire_nodes (vm, intent, error);
+  g_clear_pointer (&vm->monitor, qmp_client_free);
+  g_clear_pointer (&vm->standin, engine_standin_stop);
+  return TRUE;
+}
+
 gboolean
 engine_ending_clear_up (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
 {
-  if (vm->monitor != NULL && !retire_nodes (vm, intent, error))
+  if (vm->monitor != NULL && (!close_heads (vm, intent, error) || !remember_heads (vm, intent, error)))
     return FALSE;
   for (guint i = 0; i < intent->discards->len; i++)
     if (!remove_discard (vm, g_ptr_array_index (intent->discards, i), removed, error))

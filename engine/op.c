@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define PREFIX_DIGITS 16
+/* The step that a watchdog begins for a parent that hangs. */
+#define OVERTAKEN "overtaken"
 
 static char *
 prefix_of (const char *id)
@@ -153,6 +155,35 @@ engine_op_find_step (EngineContext *context, const char *op, const char *name, g
   if (detail != NULL)
     *detail = found != NULL ? parse_detail (found->detail) : NULL;
   return TRUE;
+}
+
+gboolean
+engine_op_overtake (EngineVm *vm, GError **error)
+{
+  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
+
+  for (guint i = 0; ops != NULL && i < ops->len; i++) {
+    const ChainsOp *op = g_ptr_array_index (ops, i);
+
+    if (op->state == CHAINS_OP_OPEN && !chains_journal_begin_step (vm->context->db, op->id, OVERTAKEN, NULL, error))
+      return FALSE;
+  }
+  return ops != NULL;
+}
+
+gboolean
+engine_op_refuse_overtaken (EngineContext *context, const char *op, GError **error)
+{
+  gboolean begun_here = g_strcmp0 (context->op, op) == 0, overtaken;
+
+  if (!begun_here)
+    return TRUE;
+  if (!engine_op_find_step (context, op, OVERTAKEN, &overtaken, NULL, error))
+    return FALSE;
+  if (overtaken)
+    engine_error_set (error, ENGINE_ERROR_INTERRUPTED, NULL,
+                      "it stood still for so long that the process that stands by went on in its place");
+  return !overtaken;
 }
 
 gboolean

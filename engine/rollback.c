@@ -151,6 +151,26 @@ set_interrupted (Run *run, GError *why, const char *what, GError **error)
   return FALSE;
 }
 
+/* A monitor that was lost meanwhile, or cut by the watchdog, is opened anew. Where the VM is found paused by us then,
+ * what it is on is settled before it goes on. */
+static gboolean
+catch_up (Run *run, GError **error)
+{
+  EngineVm *vm = run->vm;
+  gboolean was_reset = FALSE;
+
+  if (!engine_vm_reconnect (vm, error))
+    return FALSE;
+  if (!run->guard->stops || vm->monitor == NULL || vm->state != ENGINE_VM_PAUSED)
+    return TRUE;
+  if (!engine_rewind_settle (vm, run->plan->intent, &was_reset, error) ||
+      !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
+    return FALSE;
+  vm->state = ENGINE_VM_RUNNING;
+  run->guard->was_reset = run->guard->was_reset || was_reset;
+  return TRUE;
+}
+
 /* Nothing was recorded, so nothing has happened: takes back what was prepared. Ctrl-C does not cut it short. */
 static gboolean
 undo (Run *run, GError *why, GError **error)
@@ -161,9 +181,8 @@ undo (Run *run, GError *why, GError **error)
   run->vm->cancellable = NULL;
   if (run->guard->stays_paused)
     return set_interrupted (run, why, "the VM is paused, and what it is on is not certain", error);
-  if (engine_vm_reconnect (run->vm, &failure) &&
-      engine_ending_undo (run->vm, run->op->id, run->plan->intent, why->message,
-                          !engine_guard_is_unsettled (run->guard), &failure)) {
+  if (catch_up (run, &failure) && engine_ending_undo (run->vm, run->op->id, run->plan->intent, why->message,
+                                                      !engine_guard_is_unsettled (run->guard), &failure)) {
     g_propagate_error (error, why);
     return FALSE;
   }
@@ -195,7 +214,8 @@ reset (Run *run)
 
   run->guard->was_reset = engine_rewind_reset (run->vm, &failure);
   run->guard->stays_paused = !run->guard->was_reset && !engine_vm_is_gone (run->vm);
-  if (!run->guard->was_reset)
+  /* Where the monitor is lost, whoever opens it again sees to that: the watchdog, or catch_up(). */
+  if (run->guard->stays_paused)
     engine_context_warn (run->context, "not-reset", "VM '%s' could not be reset: %s", run->vm->record->name,
                          failure->message);
 }
@@ -226,7 +246,9 @@ switch_disks (gpointer data, gint64 deadline_us, GError **error)
 static gboolean
 switch_over (Run *run, GError **error)
 {
-  return engine_op_step (run->op, "switch", error) && engine_guard_run (run->guard, switch_disks, run, error);
+  if (!base_point_is_mutant ("rollback-not-journalled") && !engine_op_step (run->op, "switch", error))
+    return FALSE;
+  return engine_guard_run (run->guard, switch_disks, run, error);
 }
 
 /* ---- clear up ---- */
@@ -252,7 +274,7 @@ finish (Run *run, GPtrArray *removed, GError **error)
   gboolean end = !engine_guard_is_unsettled (run->guard);
 
   run->vm->cancellable = NULL;
-  if (!describe_automatic (run, error) || !engine_vm_reconnect (run->vm, error) ||
+  if (!describe_automatic (run, error) || !catch_up (run, error) ||
       !engine_ending_clear_up (run->vm, run->plan->intent, removed, error))
     return FALSE;
   engine_notebook_follow (run->vm);

@@ -8,6 +8,7 @@
 
 #include "base/point.h"
 #include "engine/error.h"
+#include "engine/op.h"
 #include "qmp/error.h"
 #include "qmp/transport.h"
 
@@ -215,31 +216,67 @@ typedef struct {
   EngineWatchdogRescue rescue;
 } Charge;
 
+/* QEMU has closed the monitor: it is gone, and its guest. */
+static gboolean
+qemu_is_gone (void)
+{
+  struct pollfd monitor = {.fd = MONITOR_FD, .events = POLLRDHUP};
+
+  return is_open (MONITOR_FD) && poll (&monitor, 1, 0) > 0 && (monitor.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 /* The monitor's own descriptor stays open: its end tells that QEMU is gone, and its guest. */
 static gboolean
-rescue (const Charge *charge, EngineContext *context, gboolean *was_reset, GError **error)
+inherit (EngineVm *vm, GError **error)
+{
+  return engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error);
+}
+
+/* A parent that only hangs may wake up at any moment. What it still has to say must not reach QEMU any more, so the
+ * connection that we share is cut, and another made; nor may it record what is about to be settled otherwise. */
+static gboolean
+fence (EngineVm *vm, GError **error)
+{
+  if (base_point_is_mutant ("hung-parent-not-fenced"))
+    return inherit (vm, error);
+  shutdown (MONITOR_FD, SHUT_RDWR);
+  return engine_op_overtake (vm, error) && engine_vm_reconnect (vm, error);
+}
+
+static gboolean
+rescue (const Charge *charge, EngineContext *context, gboolean hangs, gboolean *was_reset, GError **error)
 {
   g_autoptr (EngineVm) vm = NULL;
 
   if (!engine_context_open (context, CHAINS_DB_UPDATE, error))
     return FALSE;
   vm = engine_vm_open (context, charge->vm, NULL, error);
-  return vm != NULL && engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error) &&
-         (vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
-         qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error);
+  if (vm == NULL || !(hangs ? fence (vm, error) : inherit (vm, error)))
+    return FALSE;
+  *was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
+  return vm->monitor == NULL || ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
+                                 qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error));
 }
 
-/* A guest of which it is not certain what it is to write to stays as it is: that harms less than going on would. */
+/* A guest of which it is not certain what it is to write to stays as it is: that harms less than going on would. But
+ * the database may be the parent's for a moment, or QEMU slow: what failed for that is tried again. */
 static gboolean
-run_again (const Charge *charge, gboolean *was_reset)
+run_again (const Charge *charge, gboolean hangs, gboolean *was_reset)
 {
-  g_autoptr (EngineContext) context = engine_context_new (charge->state);
-  g_autoptr (GError) failure = NULL;
+  gint64 until_us = g_get_monotonic_time () + RESCUE_US;
 
-  if (rescue (charge, context, was_reset, &failure))
-    return TRUE;
-  syslog (LOG_ERR, "VM '%s' stays paused: %s; run `chainctl recover %s`", charge->vm, failure->message, charge->vm);
-  return FALSE;
+  for (;;) {
+    g_autoptr (EngineContext) context = engine_context_new (charge->state);
+    g_autoptr (GError) failure = NULL;
+
+    if (rescue (charge, context, hangs, was_reset, &failure))
+      return TRUE;
+    syslog (LOG_ERR, "VM '%s' stays paused: %s; run `chainctl recover %s`", charge->vm, failure->message, charge->vm);
+    if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_REFUSED) || (!hangs && qemu_is_gone ()) ||
+        g_get_monotonic_time () > until_us)
+      return FALSE;
+    g_usleep (PAUSE_US);
+  }
 }
 
 /* One look and, where it is frozen, one thaw. %TRUE once the agent says that it is thawed. */
@@ -269,23 +306,15 @@ open_agent (const char *address, gboolean inherited)
   return io != NULL ? qmp_qga_new (io) : NULL;
 }
 
-/* QEMU has closed the monitor: it is gone, and its guest. */
-static gboolean
-qemu_is_gone (void)
-{
-  struct pollfd monitor = {.fd = MONITOR_FD, .events = POLLRDHUP};
-
-  return is_open (MONITOR_FD) && poll (&monitor, 1, 0) > 0 && (monitor.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-}
-
-/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. The agent may come back meanwhile. */
+/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. The agent may come back meanwhile.
+ * @cut: the connection that would tell that QEMU is gone was cut by us. */
 static void
-thaw (const char *address)
+thaw (const char *address, gboolean cut)
 {
   gint64 until_us = g_get_monotonic_time () + RESCUE_US;
   g_autoptr (QmpQga) agent = open_agent (address, TRUE);
 
-  while (!qemu_is_gone () && g_get_monotonic_time () < until_us) {
+  while ((cut || !qemu_is_gone ()) && g_get_monotonic_time () < until_us) {
     g_autoptr (GError) failure = NULL;
 
     if (agent != NULL && thaw_once (agent, &failure))
@@ -299,7 +328,7 @@ thaw (const char *address)
 }
 
 static void
-bring_back (const Charge *charge, gboolean resume)
+bring_back (const Charge *charge, gboolean resume, gboolean hangs)
 {
   gboolean was_reset = FALSE;
 
@@ -307,10 +336,10 @@ bring_back (const Charge *charge, gboolean resume)
     return;
   syslog (LOG_WARNING, "VM '%s': the process that froze or paused its guest is gone, or late: bringing the guest back",
           charge->vm);
-  if (resume && is_open (MONITOR_FD) && !run_again (charge, &was_reset))
+  if (resume && is_open (MONITOR_FD) && !run_again (charge, hangs, &was_reset))
     return;
   if (!was_reset && is_open (AGENT_FD))
-    thaw (charge->agent);
+    thaw (charge->agent, resume && hangs);
 }
 
 /* Milliseconds until the deadline, rounded up; -1 for ever. */
@@ -359,7 +388,7 @@ engine_watchdog_main (char **words, EngineWatchdogRescue to_rescue)
       continue;
     if (ready == 0 || got != sizeof next) {
       if (armed)
-        bring_back (&charge, order.resume);
+        bring_back (&charge, order.resume, ready == 0);
       if (ready != 0)
         return 0;
       armed = FALSE;

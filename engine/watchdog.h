@@ -47,7 +47,12 @@ gboolean engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboo
 gboolean engine_watchdog_extend (EngineWatchdog *watchdog, gint64 deadline_us, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** The guest is back. %FALSE where the watchdog had acted already (the deadline had passed) or is gone. */
+/**
+ * engine_watchdog_disarm:
+ * The guest is back. %FALSE where the watchdog had acted already (the deadline had passed) or is gone. One that acted
+ * in the place of a parent which had the VM paused, and hung, has cut the parent's monitor and marked the operation as
+ * overtaken (engine_op_refuse_overtaken()): engine_vm_reconnect(), and see what is true now.
+ */
 gboolean engine_watchdog_disarm (EngineWatchdog *watchdog);
 
 /** Ends the process where it is not armed; where it is, lets go of it: it then acts. */

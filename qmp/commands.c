@@ -150,10 +150,20 @@ is_reset (const QmpClientEvent *event, gpointer user_data)
   return g_str_equal (event->name, "RESET");
 }
 
+/* Those of the guest's own reboots say nothing of the one that is asked for. */
+static void
+forget_resets (QmpClient *client)
+{
+  QmpClientEvent *event;
+  while ((event = qmp_client_wait_event_matching (client, is_reset, NULL, 0, NULL, NULL)) != NULL)
+    qmp_client_event_free (event);
+}
+
 gboolean
 qmp_commands_system_reset (QmpClient *client, QmpWait wait, GError **error)
 {
   g_autoptr (QmpClientEvent) event = NULL;
+  forget_resets (client);
   if (!execute_plain (client, wait, "system_reset", NULL, error))
     return FALSE;
   event = qmp_client_wait_event_matching (client, is_reset, NULL, wait.deadline_us, wait.cancellable, error);

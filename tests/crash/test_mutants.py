@@ -6,6 +6,7 @@ wants it to pass, then with the bug seeded, and wants an assertion to fail in it
 import os
 import pathlib
 import re
+import time
 
 import pytest
 
@@ -14,13 +15,15 @@ import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
 from crash_machine import REGION
 from crash_points import Pointed, Stopped
-from crash_snapshot import ADD, CREATE, FREEZE, NAME, SWITCH, running
+from crash_snapshot import ADD, COMMIT, CREATE, FREEZE, NAME, SWITCH, running
 from crash_strike import strike
 from crash_switch import Commit, Rollback, assert_runs_again
 from support import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ONE, TWO = running(1), running(2)
+ROLLBACK = Scenario(Rollback(), 2, False, ())
+WATCHDOG_COMES_AFTER = 7  # seconds
 
 
 class Rig:
@@ -124,6 +127,41 @@ def strikes_a_switch(verb, disks, name, when, occurrence=0):
     return check
 
 
+def dies_with_its_watchdog_behind_the_switch(rig):
+    """The VM is paused, and nobody is left who would let it go on."""
+    with rig.machine(**ROLLBACK.machine_options()) as made:
+        stopped = stopped_in_a_rollback(rig, made, "qmp:qom-set", 1, AFTER)
+        stopped.kill_watchdogs()
+        stopped.kill()
+        oracle.recovered(made)
+        goes_on(made)
+        ROLLBACK.verb.assert_settled(made)
+
+
+def hangs_in_the_commit_of_a_rollback(rig):
+    """The watchdog comes meanwhile. What is recorded then is what the guest is on."""
+    with rig.machine(**ROLLBACK.machine_options()) as made:
+        stopped = stopped_in_a_rollback(rig, made, COMMIT, 2, BEFORE)
+        time.sleep(WATCHDOG_COMES_AFTER)
+        stopped.go_on()
+        goes_on(made)
+        oracle.recovered(made)
+        ROLLBACK.verb.assert_settled(made)
+
+
+def goes_on(made):
+    try:
+        assert_runs_again(made)
+    except TimeoutError as error:
+        raise AssertionError("the guest stands still") from error
+
+
+def stopped_in_a_rollback(rig, made, name, occurrence, when):
+    ROLLBACK.verb.prepare(made)
+    point = [one for one in rig.effects(ROLLBACK) if one.name == name][occurrence]
+    return Stopped(made.ctl, ROLLBACK.verb.words, point, when, rig.folder, rig.mutant)
+
+
 def merges(rig):
     with rig.machine() as made:
         Commit().prepare(made)
@@ -148,6 +186,7 @@ MUTANTS = {
     "database-not-synced": syncs,
     "file-not-synced": syncs,
     "folder-not-synced": syncs,
+    "hung-parent-not-fenced": hangs_in_the_commit_of_a_rollback,
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),
     "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "record-before-switch": passes_the_points_of(ONE),
@@ -155,6 +194,7 @@ MUTANTS = {
     "recover-always-undoes": dies(Case(moment(ONE, AFTER, SWITCH), CHAINCTL)),
     "recover-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), BOTH)),
     "rescue-records-nothing": what_is_written_after_a_rescue_is_there,
+    "rollback-not-journalled": dies_with_its_watchdog_behind_the_switch,
     "rollback-not-put-back": strikes_a_switch(Rollback, 2, "qmp:qom-set", BEFORE, 1),
     "snapshots-not-destroyed-first": merges,
     "switch-disk-by-disk": passes_the_points_of(TWO),
