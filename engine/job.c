@@ -85,7 +85,8 @@ learn (EngineJob *job, const QmpJob *listed)
     return;
   learn_rate (job, listed->current);
   job->total = listed->total;
-  if (engine_job_is_over (job))
+  /* It is asked for no more often than a rate can be made of; where it stands still, that is where it is. */
+  if (!g_str_equal (job->status, "running"))
     job->current = listed->current;
   if (listed->error != NULL && job->error == NULL)
     job->error = g_strdup (listed->error);

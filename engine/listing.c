@@ -1,11 +1,12 @@
 /*
- * Reads the database for the verbs that show it. Asks no QEMU, takes no lock, so it
- * answers while anything else is under way.
+ * Reads the database for the verbs that show it. Takes no lock, so it answers while
+ * anything else is under way, and asks no QEMU but for how far that is.
  */
 #include "engine/listing.h"
 
 #include "chains/registry.h"
 #include "engine/imagefile.h"
+#include "engine/treejobs.h"
 
 static void
 listed_free (EngineListed *listed)
@@ -61,8 +62,9 @@ GPtrArray *
 engine_listing_trees (EngineContext *context, const char *name, GError **error)
 {
   g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, error);
+  g_autoptr (GPtrArray) trees = vm != NULL ? engine_tree_read (context, vm, error) : NULL;
 
-  return vm != NULL ? engine_tree_read (context, vm, error) : NULL;
+  return trees != NULL && engine_treejobs_mark (context, vm, trees, error) ? g_steal_pointer (&trees) : NULL;
 }
 
 GPtrArray *

@@ -104,7 +104,7 @@ clear_up (Run *run, GError **error)
     EngineMerged *merged = g_ptr_array_index (run->result->merges, i);
 
     if (merged->merged && !engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->intent->parts, i),
-                                                     merged->removed, error))
+                                                     merged->removed, &merged->freed, error))
       return FALSE;
   }
   return TRUE;

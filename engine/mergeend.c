@@ -358,7 +358,7 @@ remove_file (const EngineMergeImage *image, GPtrArray *removed, GError **error)
 /* A file of ours that no row names any more, and that is the very one. */
 static gboolean
 clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeImage *image, GPtrArray *removed,
-             GError **error)
+             gint64 *freed, GError **error)
 {
   g_autofree char *who = NULL;
   EngineImagefile file;
@@ -375,17 +375,21 @@ clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeIma
                          "'%s' is not needed any more; it stays, since chainctl did not make it", image->path);
     return TRUE;
   }
-  return remove_file (image, removed, error);
+  if (!remove_file (image, removed, error))
+    return FALSE;
+  if (freed != NULL)
+    *freed += file.allocated;
+  return TRUE;
 }
 
 gboolean
 engine_mergeend_clear_up (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergePart *part,
-                          GPtrArray *removed, GError **error)
+                          GPtrArray *removed, gint64 *freed, GError **error)
 {
   if (vm->monitor != NULL && vm->standin == NULL && !close_nodes (vm, part, error))
     return FALSE;
   for (guint i = 0; i < part->images->len; i++)
-    if (!clear_image (vm, intent, g_ptr_array_index (part->images, i), removed, error))
+    if (!clear_image (vm, intent, g_ptr_array_index (part->images, i), removed, freed, error))
       return FALSE;
   return TRUE;
 }

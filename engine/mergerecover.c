@@ -61,23 +61,6 @@ is_listed (const EngineJob *job)
   return !g_str_equal (job->status, "null");
 }
 
-/* The last word that each waits for: what it copied was flushed before its pivot was journalled. */
-static gboolean
-complete_ready (Run *run, GError **error)
-{
-  for (guint i = 0; i < run->jobs->len; i++) {
-    const EngineJob *job = g_ptr_array_index (run->jobs, i);
-    const char *command = g_str_equal (job->status, "ready")     ? "job-complete"
-                          : g_str_equal (job->status, "pending") ? "job-finalize"
-                                                                 : NULL;
-
-    if (command != NULL &&
-        !qmp_jobs_execute (run->vm->monitor, engine_vm_wait (run->vm), command, job->id, error))
-      return FALSE;
-  }
-  return engine_job_wait (run->vm, run->row->id, run->jobs, ENGINE_JOB_OVER, error);
-}
-
 /* A concluded stream that was left behind kills QEMU 7.2 at the next question for its nodes: jobs come first. */
 static gboolean
 end_jobs (Run *run, GError **error)
@@ -86,7 +69,8 @@ end_jobs (Run *run, GError **error)
     return FALSE;
   for (guint i = 0; i < run->jobs->len; i++)
     run->started = run->started || is_listed (g_ptr_array_index (run->jobs, i));
-  if (!(run->pivoting ? complete_ready (run, error) : engine_job_cancel (run->vm, run->row->id, run->jobs, error)))
+  if (!(run->pivoting ? engine_pivot_complete (run->vm, run->row->id, run->jobs, error)
+                      : engine_job_cancel (run->vm, run->row->id, run->jobs, error)))
     return FALSE;
   return engine_job_refresh (run->vm, run->jobs, error) && engine_job_dismiss (run->vm, run->jobs, error);
 }
@@ -169,7 +153,7 @@ finish (Run *run, GError **error)
       !engine_mergeend_record (run->vm, run->intent, run->merged, error))
     return FALSE;
   for (guint i = 0; i < run->merged->len; i++)
-    if (!engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->merged, i), NULL, error))
+    if (!engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->merged, i), NULL, NULL, error))
       return FALSE;
   engine_mergeend_forget_notes (run->vm, run->intent);
   return chains_journal_end (run->vm->context->db, run->row->id, state, all ? NULL : "interrupted", error);

@@ -67,6 +67,9 @@ engine_mergeresult_new (const EngineOp *op, const EngineMergeIntent *intent)
   EngineMergeResult *result = g_new0 (EngineMergeResult, 1);
 
   result->op = g_strdup (op->id);
+  result->kind = intent->kind;
+  result->moves = intent->kind == ENGINE_MERGE_COMMIT && intent->parts->len > 0 &&
+                  engine_mergeintent_is_active (g_ptr_array_index (intent->parts, 0));
   result->merges = g_ptr_array_new_with_free_func ((GDestroyNotify)merged_free);
   result->snapshots_removed = g_ptr_array_new_with_free_func (g_free);
   result->active = engine_switched_list_new ();

@@ -17,6 +17,7 @@
  * @merged: its job has done its work
  * @pivoted: the guest writes to @base now
  * @removed: (element-type utf8): files that were removed
+ * @freed: bytes that these had allocated
  */
 typedef struct {
   char *disk;
@@ -27,6 +28,7 @@ typedef struct {
   gboolean merged;
   gboolean pivoted;
   GPtrArray *removed;
+  gint64 freed;
 } EngineMerged;
 
 /** A block job as a person sees it. @disk, @op: (nullable) */
@@ -48,6 +50,7 @@ GPtrArray *engine_mergeresult_views_new (void);
 
 /**
  * EngineMergeResult:
+ * @moves: the active image is merged downwards, so that the guest has to be moved
  * @merges: (element-type EngineMerged)
  * @snapshots_removed: (element-type utf8): names
  * @active: (element-type EngineSwitchedDisk): where the guest's disks were switched
@@ -57,6 +60,8 @@ GPtrArray *engine_mergeresult_views_new (void);
  */
 typedef struct {
   char *op;
+  EngineMergeKind kind;
+  gboolean moves;
   GPtrArray *merges;
   GPtrArray *snapshots_removed;
   GPtrArray *active;

@@ -176,9 +176,10 @@ engine_op_check_finished (EngineVm *vm, GError **error)
     return unfinished != NULL;
   op = g_ptr_array_index (unfinished, 0);
   if (op->state == CHAINS_OP_DETACHED)
-    hint =
-        g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job complete` or `job cancel` ends it",
-                         vm->record->name, op->id);
+    hint = g_strdup_printf (
+        "`chainctl job wait %s %.8s` goes on with it, `chainctl job complete %s %.8s` or `chainctl job "
+        "cancel %s %.8s` ends it",
+        vm->record->name, op->id, vm->record->name, op->id, vm->record->name, op->id);
   since = g_date_time_new_from_unix_local (op->started_us / G_USEC_PER_SEC);
   time = since != NULL ? g_date_time_format (since, "%F %T %z") : NULL;
   engine_error_set (error, ENGINE_ERROR_HELD, hint != NULL ? hint : "end it first: `chainctl recover`",

@@ -64,12 +64,37 @@ engine_pivot_find (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *mer
 }
 
 gboolean
-engine_pivot_settle (EngineVm *vm, const EngineMergeIntent *intent, GError **error)
+engine_pivot_complete (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error)
+{
+  if (!engine_job_refresh (vm, jobs, error))
+    return FALSE;
+  for (guint i = 0; i < jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (jobs, i);
+    const char *command = g_str_equal (job->status, "ready")     ? "job-complete"
+                          : g_str_equal (job->status, "pending") ? "job-finalize"
+                                                                 : NULL;
+    g_autoptr (GError) failure = NULL;
+
+    if (command == NULL || qmp_jobs_execute (vm->monitor, engine_vm_wait (vm), command, job->id, &failure) ||
+        g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
+      continue;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  return engine_job_wait_until (vm, op, jobs, ENGINE_JOB_OVER, engine_context_deadline (vm->context), error);
+}
+
+gboolean
+engine_pivot_settle (EngineVm *vm, const char *op, const EngineMergeIntent *intent, GPtrArray *jobs, GError **error)
 {
   g_autoptr (GPtrArray) merged = g_ptr_array_new ();
+  gboolean pivoting;
 
   if (base_point_is_mutant ("rescue-records-nothing"))
     return TRUE;
+  if (!engine_op_find_step (vm->context, op, "pivoting", &pivoting, NULL, error) ||
+      (pivoting && !engine_pivot_complete (vm, op, jobs, error)))
+    return FALSE;
   return engine_pivot_find (vm, intent, merged, error) && engine_mergeend_record (vm, intent, merged, error);
 }
 

@@ -32,6 +32,15 @@ gboolean engine_pivot_find (EngineVm *vm, const EngineMergeIntent *intent, GPtrA
 /** What the step before the pause says, for recovery: whether it is we who freeze and pause. @detail: (nullable) */
 void engine_pivot_read_step (JsonObject *detail, gboolean *pauses, gboolean *freezes);
 
-/** In the place of a process that died, or hangs, with the VM paused: what the guest is on is found out and recorded.
+/** Says the last word to those of @jobs that wait for it, which may have been said already, and waits for their end. */
+gboolean engine_pivot_complete (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_pivot_settle:
+ * @jobs: of the operation @op
+ * In the place of a process that died, or hangs, with the VM paused: a pivot that was begun is ended, and what the
+ * guest is on is found out and recorded. May be run again.
  */
-gboolean engine_pivot_settle (EngineVm *vm, const EngineMergeIntent *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean engine_pivot_settle (EngineVm *vm, const char *op, const EngineMergeIntent *intent, GPtrArray *jobs,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -59,10 +59,13 @@ check_migration (const EngineVm *vm, QmpCall *call, GError **error)
 
 /* A job on a chain that is about to grow would follow the wrong head; one that saves the VM's state, the same. */
 static gboolean
-refuse_job (const EngineVm *vm, const QmpJob *job, GError **error)
+refuse_job (EngineVm *vm, const QmpJob *job, GError **error)
 {
   const char *name = vm->record->name;
 
+  /* The journal tells more of it than its name. */
+  if (engine_op_is_ours (job->id) && !engine_op_check_finished (vm, error))
+    return FALSE;
   if (!engine_op_is_ours (job->id))
     engine_error_set (error, ENGINE_ERROR_REFUSED, "wait for it, or cancel it",
                       "VM '%s': the %s job '%s' is at work on its disks", name, job->type, job->id);

@@ -244,11 +244,14 @@ recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError *
 /* It died around its pivot with the VM paused by it: once it is certain, and recorded, what the guest is on, it runs.
  */
 static gboolean
-run_on (EngineVm *vm, const EngineMergeIntent *intent, gboolean paused_by_us, GError **error)
+run_on (EngineVm *vm, const ChainsOp *op, const EngineMergeIntent *intent, gboolean paused_by_us, GError **error)
 {
+  g_autoptr (GPtrArray) jobs = engine_merge_jobs (intent);
+
   if (!paused_by_us || vm->state != ENGINE_VM_PAUSED || vm->monitor == NULL)
     return TRUE;
-  if (!engine_pivot_settle (vm, intent, error) || !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
+  if (!engine_pivot_settle (vm, op->id, intent, jobs, error) ||
+      !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
     return FALSE;
   vm->state = ENGINE_VM_RUNNING;
   return TRUE;
@@ -270,7 +273,7 @@ recover_merge (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **
   }
   engine_pivot_read_step (detail, &pauses, &freezes);
   same = vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
-  if (!run_on (vm, intent, same && pauses, error) ||
+  if (!run_on (vm, op, intent, same && pauses, error) ||
       (same && freezes && vm->record->agent != NULL && !bring_back (vm, error)) ||
       !engine_mergerecover_run (vm, op, &finished, &message, error))
     return FALSE;
@@ -436,8 +439,9 @@ static gboolean
 rescue_merge (EngineVm *vm, const ChainsOp *op, GError **error)
 {
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
+  g_autoptr (GPtrArray) jobs = intent != NULL ? engine_merge_jobs (intent) : NULL;
 
-  return intent != NULL && engine_pivot_settle (vm, intent, error);
+  return jobs != NULL && engine_pivot_settle (vm, op->id, intent, jobs, error);
 }
 
 gboolean

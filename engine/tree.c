@@ -15,9 +15,29 @@ engine_tree_state_to_string (EngineTreeState state)
   return words[state];
 }
 
+const char *
+engine_tree_mark (const ChainsSnapshot *snapshot)
+{
+  if (snapshot->automatic)
+    return snapshot->protected ? "automatic, protected" : "automatic";
+  return snapshot->protected ? "protected" : "";
+}
+
+static void
+job_free (EngineTreeJob *job)
+{
+  g_free (job->op);
+  g_free (job->verb);
+  g_free (job->id);
+  g_free (job->status);
+  g_free (job);
+}
+
 static void
 image_free (EngineTreeImage *image)
 {
+  g_clear_pointer (&image->job, job_free);
+  g_ptr_array_unref (image->marks);
   g_ptr_array_unref (image->snapshots);
   g_ptr_array_unref (image->children);
   g_free (image);
@@ -70,6 +90,7 @@ link_images (EngineTree *tree)
     image->image = row;
     image->parent = g_hash_table_lookup (by_row, &row->parent);
     image->snapshots = g_ptr_array_new_with_free_func (g_free);
+    image->marks = g_ptr_array_new ();
     image->children = g_ptr_array_new ();
     if (image->parent != NULL)
       g_ptr_array_add (image->parent->children, image);
@@ -117,8 +138,10 @@ name_snapshots (EngineTree *tree, const GPtrArray *snapshots)
       const ChainsSnapshotDisk *part = g_ptr_array_index (snapshot->disks, j);
       EngineTreeImage *image = part->disk == tree->disk->id ? engine_tree_find (tree, part->image) : NULL;
 
-      if (image != NULL)
-        g_ptr_array_add (image->snapshots, g_strdup (snapshot->name));
+      if (image == NULL)
+        continue;
+      g_ptr_array_add (image->snapshots, g_strdup (snapshot->name));
+      g_ptr_array_add (image->marks, (gpointer)engine_tree_mark (snapshot));
     }
   }
 }

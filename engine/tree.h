@@ -20,12 +20,29 @@ typedef enum {
 const char *engine_tree_state_to_string (EngineTreeState state);
 
 /**
+ * EngineTreeJob: an operation that moves data into an image
+ * @id: QEMU's, of the job
+ * @status: (nullable): JobStatus (QAPI); %NULL where QEMU did not tell
+ * @current, @total: bytes, 0 where it did not
+ */
+typedef struct {
+  char *op;
+  char *verb;
+  char *id;
+  char *status;
+  gint64 current;
+  gint64 total;
+} EngineTreeJob;
+
+/**
  * EngineTreeImage:
  * @image: borrowed from the tree
  * @parent: (nullable): of the same tree
  * @allocated: bytes on disk, 0 where missing
  * @snapshots: (element-type utf8): names of the snapshots whose data it holds, oldest first
+ * @marks: (element-type utf8): engine_tree_mark() of each of @snapshots; borrowed
  * @children: (element-type EngineTreeImage)
+ * @job: (nullable): see engine/treejobs
  */
 typedef struct _EngineTreeImage EngineTreeImage;
 struct _EngineTreeImage {
@@ -34,7 +51,9 @@ struct _EngineTreeImage {
   EngineTreeState state;
   gint64 allocated;
   GPtrArray *snapshots;
+  GPtrArray *marks;
   GPtrArray *children;
+  EngineTreeJob *job;
 };
 
 /**
@@ -46,6 +65,9 @@ typedef struct {
   GPtrArray *rows;
   GPtrArray *images;
 } EngineTree;
+
+/** What a person ought to see of a snapshot in a list: "automatic", "protected", both, or "". */
+const char *engine_tree_mark (const ChainsSnapshot *snapshot);
 
 /** Every registered disk of @vm. Returns: (transfer full) (element-type EngineTree) in guest order */
 GPtrArray *engine_tree_read (EngineContext *context, const ChainsVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -12,6 +12,7 @@
 #include "qmp/transport.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -214,6 +215,7 @@ typedef struct {
   EngineWatchdogRescue rescue;
 } Charge;
 
+/* The monitor's own descriptor stays open: its end tells that QEMU is gone, and its guest. */
 static gboolean
 rescue (const Charge *charge, EngineContext *context, gboolean *was_reset, GError **error)
 {
@@ -222,7 +224,7 @@ rescue (const Charge *charge, EngineContext *context, gboolean *was_reset, GErro
   if (!engine_context_open (context, CHAINS_DB_UPDATE, error))
     return FALSE;
   vm = engine_vm_open (context, charge->vm, NULL, error);
-  return vm != NULL && engine_vm_attach (vm, qmp_transport_from_fd (MONITOR_FD), error) &&
+  return vm != NULL && engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error) &&
          (vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
          qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error);
 }

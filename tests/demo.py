@@ -1,9 +1,11 @@
-"""The demo: a real small guest that never stops writing, three snapshots of it, and the proof that each is whole.
+"""The demo: a real small guest that never stops writing, snapshots of it, the way back and forth, and short chains again.
 
 Boots the guest with two disks. In it a writer puts a numbered, checksummed
 record on the first disk, syncs it, then the same number on the second, for
 ever: at any one instant the second disk has the first one's number, or one
-less. Each frozen image is then read back with qemu-img and debugfs.
+less. Each frozen image is then read back with qemu-img and debugfs. A guest
+that went back boots into its old data: its writer goes on from the record that
+the snapshot ended with.
 """
 
 import json
@@ -70,6 +72,45 @@ def show_all():
     run("check", "web")
 
 
+def images_of(snapshot):
+    return [pathlib.Path(disk["image"]) for disk in ask("show", "web", snapshot)["snapshot"]["disks"]]
+
+
+def go_to(guest, snapshot):
+    """A rollback, and the proof of it: the guest's ledger goes on from where that snapshot's ends."""
+    seen = len(guest.console_text())
+    run("rollback", "web", snapshot)
+    went_on = int(guest.wait_console(r"^ledger: epoch [0-9a-f]+ goes on from (\d+)$", after=seen)[1])
+    recorded = ledger.assert_quiesced(*images_of(snapshot))
+    assert went_on == recorded, f"the guest goes on from {went_on}, and the snapshot ends with {recorded}"
+    guest.wait_ready()
+    guest.wait_ledger_advance()
+    print(f"  the guest has booted, and its ledger goes on from record {went_on}: the last one of '{snapshot}'", flush=True)
+
+
+def go_back_and_forth(guest):
+    chapter("Back to monday: QEMU stays, the guest reboots into its old data")
+    go_to(guest, "monday")
+    automatic = next(one["name"] for one in ask("list", "web")["snapshots"] if one["automatic"])
+    chapter("And forward again: what was left behind is a snapshot, too")
+    go_to(guest, automatic)
+    print()
+    run("tree", "web")
+
+
+def grow_short(guest):
+    chapter("Short chains again, while the guest writes: all above monday becomes one image")
+    before = guest.wait_ledger_advance()
+    run("commit", "web", "--base", "monday", "--pivot", "--yes")
+    guest.wait_ledger_advance()
+    run("tree", "web")
+    chapter("Proof: a last snapshot; no record is missing, from the first one to those of after the merge")
+    prove(ask("snapshot", "web", "thursday")["snapshot"])
+    assert ledger.read(images_of("thursday")[0]) > before
+    prove(ask("show", "web", "monday")["snapshot"])
+    run("check", "web")
+
+
 def main():
     started = time.monotonic()
     chapter("Building the guest: Debian's kernel and qemu-guest-agent, a ledger writer, two disks")
@@ -85,6 +126,8 @@ def main():
             chapter("Three snapshots while the guest writes")
             take_snapshots(guest)
             show_all()
+            go_back_and_forth(guest)
+            grow_short(guest)
     chapter(f"Done in {time.monotonic() - started:.0f} s.")
 
 

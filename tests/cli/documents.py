@@ -95,19 +95,21 @@ SNAPSHOT = {"id": uuid, "name": text, "vm": text, "created": time, "description"
 ACTIVE = [{"disk": text, "before": path, "after": path}]
 SNAPSHOT_LINE = {**SNAPSHOT, "size": size}
 IMAGE = {"path": path, "parent": or_null(path), "format": text, "virtual_size": size, "allocated": size,
-         "state": one_of("active", "backing", "branch", "foreign", "missing"), "snapshots": [text]}  # fmt: skip
+         "state": one_of("active", "backing", "branch", "foreign", "missing"), "snapshots": [text],
+         "job": or_null({"op": uuid, "verb": text, "job": text, "status": or_null(text), "current": size, "total": size})}  # fmt: skip
 TREE = {"disk": text, "active": path, "base": path, "images": [IMAGE]}
 OPERATION = {"op": uuid, "verb": text, "vm": text, "by": text, "started": time, "ended": or_null(time),
              "state": text, "error": or_null(text)}  # fmt: skip
 PROBLEM = {"code": text, "severity": one_of("error", "warning"), "disk": or_null(text), "path": or_null(path),
            "message": text, "repair": or_null(text)}  # fmt: skip
-ERROR = {"code": text, "message": text, "hint": or_null(text)}
-
-MERGED = {"merges": [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes": size, "merged": boolean,
-                      "pivoted": boolean, "removed": [path]}],
-          "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)}  # fmt: skip
+MERGES = [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes": size, "merged": boolean, "pivoted": boolean,
+           "removed": [path], "freed": size}]  # fmt: skip
+MERGED = {"merges": MERGES, "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size),
+          "paused_us": or_null(size)}  # fmt: skip
 JOB = {"vm": text, "disk": or_null(text), "job": text, "op": or_null(uuid), "type": text, "status": text,
        "current": size, "total": size, "speed": size, "ours": boolean}  # fmt: skip
+JOBS = {"jobs": [JOB]}
+ERROR = {"code": text, "message": text, "hint": or_null(text)}
 
 SHAPES = {
     "vm add": {"vm": VM, "adopted": [text]},
@@ -120,10 +122,17 @@ SHAPES = {
     "snapshot": {"snapshot": SNAPSHOT, "active": ACTIVE, "frozen_us": or_null(size), "paused_us": or_null(size)},
     "rollback": {"rollback": {"to": text, "automatic_snapshot": or_null(text), "reset": boolean}, "active": ACTIVE,
                  "frozen_us": or_null(size), "paused_us": or_null(size), "removed": [path]},
+    "show": {"snapshot": SNAPSHOT},
     "commit": MERGED,
     "stream": MERGED,
-    "jobs": {"jobs": [JOB]},
-    "show": {"snapshot": SNAPSHOT},
+    "jobs": JOBS,
+    "job wait": {},
+    "job cancel": {},
+    "job complete": MERGED,
+    "job pause": JOBS,
+    "job resume": JOBS,
+    "job speed": JOBS,
+    "protect": {"snapshots": [SNAPSHOT]},
     "list": {"snapshots": [SNAPSHOT_LINE]},
     "tree": {"disks": [TREE]},
     "path": {"path": path, "format": text, "blockdev": text},

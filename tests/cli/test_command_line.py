@@ -6,7 +6,8 @@ import pytest
 from documents import assert_failure, assert_success, only_document
 
 COMMANDS = ["vm add", "vm list", "vm show", "vm set", "vm rescan", "vm discover", "vm remove", "snapshot", "list", "show", "tree", "path", "exec", "log", "check", "doctor",
-            "guest"]  # fmt: skip
+            "guest", "rollback", "commit", "stream", "jobs", "job wait", "job pause", "job resume", "job cancel",
+            "job complete", "job speed", "protect"]  # fmt: skip
 
 WRONG = {
     "no command": ([], None),
@@ -55,6 +56,16 @@ WRONG = {
     "guest without a verb": (["guest", "vm1"], "guest"),
     "guest with an unknown verb": (["guest", "vm1", "pnig"], "guest"),
     "guest with a word too many": (["guest", "vm1", "ping", "pong"], "guest"),
+    **{f"commit with a speed of {speed!r}": (["commit", "vm1", f"--speed={speed}"], "commit")
+       for speed in ("fast", "-1", "10MB", "10 M", "1.2.3", "0x10", "1e3", "nan", "M", "0.1", "99999999999G", "1T")},
+    "stream with a bad speed": (["stream", "vm1", "--speed", "1M/s"], "stream"),
+    "job speed with a bad speed": (["job", "speed", "vm1", "job", "slow"], "job speed"),
+    "job speed without a speed": (["job", "speed", "vm1", "job"], "job speed"),
+    "job without a verb": (["job"], None),
+    "job with an unknown verb": (["job", "halt", "vm1", "x"], None),
+    "job wait without a job": (["job", "wait", "vm1"], "job wait"),
+    "protect without a snapshot": (["protect", "vm1"], "protect"),
+    "rollback with a bad reset": (["rollback", "vm1", "shared", "--reset", "maybe"], "rollback"),
     "name of a reserved word": (["snapshot", "vm1", "latest"], "snapshot"),
 }
 
@@ -173,6 +184,10 @@ OPTIONS = {
     "snapshot": ["--disk", "--exclude", "--description", "--tag", "--protect", "--dir", "--reuse", "--quiesce",
                  "--freeze-timeout", "--hooks"],
     "path": ["--blockdev"],
+    "rollback": ["--disk", "--discard", "--reset"],
+    "commit": ["--disk", "--top", "--base", "--pivot", "--speed", "--detach", "--keep-images"],
+    "stream": ["--disk", "--base", "--top", "--speed", "--detach"],
+    "protect": ["--off"],
     "guest": ["ping", "info", "status", "thaw"],
 }  # fmt: skip
 

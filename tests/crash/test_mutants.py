@@ -11,10 +11,12 @@ import pytest
 
 import crash_durability as durability
 import crash_oracle as oracle
-from crash_cases import AFTER, ALL, BOTH, CHAINCTL, Case, moment
-from crash_points import Pointed
+from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
+from crash_machine import REGION
+from crash_points import Pointed, Stopped
 from crash_snapshot import ADD, CREATE, FREEZE, NAME, SWITCH, running
 from crash_strike import strike
+from crash_switch import Commit, Rollback, assert_runs_again
 from support import images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -43,6 +45,14 @@ class Rig:
             found.append(next((point for point in left if point.name == name), None))
             left = [point for point in left if point is not found[-1]]
         return found
+
+    def effects(self, scenario):
+        """The side effects of a run of it on a machine that is ready for it."""
+        with self.machine(**scenario.machine_options()) as made:
+            scenario.verb.prepare(made)
+            pointed = Pointed(made.ctl, self.folder)
+            pointed.run(*scenario.verb.words)
+            return pointed.effects()
 
     def strike(self, case):
         return strike(case, self.reference, self.machine, self.folder, self.mutant)
@@ -94,6 +104,45 @@ def syncs(rig):
         assert durability.trace(made, ONE.verb.words) == durability.expected(1)
 
 
+def strikes_a_switch(verb, disks, name, when, occurrence=0):
+    """The machine of a chainctl that died at that side effect, its watchdog alive; the sweep's own check of it."""
+
+    def check(rig, meanwhile=None):
+        scenario = Scenario(verb(), disks, False, ())
+        with rig.machine(**scenario.machine_options()) as made:
+            scenario.verb.prepare(made)
+            effects = rig.effects(scenario)
+            point = [one for one in effects if one.name == name][occurrence]
+            Stopped(made.ctl, scenario.verb.words, point, when, rig.folder, rig.mutant).kill()
+            assert_runs_again(made)
+            if meanwhile:
+                meanwhile(made)
+                return
+            oracle.recovered(made)
+            scenario.verb.assert_settled(made)
+
+    return check
+
+
+def merges(rig):
+    with rig.machine() as made:
+        Commit().prepare(made)
+        made.ctl.ok(*Commit.words)
+        assert oracle.snapshots(made) == []
+
+
+def what_is_written_after_a_rescue_is_there(rig):
+    def write_and_die(made):
+        made.vm.qemu_io("vda", f"write -P 31 {2 * REGION} {REGION}")  # what the old top holds, too
+        made.patterns["vda"][2] = 31
+        made.power_off()
+        oracle.recovered(made)
+        oracle.restart(made)
+        made.assert_reads_back()
+
+    strikes_a_switch(Commit, 2, "qmp:job-complete", AFTER, -1)(rig, write_and_die)
+
+
 MUTANTS = {
     "backing-not-checked": refuses_to_reuse_an_overlay_of_another,
     "database-not-synced": syncs,
@@ -102,8 +151,12 @@ MUTANTS = {
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),
     "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "record-before-switch": passes_the_points_of(ONE),
+    "pivot-not-journalled": strikes_a_switch(Commit, 2, "qmp:job-complete", BEFORE, 1),
     "recover-always-undoes": dies(Case(moment(ONE, AFTER, SWITCH), CHAINCTL)),
     "recover-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), BOTH)),
+    "rescue-records-nothing": what_is_written_after_a_rescue_is_there,
+    "rollback-not-put-back": strikes_a_switch(Rollback, 2, "qmp:qom-set", BEFORE, 1),
+    "snapshots-not-destroyed-first": merges,
     "switch-disk-by-disk": passes_the_points_of(TWO),
     "switch-not-journalled": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "thaw-skipped": leaves_the_guest_thawed,

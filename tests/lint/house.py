@@ -13,7 +13,7 @@ BAD_CODE = "tests/lint/fixtures/"
 VERBS = {
     "snapshot", "rollback", "delete", "commit", "stream", "mirror", "backup", "export", "prune", "check", "doctor",
     "request", "recover", "exec", "path", "rebuild", "state", "transfer", "registration", "rescan",
-    "settings", "discover",
+    "settings", "discover", "jobs", "protect",
 }
 SEES_ALL_VERBS = {"recover"}
 

@@ -5,8 +5,8 @@
 
 #include "tools/chainctl/command.h"
 
-/** Whether there is one to ask: a terminal at both ends, no --json, no --yes. */
+/** Whether there is one to ask: a terminal at both ends, no --json, no --yes, and stderr not for a script. */
 gboolean chainctl_ask_may (const ChainctlInvocation *invocation);
 
-/** "QUESTION [y/N] " on stderr; %TRUE for an answer that begins with a y. */
-gboolean chainctl_ask (const char *question);
+/** "QUESTION [y/N] " on stderr; %TRUE for "y" or "yes". Ctrl-C, and the end of the input, are a no. */
+gboolean chainctl_ask (const ChainctlInvocation *invocation, const char *question);

@@ -36,10 +36,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 static gboolean
 confirm (const char *const *names, gpointer data)
 {
+  const char *several = names[1] != NULL ? "s" : "";
   g_autofree char *list = g_strjoinv ("', '", (char **)names);
-  g_autofree char *question = g_strdup_printf ("Snapshots '%s' will cease to exist. Merge?", list);
+  g_autofree char *question = g_strdup_printf ("Snapshot%s '%s' will cease to exist. Merge?", several, list);
 
-  return chainctl_ask (question);
+  return chainctl_ask (data, question);
 }
 
 static gboolean
@@ -63,6 +64,7 @@ commit (ChainctlInvocation *invocation, const Options *options, GError **error)
     return FALSE;
   request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
   request.confirm = chainctl_ask_may (invocation) ? confirm : NULL;
+  request.confirm_data = invocation;
   done = engine_commit_run (invocation->context, &request, &result, error);
   if (result != NULL)
     chainctl_mergeview_say (invocation->output, result, invocation->vm);

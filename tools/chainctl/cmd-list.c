@@ -18,16 +18,36 @@ static const ChainctlOutputColumn columns[] = {
     {NULL},
 };
 
+/* The same where there is something to mark. */
+static const ChainctlOutputColumn marked_columns[] = {
+    {"NAME", "name", CHAINCTL_OUTPUT_TEXT},       {"ID", "id", CHAINCTL_OUTPUT_SHORT_ID},
+    {"CREATED", "created", CHAINCTL_OUTPUT_TIME}, {"CONSISTENCY", "consistency", CHAINCTL_OUTPUT_TEXT},
+    {"SIZE", "size", CHAINCTL_OUTPUT_SIZE},       {"MARKS", "marks", CHAINCTL_OUTPUT_TEXT},
+    {"TAGS", "tags", CHAINCTL_OUTPUT_LIST},       {NULL},
+};
+
+static gboolean
+is_any_marked (const GPtrArray *listed)
+{
+  for (guint i = 0; i < listed->len; i++)
+    if (*engine_tree_mark (((const EngineListed *)g_ptr_array_index (listed, i))->snapshot) != '\0')
+      return TRUE;
+  return FALSE;
+}
+
 static void
 say (ChainctlOutput *output, const GPtrArray *listed, const char *vm)
 {
-  g_autoptr (ChainctlGrid) grid = chainctl_grid_new (columns);
+  gboolean marked = is_any_marked (listed);
+  g_autoptr (ChainctlGrid) grid = chainctl_grid_new (marked ? marked_columns : columns);
 
   for (guint i = 0; i < listed->len; i++) {
     const EngineListed *entry = g_ptr_array_index (listed, i);
     g_autoptr (JsonObject) row = chainctl_render_snapshot_line (entry->snapshot);
 
     json_object_set_int_member (row, "size", entry->size);
+    if (marked)
+      json_object_set_string_member (row, "marks", engine_tree_mark (entry->snapshot));
     chainctl_grid_add (grid, row);
   }
   if (listed->len > 0)

@@ -33,6 +33,19 @@ render (const ChainsOp *op)
   return object;
 }
 
+/* What goes on without a process is ended by a person, or was forgotten by one. */
+static void
+say_detached (ChainctlOutput *output, const ChainsOp *op, const char *vm)
+{
+  if (op->state != CHAINS_OP_DETACHED)
+    return;
+  chainctl_output_line (output, "\n%s %.8s goes on in QEMU. To end it:", op->verb, op->id);
+  chainctl_output_line (output, "  chainctl job wait %s %.8s      waits for it, and does what is due then", vm, op->id);
+  chainctl_output_line (output, "  chainctl job complete %s %.8s  moves the guest on, where that is to be said", vm,
+                        op->id);
+  chainctl_output_line (output, "  chainctl job cancel %s %.8s    leaves the guest where it is", vm, op->id);
+}
+
 gboolean
 chainctl_cmd_log (ChainctlInvocation *invocation, GError **error)
 {
@@ -51,7 +64,9 @@ chainctl_cmd_log (ChainctlInvocation *invocation, GError **error)
   json_object_set_array_member (invocation->output->document, "operations", rows);
   if (ops->len > 0)
     chainctl_output_table (invocation->output, rows, columns);
-  else
+  for (guint i = 0; i < ops->len; i++)
+    say_detached (invocation->output, g_ptr_array_index (ops, i), invocation->vm);
+  if (ops->len == 0)
     chainctl_output_line (invocation->output, "Nothing was done on %s yet.", invocation->vm);
   return TRUE;
 }

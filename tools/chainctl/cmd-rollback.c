@@ -2,7 +2,9 @@
  * chainctl rollback: options to a request, the result to a document. The work is
  * engine/rollback's.
  */
+#include "engine/error.h"
 #include "engine/rollback.h"
+#include "tools/chainctl/ask.h"
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/render.h"
@@ -68,6 +70,21 @@ say (ChainctlOutput *output, const EngineRollbackResult *result, const char *vm)
                           result->automatic, vm, result->automatic);
 }
 
+/* What is discarded does not come back. */
+static gboolean
+confirm (const ChainctlInvocation *invocation, const Options *options, GError **error)
+{
+  g_autofree char *question =
+      g_strdup_printf ("What %s has written since its last snapshot will be lost. Go back to '%s'?", invocation->vm,
+                       invocation->arguments[0]);
+
+  if (!options->discard || invocation->context->dry_run || !chainctl_ask_may (invocation) ||
+      chainctl_ask (invocation, question))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "VM '%s': nothing was changed, as was answered", invocation->vm);
+  return FALSE;
+}
+
 static gboolean
 roll_back (ChainctlInvocation *invocation, const Options *options, GError **error)
 {
@@ -85,6 +102,8 @@ roll_back (ChainctlInvocation *invocation, const Options *options, GError **erro
       !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
     return FALSE;
   request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
+  if (!confirm (invocation, options, error))
+    return FALSE;
   done = engine_rollback_run (invocation->context, &request, &result, error);
   if (result != NULL)
     say (invocation->output, result, invocation->vm);

@@ -90,7 +90,7 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
     return FALSE;
   if (!check_progress (options->progress, error) || !configure (context, options, error))
     return FALSE;
-  invocation->progress = chainctl_progress_new (options->progress, options->verbose);
+  invocation->progress = chainctl_progress_new (options->progress, options->verbose, options->quiet);
   context->progress = invocation->progress != NULL ? chainctl_progress_report : NULL;
   context->progress_data = invocation->progress;
   return TRUE;
@@ -277,17 +277,20 @@ gboolean
 chainctl_command_speed (const char *option, const char *text, gint64 *out, GError **error)
 {
   static const char units[] = "KMG";
-  char *end = NULL;
-  double number;
+  gsize digits = text != NULL ? strspn (text, "0123456789.") : 0;
   const char *unit;
+  double number;
+  char *end;
 
   if (text == NULL)
     return TRUE;
   number = g_ascii_strtod (text, &end);
-  unit = *end != '\0' ? strchr (units, g_ascii_toupper (*end)) : NULL;
+  unit = text[digits] != '\0' ? strchr (units, g_ascii_toupper (text[digits])) : NULL;
   for (const char *at = units; unit != NULL && at <= unit; at++)
     number *= 1024;
-  if (end == text || (*end != '\0' && (unit == NULL || end[1] != '\0')) || !(number >= 0 && number < 1e18))
+  /* Less than a byte a second would become 0: no limit at all. */
+  if (digits == 0 || end != text + digits || (*end != '\0' && (unit == NULL || end[1] != '\0')) || number >= 1e18 ||
+      (number > 0 && number < 1))
     return chainctl_exit_set_usage (error, "%s %s: a number of bytes a second, as in 500K, 10M, 1G", option, text);
   *out = (gint64)number;
   return TRUE;

@@ -21,6 +21,7 @@ gboolean chainctl_cmd_jobs (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_protect (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_rollback (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_show (ChainctlInvocation *invocation, GError **error);

@@ -233,6 +233,21 @@ offer_snapshots (Line *line, const char *kind, const char *behind)
     offer (line, kind, "latest", "the newest");
 }
 
+/* Operations that have not ended, by their ids: what their jobs are called only QEMU knows. */
+static void
+offer_jobs (Line *line, const char *kind, const char *behind)
+{
+  g_autofree char *vm = names (line) != NULL ? vm_of (line) : NULL;
+  g_autoptr (GPtrArray) ops = vm != NULL ? engine_listing_operations (line->context, vm, NULL) : NULL;
+
+  for (guint i = 0; ops != NULL && i < ops->len; i++) {
+    const ChainsOp *op = g_ptr_array_index (ops, i);
+
+    if (op->state == CHAINS_OP_DETACHED || op->state == CHAINS_OP_OPEN)
+      offer (line, kind, op->id, op->verb);
+  }
+}
+
 static void
 offer_file (Line *line, const char *kind, const char *behind)
 {
@@ -286,7 +301,7 @@ static const struct {
 } offers[] = {
     {"VM", offer_vms},     {"DISK", offer_disks},  {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
     {"FILE", offer_file},  {"PATH", offer_file},   {"SOCKET", offer_address}, {"ADDR", offer_address},
-    {"DIR", offer_folder}, {"CMD", offer_program},
+    {"DIR", offer_folder}, {"CMD", offer_program}, {"JOB", offer_jobs},
 };
 
 static void

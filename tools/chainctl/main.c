@@ -119,6 +119,15 @@ run_command (ChainctlInvocation *invocation, char **words, GError **error)
   return invocation->command->run (invocation, error);
 }
 
+/* The first Ctrl-C: a person is told what the next one would do. */
+static void
+say_interrupted (gpointer data)
+{
+  const ChainctlInvocation *invocation = data;
+
+  chainctl_progress_say_interrupted (invocation->progress);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -137,13 +146,14 @@ main (int argc, char **argv)
   invocation.output = chainctl_output_new (has_word (words, "--json"));
   invocation.output->json_messages = has_word (words, "--progress=json");
   invocation.context = engine_context_new ("/");
-  targets = (ChainctlSignalsTargets){invocation.context->cancellable, invocation.context->again};
+  targets = (ChainctlSignalsTargets){invocation.context->cancellable, invocation.context->again, say_interrupted,
+                                     &invocation};
   chainctl_signals_take (&invocation.signals, &targets);
   run_command (&invocation, words, &error);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
   chainctl_journal_record (&invocation, error);
   engine_context_free (invocation.context);
-  chainctl_progress_end (invocation.progress);
+  chainctl_progress_free (invocation.progress);
   /* The document of a long list is the kernel's to take back: to free it piece by piece takes as long as to make it. */
   g_strfreev (invocation.words);
   g_strfreev (invocation.arguments);

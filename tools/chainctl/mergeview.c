@@ -7,15 +7,11 @@
 #include "tools/chainctl/render.h"
 
 static const ChainctlOutputColumn job_columns[] = {
-    {"VM", "vm", CHAINCTL_OUTPUT_TEXT},
-    {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
-    {"JOB", "job", CHAINCTL_OUTPUT_TEXT},
-    {"TYPE", "type", CHAINCTL_OUTPUT_TEXT},
-    {"STATUS", "status", CHAINCTL_OUTPUT_TEXT},
-    {"DONE", "current", CHAINCTL_OUTPUT_SIZE},
-    {"OF", "total", CHAINCTL_OUTPUT_SIZE},
-    {"LIMIT", "speed", CHAINCTL_OUTPUT_SIZE},
-    {NULL},
+    {"VM", "vm", CHAINCTL_OUTPUT_TEXT},        {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
+    {"JOB", "job", CHAINCTL_OUTPUT_TEXT},      {"OP", "op", CHAINCTL_OUTPUT_SHORT_ID},
+    {"TYPE", "type", CHAINCTL_OUTPUT_TEXT},    {"STATUS", "status", CHAINCTL_OUTPUT_TEXT},
+    {"DONE", "current", CHAINCTL_OUTPUT_SIZE}, {"OF", "total", CHAINCTL_OUTPUT_SIZE},
+    {"LIMIT", "speed", CHAINCTL_OUTPUT_SIZE},  {NULL},
 };
 
 static JsonObject *
@@ -36,16 +32,32 @@ job_json (const EngineJobView *view)
   return object;
 }
 
+/* For people: no limit is none, and a job that is not ours says so where its operation would stand. */
+static JsonObject *
+job_row (const EngineJobView *view)
+{
+  JsonObject *row = job_json (view);
+
+  if (view->speed == 0)
+    json_object_set_null_member (row, "speed");
+  if (!view->ours)
+    json_object_set_string_member (row, "op", "not ours");
+  return row;
+}
+
 void
 chainctl_mergeview_jobs (ChainctlOutput *output, const GPtrArray *views)
 {
-  JsonArray *rows = json_array_new ();
+  JsonArray *documents = json_array_new ();
+  g_autoptr (JsonArray) rows = json_array_new ();
 
-  for (guint i = 0; i < views->len; i++)
-    json_array_add_object_element (rows, job_json (g_ptr_array_index (views, i)));
+  for (guint i = 0; i < views->len; i++) {
+    json_array_add_object_element (documents, job_json (g_ptr_array_index (views, i)));
+    json_array_add_object_element (rows, job_row (g_ptr_array_index (views, i)));
+  }
   if (views->len > 0)
     chainctl_output_table (output, rows, job_columns);
-  json_object_set_array_member (output->document, "jobs", rows);
+  json_object_set_array_member (output->document, "jobs", documents);
 }
 
 static JsonArray *
@@ -68,6 +80,7 @@ merges_json (const EngineMergeResult *result)
     json_object_set_boolean_member (object, "merged", merged->merged);
     json_object_set_boolean_member (object, "pivoted", merged->pivoted);
     json_object_set_array_member (object, "removed", chainctl_render_paths (merged->removed));
+    json_object_set_int_member (object, "freed", merged->freed);
     json_array_add_object_element (rows, object);
   }
   return rows;
@@ -83,27 +96,39 @@ names_json (const GPtrArray *names)
   return array;
 }
 
+/* ---- for people ---- */
+
 static void
-say_merged (ChainctlOutput *output, const EngineMerged *merged)
+say_removed (ChainctlOutput *output, const EngineMerged *merged)
+{
+  g_autofree char *freed = chainctl_output_size (merged->freed);
+
+  for (guint i = 0; i < merged->removed->len; i++) {
+    g_autofree char *path = chainctl_output_printable (g_ptr_array_index (merged->removed, i));
+
+    chainctl_output_note (output, "      removed %s", path);
+  }
+  if (merged->removed->len > 0)
+    chainctl_output_note (output, "      %s freed", freed);
+}
+
+static void
+say_merged (ChainctlOutput *output, EngineMergeKind kind, const EngineMerged *merged)
 {
   g_autofree char *top = chainctl_output_printable (merged->top);
   g_autofree char *base = chainctl_output_printable (merged->base);
   g_autofree char *bytes = chainctl_output_size (merged->bytes);
 
   if (!merged->merged)
-    return;
-  if (merged->pivoted)
-    chainctl_output_note (output, "  %s: %s went into %s, which the guest writes to now (%s)", merged->disk, top, base,
-                          bytes);
+    chainctl_output_note (output, "  %s: not merged", merged->disk);
+  else if (kind == ENGINE_MERGE_COMMIT)
+    chainctl_output_note (output, "  %s: %s into %s%s", merged->disk, bytes, base,
+                          merged->pivoted ? ", which the guest writes to now" : "");
   else if (*merged->base == '\0')
-    chainctl_output_note (output, "  %s: %s stands alone now (%s)", merged->disk, top, bytes);
+    chainctl_output_note (output, "  %s: %s into %s, which stands alone now", merged->disk, bytes, top);
   else
-    chainctl_output_note (output, "  %s: from %s down, into or onto %s (%s)", merged->disk, top, base, bytes);
-  for (guint i = 0; i < merged->removed->len; i++) {
-    g_autofree char *path = chainctl_output_printable (g_ptr_array_index (merged->removed, i));
-
-    chainctl_output_note (output, "      removed %s", path);
-  }
+    chainctl_output_note (output, "  %s: %s into %s, which hangs off %s now", merged->disk, bytes, top, base);
+  say_removed (output, merged);
 }
 
 static void
@@ -117,35 +142,76 @@ say_names (ChainctlOutput *output, const GPtrArray *names)
     chainctl_output_note (output, "Ceased to exist: snapshot%s %s", names->len > 1 ? "s" : "", text->str);
 }
 
+static gboolean
+are_ready (const GPtrArray *views)
+{
+  for (guint i = 0; i < views->len; i++)
+    if (!g_str_equal (((const EngineJobView *)g_ptr_array_index (views, i))->status, "ready"))
+      return FALSE;
+  return TRUE;
+}
+
+/* What a person can do with it now. */
 static void
 say_detached (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
 {
+  gboolean ready = result->moves && are_ready (result->jobs);
+  g_autofree char *op = g_strndup (result->op, 8);
+
   json_object_set_string_member (output->document, "op", result->op);
   chainctl_mergeview_jobs (output, result->jobs);
   chainctl_output_note (output,
-                        "It goes on in QEMU as operation %s.\n"
-                        "  chainctl job wait %s %s       until it is over, or ready\n"
-                        "  chainctl job complete %s %s   moves the guest on, once it is ready\n"
-                        "  chainctl job cancel %s %s     leaves the guest where it is",
-                        result->op, vm, result->op, vm, result->op, vm, result->op);
+                        ready ? "%s: all is copied, and new writes go to both, as operation %s:"
+                              : "%s: it goes on in QEMU as operation %s:",
+                        vm, op);
+  if (!ready)
+    chainctl_output_note (output, "  chainctl job wait %s %s      until %s", vm, op,
+                          result->moves ? "the guest can be moved on" : "it is over");
+  if (result->moves)
+    chainctl_output_note (output, "  chainctl job complete %s %s  moves the guest on%s", vm, op,
+                          ready ? "" : ", once all is copied");
+  chainctl_output_note (output, "  chainctl job cancel %s %s    leaves the guest where it is", vm, op);
+}
+
+static guint
+count_merged (const EngineMergeResult *result)
+{
+  guint count = 0;
+
+  for (guint i = 0; i < result->merges->len; i++)
+    count += ((const EngineMerged *)g_ptr_array_index (result->merges, i))->merged ? 1 : 0;
+  return count;
+}
+
+/* "web: merged; the guest was frozen for 20.1 ms and paused for 2.3 ms" */
+static void
+say_end (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
+{
+  gboolean frozen = result->frozen_us >= 0, paused = result->paused_us >= 0;
+  g_autofree char *frozen_for = chainctl_output_duration (result->frozen_us);
+  g_autofree char *paused_for = chainctl_output_duration (result->paused_us);
+
+  if (count_merged (result) == 0) {
+    chainctl_output_note (output, "%s: nothing is merged; the guest goes on as before", vm);
+    return;
+  }
+  chainctl_output_note (output, "%s: merged%s%s%s%s%s%s", vm, frozen || paused ? "; the guest was " : "",
+                        frozen ? "frozen for " : "", frozen ? frozen_for : "", frozen && paused ? " and " : "",
+                        paused ? "paused for " : "", paused ? paused_for : "");
+  for (guint i = 0; i < result->merges->len; i++)
+    say_merged (output, result->kind, g_ptr_array_index (result->merges, i));
 }
 
 void
 chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
 {
-  g_autofree char *paused = chainctl_output_duration (result->paused_us);
-
   json_object_set_array_member (output->document, "merges", merges_json (result));
   json_object_set_array_member (output->document, "snapshots_removed", names_json (result->snapshots_removed));
   json_object_set_array_member (output->document, "active", chainctl_render_active (result->active));
   chainctl_render_duration (output->document, "frozen_us", result->frozen_us);
   chainctl_render_duration (output->document, "paused_us", result->paused_us);
-  if (result->paused_us >= 0)
-    chainctl_output_note (output, "%s: merged; the guest was paused for %s", vm, paused);
-  else if (!result->detached)
-    chainctl_output_note (output, "%s: merged", vm);
-  for (guint i = 0; i < result->merges->len; i++)
-    say_merged (output, g_ptr_array_index (result->merges, i));
+  if (!result->detached)
+    say_end (output, result, vm);
   say_names (output, result->snapshots_removed);
   if (result->detached)
     say_detached (output, result, vm);

@@ -1,80 +1,98 @@
 /*
- * Draws progress. A line for each disk, redrawn in its place; what is not a terminal
- * gets whole lines only.
+ * Draws progress. On a terminal a line for each disk is redrawn in its place; what
+ * is no terminal gets whole lines only. Promises that a line is never wider than the
+ * terminal, nor all of them higher. What the figures mean is engine/progress'.
  */
 #include "tools/chainctl/progress.h"
 
+#include "tools/chainctl/progressline.h"
+#include "tools/chainctl/render.h"
+
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define BAR_WIDTH 20
-#define LEAST_WIDTH 40
 #define PLAIN_EVERY_US (10 * G_USEC_PER_SEC)
 #define JSON_EVERY_US (G_USEC_PER_SEC)
 
-typedef enum { BAR, JSON, PLAIN } Mode;
+typedef enum { SILENT, BAR, JSON, PLAIN } Mode;
 
 /* A disk of a VM, as it was told last. */
 typedef struct {
   char *key;
-  char *line;
+  char *text;
   EngineProgressPhase phase;
   gint64 told_us;
 } Line;
 
+/* @op, @vm: (nullable): of the operation that is at work */
 struct _ChainctlProgress {
   Mode mode;
+  gboolean terminal;
+  gboolean colour;
   GPtrArray *lines;
   guint drawn;
+  char *op;
+  char *vm;
 };
 
 static void
 line_free (Line *line)
 {
   g_free (line->key);
-  g_free (line->line);
+  g_free (line->text);
   g_free (line);
 }
 
+/* A bar needs a cursor that can be moved. */
 static gboolean
-choose_mode (const char *word, gboolean verbose, Mode *mode)
+can_draw (void)
 {
-  gboolean terminal = isatty (STDERR_FILENO) == 1;
+  return isatty (STDERR_FILENO) == 1 && g_strcmp0 (g_getenv ("TERM"), "dumb") != 0;
+}
 
-  *mode = BAR;
+static Mode
+choose_mode (const char *word, gboolean verbose, gboolean quiet)
+{
   if (g_strcmp0 (word, "none") == 0)
-    return FALSE;
+    return SILENT;
   if (g_strcmp0 (word, "json") == 0)
-    *mode = JSON;
-  else if (g_strcmp0 (word, "bar") != 0 && !terminal) {
-    *mode = PLAIN;
-    return verbose;
-  }
-  return TRUE;
+    return JSON;
+  if (g_strcmp0 (word, "bar") == 0)
+    return can_draw () ? BAR : PLAIN;
+  if (quiet)
+    return SILENT;
+  if (can_draw ())
+    return BAR;
+  return verbose || isatty (STDERR_FILENO) == 1 ? PLAIN : SILENT;
 }
 
 ChainctlProgress *
-chainctl_progress_new (const char *word, gboolean verbose)
+chainctl_progress_new (const char *word, gboolean verbose, gboolean quiet)
 {
+  Mode mode = choose_mode (word, verbose, quiet);
+  gboolean terminal = isatty (STDERR_FILENO) == 1;
+  const char *no_colour = g_getenv ("NO_COLOR");
   ChainctlProgress *progress;
-  Mode mode;
 
-  if (!choose_mode (word, verbose, &mode))
+  if (mode == SILENT && !terminal)
     return NULL;
   progress = g_new0 (ChainctlProgress, 1);
   progress->mode = mode;
+  progress->terminal = terminal;
+  progress->colour = mode == BAR && (no_colour == NULL || *no_colour == '\0');
   progress->lines = g_ptr_array_new_with_free_func ((GDestroyNotify)line_free);
   return progress;
 }
 
 void
-chainctl_progress_end (ChainctlProgress *progress)
+chainctl_progress_free (ChainctlProgress *progress)
 {
   if (progress == NULL)
     return;
   g_ptr_array_unref (progress->lines);
+  g_free (progress->op);
+  g_free (progress->vm);
   g_free (progress);
 }
 
@@ -95,115 +113,6 @@ find_line (ChainctlProgress *progress, const EngineProgress *report)
   return line;
 }
 
-/* ---- for people ---- */
-
-static int
-percent (const EngineProgress *report)
-{
-  if (report->phase == ENGINE_PROGRESS_DONE || report->total <= 0)
-    return report->phase == ENGINE_PROGRESS_COPY ? 0 : 100;
-  return (int)CLAMP (report->current * 100 / report->total, 0, 100);
-}
-
-/* "3:07 left", or nothing where that is not known. Returns: (transfer full) */
-static char *
-time_left (const EngineProgress *report)
-{
-  gint64 seconds;
-
-  if (report->phase != ENGINE_PROGRESS_COPY || report->rate <= 0)
-    return g_strdup ("");
-  seconds = MAX (report->total - report->current, 0) / report->rate;
-  if (seconds >= 3600)
-    return g_strdup_printf ("  %d:%02d:%02d left", (int)(seconds / 3600), (int)(seconds / 60 % 60),
-                            (int)(seconds % 60));
-  return g_strdup_printf ("  %d:%02d left", (int)(seconds / 60), (int)(seconds % 60));
-}
-
-static char *
-rate_of (const EngineProgress *report)
-{
-  g_autofree char *size = report->rate >= 0 ? chainctl_output_size (report->rate) : NULL;
-
-  if (report->phase != ENGINE_PROGRESS_COPY || size == NULL)
-    return g_strdup_printf ("  %s", engine_progress_phase_to_string (report->phase));
-  return g_strdup_printf ("  %s/s", size);
-}
-
-static char *
-draw_bar (int done)
-{
-  int full = done * BAR_WIDTH / 100;
-  g_autofree char *hashes = g_strnfill ((gsize)full, '#');
-  g_autofree char *dots = g_strnfill ((gsize)(BAR_WIDTH - full), '.');
-
-  return g_strdup_printf ("[%s%s] ", hashes, dots);
-}
-
-static char *
-describe (const EngineProgress *report, gboolean with_bar)
-{
-  g_autofree char *current = chainctl_output_size (report->current);
-  g_autofree char *total = chainctl_output_size (report->total);
-  g_autofree char *left = time_left (report);
-  g_autofree char *rate = rate_of (report);
-  g_autofree char *bar = with_bar ? draw_bar (percent (report)) : g_strdup ("");
-
-  return g_strdup_printf ("%s %s: %s%3d %%  %s of %s%s%s", report->vm, report->disk, bar, percent (report), current,
-                          total, rate, left);
-}
-
-static gsize
-terminal_width (void)
-{
-  struct winsize size = {0};
-
-  return ioctl (STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? MAX (size.ws_col, LEAST_WIDTH) : 80;
-}
-
-/* All lines again, over those that were drawn before; none is longer than the terminal is wide. */
-static void
-redraw (ChainctlProgress *progress)
-{
-  gsize width = terminal_width () - 1;
-  g_autoptr (GString) text = g_string_new (NULL);
-
-  if (progress->drawn > 0)
-    g_string_append_printf (text, "\r\033[%uA", progress->drawn);
-  for (guint i = 0; i < progress->lines->len; i++) {
-    const Line *line = g_ptr_array_index (progress->lines, i);
-
-    g_string_append_printf (text, "\r\033[K%.*s\n", (int)width, line->line);
-  }
-  progress->drawn = progress->lines->len;
-  fputs (text->str, stderr);
-  fflush (stderr);
-}
-
-/* ---- for scripts ---- */
-
-static void
-print_json (const EngineProgress *report)
-{
-  g_autoptr (JsonObject) object = json_object_new ();
-  g_autoptr (JsonNode) root = json_node_init_object (json_node_alloc (), object);
-  g_autofree char *text = NULL;
-
-  json_object_set_string_member (object, "op", report->op);
-  json_object_set_string_member (object, "vm", report->vm);
-  json_object_set_string_member (object, "disk", report->disk);
-  json_object_set_string_member (object, "phase", engine_progress_phase_to_string (report->phase));
-  json_object_set_int_member (object, "current", report->current);
-  json_object_set_int_member (object, "total", report->total);
-  if (report->rate >= 0)
-    json_object_set_int_member (object, "rate", report->rate);
-  else
-    json_object_set_null_member (object, "rate");
-  text = json_to_string (root, FALSE);
-  fprintf (stderr, "%s\n", text);
-  fflush (stderr);
-}
-
 /* A change of phase is told at once, anything else now and then. */
 static gboolean
 is_due (Line *line, const EngineProgress *report, gint64 every_us)
@@ -218,23 +127,124 @@ is_due (Line *line, const EngineProgress *report, gint64 every_us)
   return TRUE;
 }
 
+/* ---- for people ---- */
+
+static void
+measure (guint *columns, guint *rows)
+{
+  struct winsize size = {0};
+
+  if (ioctl (STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+    size = (struct winsize){.ws_row = 24, .ws_col = 80};
+  *columns = size.ws_col;
+  *rows = size.ws_row;
+}
+
+/* All lines again, over those that were drawn before. */
+static void
+redraw (ChainctlProgress *progress, guint rows)
+{
+  guint room = MAX (rows, 3) - 1;
+  guint shown = progress->lines->len <= room ? progress->lines->len : room - 1;
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  if (progress->drawn > 0)
+    g_string_append_printf (text, "\r\033[%uA", progress->drawn);
+  for (guint i = 0; i < shown; i++)
+    g_string_append_printf (text, "\r\033[K%s\n", ((const Line *)g_ptr_array_index (progress->lines, i))->text);
+  if (shown < progress->lines->len)
+    g_string_append_printf (text, "\r\033[K… and %u more\n", progress->lines->len - shown);
+  progress->drawn = MIN (progress->lines->len, room);
+  fputs (text->str, stderr);
+  fflush (stderr);
+}
+
+static void
+draw (ChainctlProgress *progress, Line *line, const EngineProgress *report)
+{
+  guint columns, rows;
+  char *text;
+
+  measure (&columns, &rows);
+  /* What ends in the last column would be wrapped by some. */
+  text = chainctl_progressline_fit (report, columns - 1, progress->colour);
+  if (g_strcmp0 (text, line->text) == 0) {
+    g_free (text);
+    return;
+  }
+  g_free (line->text);
+  line->text = text;
+  redraw (progress, rows);
+}
+
+static void
+print_plain (const EngineProgress *report)
+{
+  g_autofree char *text = chainctl_progressline_whole (report);
+
+  fprintf (stderr, "%s\n", text);
+  fflush (stderr);
+}
+
+/* ---- for scripts ---- */
+
+static void
+print_json (const EngineProgress *report)
+{
+  g_autoptr (JsonObject) object = json_object_new ();
+  g_autoptr (JsonNode) root = json_node_init_object (json_node_alloc (), object);
+  g_autofree char *text = NULL;
+
+  chainctl_render_string (object, "op", *report->op != '\0' ? report->op : NULL);
+  chainctl_render_string (object, "vm", report->vm);
+  chainctl_render_string (object, "disk", *report->disk != '\0' ? report->disk : NULL);
+  json_object_set_string_member (object, "phase", engine_progress_phase_to_string (report->phase));
+  json_object_set_int_member (object, "current", report->current);
+  json_object_set_int_member (object, "total", report->total);
+  if (report->rate >= 0)
+    json_object_set_int_member (object, "rate", report->rate);
+  else
+    json_object_set_null_member (object, "rate");
+  text = json_to_string (root, FALSE);
+  fprintf (stderr, "%s\n", text);
+  fflush (stderr);
+}
+
+/* ---- reports ---- */
+
+static void
+remember_operation (ChainctlProgress *progress, const EngineProgress *report)
+{
+  if (progress->op != NULL || *report->op == '\0')
+    return;
+  progress->op = g_strdup (report->op);
+  progress->vm = g_strdup (report->vm);
+}
+
 void
 chainctl_progress_report (const EngineProgress *report, gpointer data)
 {
   ChainctlProgress *progress = data;
   Line *line = find_line (progress, report);
 
-  if (progress->mode == JSON) {
-    if (is_due (line, report, JSON_EVERY_US))
-      print_json (report);
-    return;
-  }
-  g_free (line->line);
-  line->line = describe (report, progress->mode == BAR);
+  remember_operation (progress, report);
   if (progress->mode == BAR)
-    redraw (progress);
-  else if (is_due (line, report, PLAIN_EVERY_US)) {
-    fprintf (stderr, "%s\n", line->line);
-    fflush (stderr);
-  }
+    draw (progress, line, report);
+  else if (progress->mode == JSON && is_due (line, report, JSON_EVERY_US))
+    print_json (report);
+  else if (progress->mode == PLAIN && is_due (line, report, PLAIN_EVERY_US))
+    print_plain (report);
+}
+
+void
+chainctl_progress_say_interrupted (ChainctlProgress *progress)
+{
+  if (progress == NULL || progress->op == NULL || !progress->terminal || progress->mode == JSON)
+    return;
+  /* "^C" stands where the cursor was. */
+  fputs (can_draw () ? "\r\033[K" : "\n", stderr);
+  fprintf (stderr, "Left to QEMU: `chainctl job wait %s %.8s` goes on with it. Ctrl-C within 2 s cancels it.\n",
+           progress->vm, progress->op);
+  fflush (stderr);
+  progress->drawn = 0;
 }

@@ -8,13 +8,21 @@
 
 typedef struct _ChainctlProgress ChainctlProgress;
 
-/** @mode: "auto", "bar", "json", "none"; (nullable): auto. @verbose: where auto finds no terminal: plain lines.
- * Returns: (transfer full) (nullable): %NULL where nothing is to be told */
-ChainctlProgress *chainctl_progress_new (const char *mode, gboolean verbose);
+/**
+ * chainctl_progress_new:
+ * @word: (nullable): "auto", which is the default, "bar", "json", "none"
+ * @verbose: where auto finds no terminal: plain lines; @quiet: auto is none
+ * Returns: (transfer full) (nullable): %NULL where there is nobody to be told anything
+ */
+ChainctlProgress *chainctl_progress_new (const char *word, gboolean verbose, gboolean quiet);
 
-/** The bars make room for what is said next. Frees it. */
-void chainctl_progress_end (ChainctlProgress *progress);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainctlProgress, chainctl_progress_end)
+/** What was drawn stays; the cursor is on the line below. */
+void chainctl_progress_free (ChainctlProgress *progress);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ChainctlProgress, chainctl_progress_free)
 
 /** EngineProgressFunc. @data: the ChainctlProgress */
 void chainctl_progress_report (const EngineProgress *report, gpointer data);
+
+/** Ctrl-C was typed. Where an operation of ours is at work, a person at a terminal is told how to go on with it, and
+ * what a second one does. @progress: (nullable) */
+void chainctl_progress_say_interrupted (ChainctlProgress *progress);

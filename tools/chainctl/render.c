@@ -175,6 +175,25 @@ chainctl_render_snapshot_line (const ChainsSnapshot *snapshot)
   return object;
 }
 
+static void
+render_tree_job (JsonObject *object, const EngineTreeJob *job)
+{
+  JsonObject *part;
+
+  if (job == NULL) {
+    json_object_set_null_member (object, "job");
+    return;
+  }
+  part = json_object_new ();
+  json_object_set_string_member (part, "op", job->op);
+  json_object_set_string_member (part, "verb", job->verb);
+  json_object_set_string_member (part, "job", job->id);
+  chainctl_render_string (part, "status", job->status);
+  json_object_set_int_member (part, "current", job->current);
+  json_object_set_int_member (part, "total", job->total);
+  json_object_set_object_member (object, "job", part);
+}
+
 static JsonObject *
 render_tree_image (const EngineTreeImage *image)
 {
@@ -190,6 +209,7 @@ render_tree_image (const EngineTreeImage *image)
   json_object_set_int_member (object, "allocated", image->allocated);
   json_object_set_string_member (object, "state", engine_tree_state_to_string (image->state));
   json_object_set_array_member (object, "snapshots", snapshots);
+  render_tree_job (object, image->job);
   return object;
 }
 

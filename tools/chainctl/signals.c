@@ -14,7 +14,22 @@ cancel (gpointer data)
 {
   const ChainctlSignalsTargets *targets = data;
 
-  g_cancellable_cancel (g_cancellable_is_cancelled (targets->first) ? targets->second : targets->first);
+  g_cancellable_cancel (targets->first);
+  return G_SOURCE_CONTINUE;
+}
+
+/* Only a person says it twice: whoever ends us for other reasons may well send SIGTERM and SIGHUP both. */
+static gboolean
+cancel_or_again (gpointer data)
+{
+  const ChainctlSignalsTargets *targets = data;
+
+  if (g_cancellable_is_cancelled (targets->first)) {
+    g_cancellable_cancel (targets->second);
+    return G_SOURCE_CONTINUE;
+  }
+  g_cancellable_cancel (targets->first);
+  targets->interrupted (targets->data);
   return G_SOURCE_CONTINUE;
 }
 
@@ -25,7 +40,7 @@ chainctl_signals_take (ChainctlSignals *before, const ChainctlSignalsTargets *ta
   for (guint i = 0; i < G_N_ELEMENTS (taken); i++) {
     sigaction (taken[i], NULL, &before->actions[i]);
     if (taken[i] != SIGPIPE)
-      g_unix_signal_add (taken[i], cancel, (gpointer)targets);
+      g_unix_signal_add (taken[i], taken[i] == SIGINT ? cancel_or_again : cancel, (gpointer)targets);
   }
   signal (SIGPIPE, SIG_IGN);
 }

@@ -15,10 +15,17 @@ typedef struct {
   sigset_t mask;
 } ChainctlSignals;
 
-/** What they cancel: the first of them the one, the second the other. Borrowed, and there until the end. */
+/**
+ * ChainctlSignalsTargets: what they come to. All of it is borrowed, and there until the end.
+ * @first: cancelled by any of them
+ * @second: cancelled by a SIGINT that finds @first cancelled
+ * @interrupted: told, with @data, of a SIGINT that was the first
+ */
 typedef struct {
   GCancellable *first;
   GCancellable *second;
+  void (*interrupted) (gpointer data);
+  gpointer data;
 } ChainctlSignalsTargets;
 
 /** SIGINT, SIGTERM and SIGHUP cancel @targets' from now on, SIGPIPE is ignored. @before: how it was */

@@ -43,14 +43,14 @@ const ChainctlCommand chainctl_table[] = {
      "frozen where its agent allows it. All of the disks are switched, or none.",
      CHAINS_DB_UPDATE, TRUE, TRUE, CHAINCTL_RECOVERY_NEEDED, 0, 1, chainctl_cmd_snapshot},
     {"rollback", "VM SNAPSHOT", "go back to a snapshot",
-     "The disks go on to new overlays on the snapshot's images, the VM's process staying.\n"
+     "The disks go on to new overlays on the snapshot's images; QEMU's process stays.\n"
      "What was active is kept as an automatic snapshot, so that there is a way back.\n"
      "The guest is reset where it has file systems of these disks mounted.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 1, 1, chainctl_cmd_rollback},
     {"commit", "[VM]", "merge images downwards",
-     "Moves the data of images into the base, or into the first image above --base, and\n"
-     "forgets the snapshots whose point in time is overwritten. The active image is\n"
-     "merged too unless --top is given: --pivot then moves the guest on.",
+     "Moves the data of images into the base, or into the first image above --base,\n"
+     "and forgets the snapshots whose point in time is overwritten. The active image\n"
+     "is merged too unless --top is given: --pivot then moves the guest on.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_commit},
     {"stream", "[VM]", "pull data upwards",
      "Copies what lies below the active image (or that of --top) into it, down to\n"
@@ -60,21 +60,24 @@ const ChainctlCommand chainctl_table[] = {
      "Those of an earlier process and of others too; without VM: of all VMs.", CHAINS_DB_READ, FALSE, FALSE,
      CHAINCTL_RECOVERY_NONE, 0, 1, chainctl_cmd_jobs},
     {"job wait", "VM JOB", "wait for a job, and do what is due then",
-     "JOB may be an operation's id, or its beginning. Jobs of an operation of chainctl's\n"
-     "are one: where it was asked to pivot, that is done when all are ready.",
+     "JOB may be an operation's id, or its beginning. Jobs of one operation belong\n"
+     "together: where it was asked to pivot, that is done when all are ready.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_wait},
     {"job pause", "VM JOB", "let a job stand still", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1,
      chainctl_cmd_job_pause},
     {"job resume", "VM JOB", "let it go on", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1,
      chainctl_cmd_job_resume},
     {"job cancel", "VM JOB", "end a job; nothing is switched",
-     "An operation of chainctl's ends as a whole. What a commit has overwritten is gone.", CHAINS_DB_UPDATE, TRUE,
-     FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_cancel},
+     "An operation of ours ends as a whole. What a commit has overwritten is gone.", CHAINS_DB_UPDATE, TRUE, FALSE,
+     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_cancel},
     {"job complete", "VM JOB", "switch to what was copied",
      "All jobs of the operation are waited for, then all of its disks are switched.", CHAINS_DB_UPDATE, TRUE, FALSE,
      CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_complete},
     {"job speed", "VM JOB SPEED", "change a job's limit", "Bytes a second; K, M and G are binary; 0 is no limit.",
      CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 2, 2, chainctl_cmd_job_speed},
+    {"protect", "VM SNAPSHOT...", "keep snapshots from being merged",
+     "Such a one is not merged, deleted or pruned until --off lets go of it.", CHAINS_DB_UPDATE, TRUE, FALSE,
+     CHAINCTL_RECOVERY_NEEDED, 1, G_MAXUINT, chainctl_cmd_protect},
     {"list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_list},
     {"show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 1, 1,

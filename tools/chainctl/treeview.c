@@ -4,7 +4,7 @@
  *   vda  2.0 GiB  in /var/lib/images
  *   ○ debian-12.qcow2            foreign    1.1 GiB
  *   ● web.qcow2                  backing    512 MiB  nightly
- *   ├─● web.nightly.qcow2        branch      64 MiB  experiment
+ *   ├─● web.nightly.qcow2        branch      64 MiB  experiment (protected)
  *   ◉ web.nightly-2.qcow2        active     192 KiB
  *
  * The way from the lowest image to the active one is a straight line however
@@ -95,25 +95,52 @@ append_spaces (GString *line, glong count)
   g_string_append_printf (line, "%*s", (int)MAX (count, 0), "");
 }
 
-/* The snapshots' names behind the line as far as they fit, else below it. */
+/* One thing behind the line as far as it fits, else below it. @column: where the next one begins */
 static void
-append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *image, glong used, const char *below)
+append_item (const Drawing *drawing, GString *line, const char *colour, const char *text, const char *below,
+             glong *column)
 {
-  glong column = used;
+  glong width = g_utf8_strlen (text, -1);
 
-  for (guint i = 0; i < image->snapshots->len; i++) {
-    const char *name = g_ptr_array_index (image->snapshots, i);
-    gboolean last = i + 1 == image->snapshots->len;
-    glong width = (glong)strlen (name) + (last ? 0 : 1);
-
-    if (column + width > WIDTH) {
-      g_string_append_printf (line, "\n%s    ", below);
-      column = g_utf8_strlen (below, -1) + 4;
-    }
-    append_coloured (drawing, line, "1", name);
-    g_string_append (line, last ? "" : ", ");
-    column += width + 1;
+  if (*column + width > WIDTH) {
+    g_strchomp (line->str);
+    g_string_truncate (line, strlen (line->str));
+    g_string_append_printf (line, "\n%s    ", below);
+    *column = g_utf8_strlen (below, -1) + 4;
   }
+  append_coloured (drawing, line, colour, text);
+  g_string_append_c (line, ' ');
+  *column += width + 1;
+}
+
+/* The snapshots' names, with what they are marked with. */
+static void
+append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *image, const char *below, glong *column)
+{
+  for (guint i = 0; i < image->snapshots->len; i++) {
+    const char *mark = g_ptr_array_index (image->marks, i);
+    g_autofree char *text =
+        g_strdup_printf ("%s%s%s%s%s", (const char *)g_ptr_array_index (image->snapshots, i), *mark != '\0' ? " (" : "",
+                         mark, *mark != '\0' ? ")" : "", i + 1 < image->snapshots->len ? "," : "");
+
+    append_item (drawing, line, "1", text, below, column);
+  }
+}
+
+/* "⇣ commit 45 %": what this image receives, and from where. */
+static void
+append_job (const Drawing *drawing, GString *line, const EngineTreeJob *job, const char *below, glong *column)
+{
+  const char *arrow = job != NULL && g_str_equal (job->verb, "stream") ? "⇡" : "⇣";
+  g_autofree char *text = NULL;
+
+  if (job == NULL)
+    return;
+  if (g_strcmp0 (job->status, "running") == 0 && job->total > 0)
+    text = g_strdup_printf ("%s %s %d %%", arrow, job->verb, (int)((double)job->current * 100 / (double)job->total));
+  else
+    text = g_strdup_printf ("%s %s %s", arrow, job->verb, job->status != NULL ? job->status : "");
+  append_item (drawing, line, "35", g_strchomp (text), below, column);
 }
 
 static void
@@ -126,6 +153,7 @@ draw_image (const Drawing *drawing, const EngineTreeImage *image, const char *pr
   g_autofree char *size = chainctl_output_size (image->allocated);
   const char *state = engine_tree_state_to_string (image->state);
   g_autoptr (GString) line = g_string_new (prefix);
+  glong column;
 
   append_coloured (drawing, line, look->colour, look->marker);
   g_string_append_printf (line, " %s", name);
@@ -134,7 +162,9 @@ draw_image (const Drawing *drawing, const EngineTreeImage *image, const char *pr
   append_spaces (line, STATE_WIDTH - (glong)strlen (state) + 2);
   append_spaces (line, SIZE_WIDTH - (glong)strlen (size));
   g_string_append_printf (line, "%s  ", size);
-  append_snapshots (drawing, line, image, drawing->name_width + STATE_WIDTH + SIZE_WIDTH + GAPS, below);
+  column = drawing->name_width + STATE_WIDTH + SIZE_WIDTH + GAPS;
+  append_snapshots (drawing, line, image, below, &column);
+  append_job (drawing, line, image->job, below, &column);
   chainctl_output_line (drawing->output, "%s", g_strchomp (line->str));
 }
 
