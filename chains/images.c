@@ -291,3 +291,17 @@ chains_images_find (ChainsDb *db, const char *path, GError **error)
   chains_query_bind_path (query, path);
   return chains_query_collect (query, read_image, (GDestroyNotify)chains_image_free, error);
 }
+
+GPtrArray *
+chains_images_find_same (ChainsDb *db, const char *path, guint64 inode, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (
+      db, "look for images",
+      "SELECT " IMAGE_COLUMNS " FROM image WHERE path = ?1 OR (?2 != 0 AND inode = ?2) ORDER BY id", error);
+
+  if (query == NULL)
+    return NULL;
+  chains_query_bind_path (query, path);
+  chains_query_bind_int (query, (gint64)inode);
+  return chains_query_collect (query, read_image, (GDestroyNotify)chains_image_free, error);
+}

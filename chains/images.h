@@ -22,5 +22,9 @@ ChainsImage *chains_images_get (ChainsDb *db, gint64 image, GError **error) G_GN
 GPtrArray *chains_images_get_chain (ChainsDb *db, gint64 id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsImage): the disk's tree, parents before children, oldest child first */
 GPtrArray *chains_images_list (ChainsDb *db, gint64 disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Returns: (transfer full) (element-type ChainsImage): every registered image at @path, or remembered with @inode
+ * (0: none is), of whichever VM */
+GPtrArray *chains_images_find_same (ChainsDb *db, const char *path, guint64 inode, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** Returns: (transfer full) (element-type ChainsImage): every registered image at @path, of whichever VM */
 GPtrArray *chains_images_find (ChainsDb *db, const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;

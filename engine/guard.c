@@ -98,6 +98,12 @@ check_thawed (EngineGuard *guard, GError **error)
 }
 
 static gboolean
+do_without_paused (EngineGuard *guard, GError **error)
+{
+  return do_without (guard, "not-quiesced", "it is paused, so its agent cannot answer", FALSE, error);
+}
+
+static gboolean
 decide (EngineGuard *guard, GError **error)
 {
   EngineVm *vm = guard->vm;
@@ -113,11 +119,29 @@ decide (EngineGuard *guard, GError **error)
   if (vm->record->agent == NULL)
     return do_without (guard, NULL, "no agent is registered", FALSE, error);
   if (vm->state == ENGINE_VM_PAUSED)
-    return do_without (guard, "not-quiesced", "it is paused, so its agent cannot answer", FALSE, error);
+    return do_without_paused (guard, error);
   if (!engine_vm_finish_agent (vm))
     return do_without_agent (guard, vm->agent_failure, "its agent does not answer", error);
   guard->wanted = TRUE;
   return check_thawed (guard, error);
+}
+
+static gboolean
+will_stop (const EngineGuard *guard)
+{
+  const EngineVm *vm = guard->vm;
+
+  return guard->policy.stops && vm->standin == NULL && !vm->daemon && vm->state == ENGINE_VM_RUNNING;
+}
+
+/* No guest stands still by us without one. */
+static gboolean
+ensure_watchdog (EngineGuard *guard, GError **error)
+{
+  if ((!guard->wanted && !guard->stops) || guard->watchdog != NULL || guard->vm->context->dry_run)
+    return TRUE;
+  guard->watchdog = engine_watchdog_start (guard->vm, error);
+  return guard->watchdog != NULL;
 }
 
 EngineGuard *
@@ -129,15 +153,29 @@ engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error)
   guard->policy = *policy;
   guard->frozen_us = -1;
   guard->paused_us = -1;
-  guard->stops = policy->stops && vm->standin == NULL && !vm->daemon && vm->state == ENGINE_VM_RUNNING;
-  if (!decide (guard, error))
-    return NULL;
-  if ((guard->wanted || guard->stops) && !vm->context->dry_run) {
-    guard->watchdog = engine_watchdog_start (vm, error);
-    if (guard->watchdog == NULL)
-      return NULL;
-  }
-  return g_steal_pointer (&guard);
+  guard->stops = will_stop (guard);
+  return decide (guard, error) && ensure_watchdog (guard, error) ? g_steal_pointer (&guard) : NULL;
+}
+
+gboolean
+engine_guard_look_again (EngineGuard *guard, GError **error)
+{
+  EngineVm *vm = guard->vm;
+
+  if (!engine_vm_refresh_state (vm, error))
+    return FALSE;
+  guard->stops = will_stop (guard);
+  if (guard->wanted && vm->state == ENGINE_VM_PAUSED && !do_without_paused (guard, error))
+    return FALSE;
+  return ensure_watchdog (guard, error);
+}
+
+gboolean
+engine_guard_is_refusal (const GError *failure)
+{
+  return g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_NOT_QUIESCED) ||
+         g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_QUIESCE_TIMEOUT) ||
+         g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_FROZEN_BY_OTHER);
 }
 
 void

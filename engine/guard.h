@@ -67,6 +67,16 @@ typedef gboolean (*EngineGuardBody) (gpointer data, gint64 deadline_us, GError *
 EngineGuard *engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
+ * engine_guard_look_again:
+ * For a guard that was made some time before it is run: asks whether the VM runs or is paused now, and decides anew
+ * what that decides. Raises what engine_guard_new() raises.
+ */
+gboolean engine_guard_look_again (EngineGuard *guard, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether @failure is one of engine_guard_new()'s: then the body was not run, and nothing was switched. */
+gboolean engine_guard_is_refusal (const GError *failure);
+
+/**
  * engine_guard_run:
  * Runs @body once, frozen if that was decided. Under `require` a freeze that fails raises what
  * engine_guard_new() raises, and @body is not run; under `auto` it is run without.

@@ -124,6 +124,7 @@ conclude (Run *run, ChainsOpState state, const char *why, GError **error)
     return FALSE;
   if (!clear_up (run, error))
     return FALSE;
+  engine_mergeend_forget_notes (run->vm, run->intent);
   engine_notebook_follow (run->vm);
   return chains_journal_end (run->vm->context->db, run->op->id, state, why, error);
 }
@@ -314,22 +315,53 @@ end_jobs (Run *run, GError **error)
   return conclude (run, CHAINS_OP_DONE, NULL, &failure) || set_interrupted (run, failure, error);
 }
 
+/* The guest could not be quiesced, which was required: nothing was moved, and what is copied stays ready. */
+static gboolean
+stay_ready (Run *run, GError *why, GError **error)
+{
+  g_autoptr (GError) refused = why;
+  g_autofree char *hint = g_strdup_printf ("`chainctl job complete %s %s`, with --quiesce auto if need be",
+                                           run->vm->record->name, run->op->id);
+  GError *failure = NULL;
+
+  if (!detach (run, &failure))
+    return set_interrupted (run, failure, error);
+  engine_error_set (error, (EngineError)refused->code, hint, "%s; all is copied, and operation %s stays ready in QEMU",
+                    refused->message, run->op->id);
+  return FALSE;
+}
+
+static gboolean
+prepare_pivot (Run *run, GError **error)
+{
+  const EngineGuardPolicy pause = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE};
+
+  if (run->guard != NULL)
+    return engine_guard_look_again (run->guard, error);
+  if (!engine_vm_refresh_state (run->vm, error))
+    return FALSE;
+  run->guard = engine_guard_new (run->vm, is_active (run->intent) ? &run->manner->guard : &pause, error);
+  return run->guard != NULL;
+}
+
+static gboolean
+pivot_failed (Run *run, GError *failure, GError **error)
+{
+  return engine_guard_is_refusal (failure) ? stay_ready (run, failure, error) : set_interrupted (run, failure, error);
+}
+
 /* The guest is moved on to the receivers; or lets go of what was pulled up, and is only paused for that. */
 static gboolean
 pivot (Run *run, GError **error)
 {
-  const EngineGuardPolicy pause = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE};
   GError *failure = NULL;
 
-  if (run->guard == NULL) {
-    run->guard = engine_guard_new (run->vm, is_active (run->intent) ? &run->manner->guard : &pause, &failure);
-    if (run->guard == NULL)
-      return set_interrupted (run, failure, error);
-  }
   run->vm->cancellable = NULL;
+  if (!prepare_pivot (run, &failure))
+    return pivot_failed (run, failure, error);
   if (!engine_pivot_run (run->op, run->intent, run->jobs, run->guard, run->merged, &failure)) {
     run->result->paused_us = run->guard->paused_us;
-    return set_interrupted (run, failure, error);
+    return pivot_failed (run, failure, error);
   }
   run->result->frozen_us = run->guard->frozen_us;
   run->result->paused_us = run->guard->paused_us;

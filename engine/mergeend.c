@@ -12,6 +12,7 @@
 #include "chains/transaction.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
+#include "engine/needed.h"
 #include "engine/note.h"
 #include "engine/seal.h"
 #include "engine/tree.h"
@@ -322,6 +323,23 @@ remove_note (EngineVm *vm, const char *overlay)
     engine_context_warn (vm->context, "note-left", "%s", failure->message);
 }
 
+void
+engine_mergeend_forget_notes (EngineVm *vm, const EngineMergeIntent *intent)
+{
+  for (guint i = 0; i < intent->destroyed->len; i++) {
+    const ChainsSnapshot *snapshot = g_ptr_array_index (intent->destroyed, i);
+
+    for (guint j = 0; j < snapshot->disks->len; j++) {
+      gint64 row = ((const ChainsSnapshotDisk *)g_ptr_array_index (snapshot->disks, j))->overlay;
+      g_autoptr (ChainsImage) overlay = row != 0 ? chains_images_get (vm->context->db, row, NULL) : NULL;
+      g_autoptr (GError) failure = NULL;
+
+      if (overlay != NULL && !engine_note_remove (overlay->path, snapshot->id, &failure))
+        engine_context_warn (vm->context, "note-left", "%s", failure->message);
+    }
+  }
+}
+
 static gboolean
 remove_file (const EngineMergeImage *image, GPtrArray *removed, GError **error)
 {
@@ -342,12 +360,12 @@ static gboolean
 clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeImage *image, GPtrArray *removed,
              gint64 *freed, GError **error)
 {
-  g_autoptr (GPtrArray) rows = chains_images_find (vm->context->db, image->path, error);
+  g_autofree char *who = NULL;
   EngineImagefile file;
 
-  if (rows == NULL)
+  if (!engine_needed_by_disk (vm->context, 0, image->path, &who, error))
     return FALSE;
-  if (rows->len > 0 || !engine_imagefile_stat (image->path, &file, NULL))
+  if (who != NULL || !engine_imagefile_stat (image->path, &file, NULL))
     return TRUE;
   remove_note (vm, image->path);
   if (intent->keep_images)

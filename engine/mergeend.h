@@ -42,6 +42,10 @@ gboolean engine_mergeend_is_recorded (EngineVm *vm, const EngineMergeIntent *int
 gboolean engine_mergeend_clear_up (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergePart *part,
                                    GPtrArray *removed, gint64 *freed, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** The notes of the snapshots that were overwritten go where their overlays stay, on disks that are not merged: from
+ * them the snapshots would come back with a lost database. A note that stays is a warning. */
+void engine_mergeend_forget_notes (EngineVm *vm, const EngineMergeIntent *intent);
+
 /** The receivers' files can be written to by their owner; or, @writable %FALSE, are as they were. */
 gboolean engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, gboolean writable, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

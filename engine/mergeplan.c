@@ -4,10 +4,12 @@
  */
 #include "engine/mergeplan.h"
 
+#include "base/point.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
-#include "engine/filesystem.h"
 #include "engine/inspect.h"
+#include "engine/mergeroom.h"
+#include "engine/needed.h"
 #include "engine/preflight.h"
 #include "engine/tree.h"
 #include "qmp/jobs.h"
@@ -17,9 +19,6 @@
 
 /* QEMU 7.2 dies where the new name does not fit into a header (docs/interop/qcow2.txt). */
 #define MAX_BACKING_NAME 1023
-/* Of what a copied byte costs in tables and refcounts, and what is left for the guest meanwhile. */
-#define METADATA_SHARE 512
-#define METADATA_LEAST (G_GINT64_CONSTANT (1) << 20)
 #define EXTENDED_L2_STREAMS_SINCE 10
 
 /* One disk while it is planned. @chain: (element-type ChainsImage): the live chain, the active image first. Borrowed.
@@ -29,6 +28,7 @@ typedef struct {
   EngineMergeIntent *intent;
   const EngineMergePlanRequest *request;
   const GPtrArray *snapshots;
+  const GPtrArray *exports;
   ChainsDisk *record;
   const EngineGraphDisk *disk;
   EngineTree *tree;
@@ -211,18 +211,26 @@ check_alone (const Part *part, guint index, GError **error)
 static gboolean
 check_unshared (const Part *part, guint index, GError **error)
 {
-  EngineVm *vm = part->op->vm;
   const ChainsImage *image = image_at (part, index);
-  g_autoptr (GPtrArray) rows = chains_images_find (vm->context->db, image->path, error);
+  g_autofree char *who = NULL;
 
-  for (guint i = 0; rows != NULL && i < rows->len; i++) {
-    const ChainsImage *other = g_ptr_array_index (rows, i);
+  if (!engine_needed_by_disk (part->op->vm->context, part->record->id, image->path, &who, error))
+    return FALSE;
+  return who == NULL || refuse (part, "see `chainctl vm list`", error, "'%s' is needed by %s", image->path, who);
+}
 
-    if (other->disk != part->record->id)
-      return refuse (part, "see `chainctl vm list`", error, "'%s' is registered with another disk or VM too",
-                     image->path);
+/* Who reads it there would read something else, or stand in the way of its end. */
+static gboolean
+check_not_exported (const Part *part, guint first, guint last, GError **error)
+{
+  for (guint i = first; i <= last && i < part->disk->layers->len; i++) {
+    const char *id = engine_needed_by_export (part->op->vm, part->exports, part->disk, i);
+
+    if (id != NULL)
+      return refuse (part, "end the export first", error, "'%s' is served by the export '%s'", image_at (part, i)->path,
+                     id);
   }
-  return rows != NULL;
+  return TRUE;
 }
 
 static gboolean
@@ -291,9 +299,11 @@ static gboolean
 check_commit (const Part *part, GError **error)
 {
   for (guint i = part->top; i <= part->bottom; i++)
-    if (!check_ours (part, i, error) || !check_alone (part, i, error) || !check_unshared (part, i, error))
+    if (!check_ours (part, i, error) ||
+        (!base_point_is_mutant ("merge-ignores-branches") && !check_alone (part, i, error)) ||
+        !check_unshared (part, i, error))
       return FALSE;
-  return TRUE;
+  return check_not_exported (part, part->top, part->bottom, error);
 }
 
 static gboolean
@@ -306,51 +316,8 @@ check_stream (const Part *part, GError **error)
     return refuse (part, "merge downwards instead: `chainctl commit`", error,
                    "'%s' has subclusters, and QEMU %d aborts where it streams onto those", receiver->path,
                    (int)vm->major_version);
-  return check_ours (part, part->top, error) && check_unshared (part, part->top, error);
-}
-
-/* ---- room ---- */
-
-static gint64
-allocated (const char *path)
-{
-  EngineImagefile file;
-
-  return engine_imagefile_stat (path, &file, NULL) ? file.allocated : 0;
-}
-
-/* As much as moves at most, and no more than the receiver can still grow. */
-static gint64
-measure (const Part *part, guint receiver)
-{
-  gint64 moved = 0, size = 0, room;
-
-  for (guint i = part->top; i <= part->bottom && i < part->chain->len; i++) {
-    moved += i == receiver ? 0 : allocated (image_at (part, i)->path);
-    size = MAX (size, image_at (part, i)->virtual_size);
-  }
-  room = MAX (size - allocated (image_at (part, receiver)->path), 0);
-  moved = MIN (moved, room);
-  return moved + moved / METADATA_SHARE + METADATA_LEAST;
-}
-
-static gboolean
-check_room (const Part *part, guint receiver, GError **error)
-{
-  const char *path = image_at (part, receiver)->path;
-  g_autofree char *folder = g_path_get_dirname (path);
-  gint64 needed = measure (part, receiver), available, inodes;
-  gint64 missing;
-
-  if (!engine_filesystem_get_room (folder, &available, &inodes))
-    return TRUE;
-  missing = needed + part->op->vm->context->config->reserve - available;
-  if (missing <= 0)
-    return TRUE;
-  return refuse (part, "free some space there, or merge less at once", error,
-                 "%" G_GINT64_FORMAT " bytes are missing in '%s': as many as %" G_GINT64_FORMAT
-                 " may be written to '%s', and there are %" G_GINT64_FORMAT,
-                 missing, folder, needed, path, available);
+  return check_ours (part, part->top, error) && check_unshared (part, part->top, error) &&
+         check_not_exported (part, part->top, part->bottom - 1, error);
 }
 
 /* ---- one disk ---- */
@@ -446,8 +413,7 @@ plan_disk (Part *part, gboolean *planned, GError **error)
   if (!has || !has_anything (part))
     return TRUE;
   if (!engine_inspect_chain (vm, part->record, ENGINE_INSPECT_HEADERS, error) ||
-      !(commit ? check_commit (part, error) : check_stream (part, error)) ||
-      (commit && !find_destroyed (part, error)) || !check_room (part, commit ? part->bottom : part->top, error))
+      !(commit ? check_commit (part, error) : check_stream (part, error)) || (commit && !find_destroyed (part, error)))
     return FALSE;
   if (commit ? !check_names (part, part->bottom, error)
              : part->bottom < part->chain->len && !check_names (part, part->bottom, error))
@@ -472,10 +438,12 @@ static gboolean
 plan_disks (EngineOp *op, EngineMergeIntent *intent, const EngineGraph *graph, const EngineMergePlanRequest *request,
             const GPtrArray *snapshots, GError **error)
 {
-  for (guint i = 0; i < op->vm->disks->len; i++) {
+  g_autoptr (GPtrArray) exports = qmp_commands_query_exports (op->vm->monitor, engine_vm_wait (op->vm), error);
+
+  for (guint i = 0; exports != NULL && i < op->vm->disks->len; i++) {
     ChainsDisk *record = g_ptr_array_index (op->vm->disks, i);
     const EngineGraphDisk *disk = engine_graph_find (graph, record->name);
-    g_auto (Part) part = {.op = op, .intent = intent, .request = request, .snapshots = snapshots};
+    g_auto (Part) part = {.op = op, .intent = intent, .request = request, .snapshots = snapshots, .exports = exports};
     gboolean planned;
 
     if (request->disks != NULL ? !g_strv_contains (request->disks, record->name) : record->ignored)
@@ -487,7 +455,7 @@ plan_disks (EngineOp *op, EngineMergeIntent *intent, const EngineGraph *graph, c
     if (!plan_disk (&part, &planned, error))
       return FALSE;
   }
-  return TRUE;
+  return exports != NULL;
 }
 
 EngineMergeIntent *
@@ -501,7 +469,7 @@ engine_mergeplan_new (EngineOp *op, const EngineGraph *graph, const EngineMergeP
       !plan_disks (op, intent, graph, request, snapshots, error))
     return NULL;
   if (intent->parts->len > 0)
-    return g_steal_pointer (&intent);
+    return engine_mergeroom_check (vm, intent, error) ? g_steal_pointer (&intent) : NULL;
   engine_error_set (error, ENGINE_ERROR_USAGE, "see `chainctl tree VM`", "VM '%s': there is nothing to %s",
                     vm->record->name, request->kind == ENGINE_MERGE_COMMIT ? "merge" : "pull");
   return NULL;

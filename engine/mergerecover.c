@@ -155,6 +155,7 @@ finish (Run *run, GError **error)
   for (guint i = 0; i < run->merged->len; i++)
     if (!engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->merged, i), NULL, NULL, error))
       return FALSE;
+  engine_mergeend_forget_notes (run->vm, run->intent);
   return chains_journal_end (run->vm->context->db, run->row->id, state, all ? NULL : "interrupted", error);
 }
 

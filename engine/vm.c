@@ -200,6 +200,24 @@ learn_state (EngineVm *vm, GError **error)
   return TRUE;
 }
 
+gboolean
+engine_vm_refresh_state (EngineVm *vm, GError **error)
+{
+  QmpWait wait = engine_vm_wait (vm);
+  char *status;
+
+  if (vm->daemon || vm->standin != NULL)
+    return TRUE;
+  status = qmp_commands_finish_query_status (qmp_commands_start_query_status (vm->monitor, wait.deadline_us),
+                                             wait.cancellable, error);
+  if (status == NULL)
+    return FALSE;
+  g_free (vm->status);
+  vm->status = status;
+  vm->state = g_str_equal (status, "running") ? ENGINE_VM_RUNNING : ENGINE_VM_PAUSED;
+  return TRUE;
+}
+
 /* The kernel names whoever began to listen at the socket: QEMU itself, or a manager that handed the socket down. */
 static pid_t
 qemu_behind (GIOStream *io)

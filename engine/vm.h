@@ -99,6 +99,9 @@ gboolean engine_vm_finish_agent (EngineVm *vm);
 /** A new connection to the agent in place of one that was lost; if there is none, @vm->agent_failure says why. */
 gboolean engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether @vm, connected, runs or is paused now: a person may have changed that while something was copied. */
+gboolean engine_vm_refresh_state (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Whether QEMU has hung up at the monitor: it is gone, and its guest. An agent that is gone says nothing of that. */
 gboolean engine_vm_is_gone (EngineVm *vm);
 

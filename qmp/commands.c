@@ -227,6 +227,48 @@ qmp_commands_query_chardev (QmpClient *client, QmpWait wait, GError **error)
   return g_steal_pointer (&chardevs);
 }
 
+static void
+export_free (QmpExport *one)
+{
+  g_free (one->id);
+  g_free (one->node);
+  g_free (one);
+}
+
+static gboolean
+add_export (GPtrArray *exports, JsonNode *entry, GError **error)
+{
+  JsonObject *object = qmp_message_as_object (entry, "query-block-exports", error);
+  const char *id = NULL, *node = NULL;
+  if (object == NULL || !qmp_message_get_string (object, "id", &id, error) ||
+      !qmp_message_get_string (object, "node-name", &node, error))
+    return FALSE;
+  QmpExport *one = g_new0 (QmpExport, 1);
+  one->id = g_strdup (id);
+  one->node = g_strdup (node);
+  g_ptr_array_add (exports, one);
+  return TRUE;
+}
+
+GPtrArray *
+qmp_commands_query_exports (QmpClient *client, QmpWait wait, GError **error)
+{
+  g_autoptr (GPtrArray) exports = g_ptr_array_new_with_free_func ((GDestroyNotify)export_free);
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (JsonNode) reply = execute (client, wait, "query-block-exports", NULL, &failure);
+  if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND))
+    return g_steal_pointer (&exports);
+  if (reply == NULL) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return NULL;
+  }
+  JsonArray *entries = qmp_message_as_array (reply, "query-block-exports", error);
+  for (guint i = 0; entries != NULL && i < json_array_get_length (entries); i++)
+    if (!add_export (exports, json_array_get_element (entries, i), error))
+      return NULL;
+  return entries != NULL ? g_steal_pointer (&exports) : NULL;
+}
+
 void
 qmp_commands_job_free (QmpJob *job)
 {

@@ -64,6 +64,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpChardev, qmp_commands_chardev_free)
 /** query-chardev. Returns: (transfer full) (element-type QmpChardev) */
 GPtrArray *qmp_commands_query_chardev (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** What serves a node to others, from query-block-exports. */
+typedef struct {
+  char *id;
+  char *node;
+} QmpExport;
+/** query-block-exports; none where this QEMU does not know it. Returns: (transfer full) (element-type QmpExport) */
+GPtrArray *qmp_commands_query_exports (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** A block or background job, from query-jobs. @error: (nullable) */
 typedef struct {
   char *id;
