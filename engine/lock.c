@@ -21,6 +21,8 @@
 #define UNNAMED_US (200 * 1000)
 /* Longer than a watchdog goes on: engine/watchdog's RESCUE_US and one attempt more. */
 #define ORPHAN_WAIT_US (150 * G_USEC_PER_SEC)
+/* A process that was killed has its files open a moment longer, and so has a watchdog that nobody had noted yet. */
+#define DYING_US (3 * G_USEC_PER_SEC)
 
 struct _EngineLock {
   char *path;
@@ -137,7 +139,9 @@ may_wait (const EngineContext *context, const Holder *holder, gint64 since_us)
 
   if (context->lock_wait_us < 0 || waited_us < context->lock_wait_us)
     return TRUE;
-  return !is_alive (holder->pid) && is_alive (holder->helper) && waited_us < ORPHAN_WAIT_US;
+  if (holder->pid <= 0 || is_alive (holder->pid))
+    return FALSE;
+  return waited_us < (is_alive (holder->helper) ? ORPHAN_WAIT_US : DYING_US);
 }
 
 static void
