@@ -35,13 +35,13 @@ def image(name, disk):
     return {"job-id": name, "options": options}
 
 
-def format_node(name):
-    return {"driver": "qcow2", "node-name": name, "file": f"{name}f", "backing": None}
+def format_node(name, below=None):
+    return {"driver": "qcow2", "node-name": name, "file": f"{name}f", "backing": below}
 
 
-def prepare(monitor, disks, label):
-    """Overlays made, synced and opened. Returns the new heads."""
-    heads = []
+def prepare(monitor, disks, label, below=()):
+    """Overlays made, synced and opened, on these nodes or on nothing yet. Returns the new heads."""
+    heads, below = [], [*below] or [None] * len(disks)
     for number, disk in enumerate(disks):
         name, path = f"{label}-{number}", disk.path.with_name(f"{label}-{number}.qcow2")
         monitor.execute_raw("blockdev-add", file_node(name, path))
@@ -49,7 +49,7 @@ def prepare(monitor, disks, label):
         monitor.wait_event("JOB_STATUS_CHANGE", id=name, status="concluded")
         monitor.execute("job-dismiss", id=name)
         sync(path)
-        monitor.execute_raw("blockdev-add", format_node(name))
+        monitor.execute_raw("blockdev-add", format_node(name, below[number]))
         heads.append(Disk(name, path, disk.size))
     return heads
 
@@ -76,6 +76,41 @@ def quiesced_snapshot(qmp, channel, disks, label):
         switch(monitor, disks, heads)
         agent.execute("guest-fsfreeze-thaw")
     disks[:] = heads
+
+
+def commit(qmp, head, base):
+    """The active image into its base, pivoted; the old head is closed."""
+    with Qmp(qmp, timeout=300) as monitor:
+        monitor.execute("block-commit", job_id="job", device=head.node, auto_dismiss=False)
+        monitor.wait_event("BLOCK_JOB_READY", timeout=300, device="job")
+        monitor.execute("stop")
+        monitor.execute("job-complete", id="job")
+        monitor.wait_event("JOB_STATUS_CHANGE", timeout=300, id="job", status="concluded")
+        monitor.execute("cont")
+        monitor.execute("job-dismiss", id="job")
+        monitor.execute("blockdev-del", node_name=head.node)
+        monitor.execute("blockdev-del", node_name=f"{head.node}f")
+
+
+def stream(qmp, head):
+    """All that lies below into the head."""
+    with Qmp(qmp, timeout=300) as monitor:
+        monitor.execute("block-stream", job_id="job", device=head.node)
+        monitor.wait_event("BLOCK_JOB_COMPLETED", timeout=300, device="job")
+
+
+def rollback(qmp, devices, bases, heads, label):
+    """New overlays on the bases in the heads' place: all is prepared, then the guest is paused. Returns the new heads."""
+    with Qmp(qmp) as monitor:
+        fresh = prepare(monitor, bases, label, [base.node for base in bases])
+        monitor.execute("stop")
+        for device, head in zip(devices, fresh):
+            monitor.execute("qom-set", path=f"/machine/peripheral/{device}/virtio-backend", property="drive", value=head.node)
+        monitor.execute("cont")
+        for old in heads:
+            monitor.execute("blockdev-del", node_name=old.node)
+            monitor.execute("blockdev-del", node_name=f"{old.node}f")
+    return fresh
 
 
 class Machine(JsonLines):

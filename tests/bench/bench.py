@@ -20,6 +20,8 @@ sys.path.insert(0, str(HERE.parent))
 
 import rows_depth  # noqa: E402
 import rows_many  # noqa: E402
+import rows_merge  # noqa: E402
+import rows_pivot  # noqa: E402
 import rows_snapshot  # noqa: E402
 import rows_start  # noqa: E402
 import rows_writes  # noqa: E402
@@ -29,7 +31,8 @@ from support import process  # noqa: E402
 MIN_ROUNDS = 7
 QUIET = 1.0
 PAGE = "docs/performance.md"
-GROUPS = {"a": rows_snapshot, "b": rows_snapshot, "c": rows_start, "d": rows_depth, "e": rows_writes, "f": rows_many}
+GROUPS = {"a": rows_snapshot, "b": rows_snapshot, "c": rows_start, "d": rows_depth, "e": rows_writes, "f": rows_many,
+          "g": rows_merge, "h": rows_merge, "i": rows_pivot, "j": rows_merge, "k": rows_pivot}  # fmt: skip
 
 
 class Bench:

@@ -13,7 +13,7 @@ WORSE, BETTER = "**missed**", "met"
 @dataclass
 class Row:
     """letter: the group of rows. samples: one figure a round. ratios: {"bare": Row}. limits: {"bare": at most}, where
-    "" is a limit on the median itself."""
+    "" is a limit on the median itself; floors: {"bare": at least}."""
 
     letter: str
     what: str
@@ -21,6 +21,7 @@ class Row:
     unit: str = "ms"
     ratios: dict = field(default_factory=dict)
     limits: dict = field(default_factory=dict)
+    floors: dict = field(default_factory=dict)
 
     @property
     def median(self):
@@ -35,11 +36,15 @@ class Row:
 
     def is_met(self):
         """None where nothing has to be reached."""
-        return all(self.value(name) <= limit for name, limit in self.limits.items()) if self.limits else None
+        if not self.limits and not self.floors:
+            return None
+        return (all(self.value(name) <= limit for name, limit in self.limits.items())
+                and all(self.value(name) >= floor for name, floor in self.floors.items()))  # fmt: skip
 
     def cells(self):
-        limits = [f"≤ {limit:g} {f'x {name}' if name else self.unit}" for name, limit in self.limits.items()
-                  if not name or name in self.ratios]
+        bounds = [("≤", self.limits), ("≥", self.floors)]
+        limits = [f"{sign} {limit:g} {f'x {name}' if name else self.unit}" for sign, given in bounds
+                  for name, limit in given.items() if not name or name in self.ratios]
         ratios = [f"{self.ratio(name):.2f} x {name}" for name in self.ratios]
         span = f"{number(min(self.samples))} – {number(max(self.samples))}" if len(self.samples) > 1 else ""
         met = {None: "", True: BETTER, False: WORSE}[self.is_met()]

@@ -1,4 +1,5 @@
-"""Listens in on an agent's channel: when the answer to the freeze came by, and when the thaw did.
+"""Listens in on a channel: on an agent's, when the answer to the freeze came by, and when the thaw did; on a monitor's,
+when the last job said that it is ready, and when the first one was told to complete.
 
 A process of its own that passes bytes on as they come, so that it takes the same small time from whoever is measured.
 """
@@ -12,14 +13,15 @@ import time
 
 from support.qmp import connect_unix
 
+READY, COMPLETE = b'"BLOCK_JOB_READY"', b'"job-complete"'
 FREEZE, THAW = b'"guest-fsfreeze-freeze"', b'"guest-fsfreeze-thaw"'
 
 
 class Tap:
     """`with Tap(path, target) as tap:` – a client of `path` speaks to `target`; tap.switch() is the last window."""
 
-    def __init__(self, path, target):
-        self.path, self.target = path, target
+    def __init__(self, path, target, watch=None):
+        self.path, self.target, self.watch = path, target, watch or freezes
 
     def __enter__(self):
         listener = socket.socket(socket.AF_UNIX)
@@ -28,7 +30,7 @@ class Tap:
         listener.listen(4)
         self._told, told = multiprocessing.get_context("fork").Pipe(duplex=False)
         self._process = multiprocessing.get_context("fork").Process(
-            target=_serve, args=(listener, self.target, told), daemon=True)
+            target=_serve, args=(listener, self.target, told, self.watch), daemon=True)
         self._process.start()
         listener.close()
         return self
@@ -39,21 +41,20 @@ class Tap:
         self.path.unlink(missing_ok=True)
 
     def switch(self):
-        """Milliseconds from the answer to the freeze until the thaw was sent, of the freeze not yet asked about."""
-        assert self._told.poll(20), "no freeze and thaw came by"
+        """Milliseconds of the window not yet asked about: from the answer to the freeze until the thaw was sent, say."""
+        assert self._told.poll(20), "none came by"
         return self._told.recv()
 
 
-def _serve(listener, target, told):
+def _serve(listener, target, told, watch):
     while True:
         client, _ = listener.accept()
         with contextlib.suppress(OSError), client, connect_unix(target, 20) as server:  # a peer that is gone: the next
             server.settimeout(None)
-            _pass_on(client, server, told)
+            _pass_on(client, server, watch(lambda began, ended: told.send((ended - began) * 1000)))
 
 
-def _pass_on(client, server, told):
-    frozen = asked = None
+def _pass_on(client, server, see):
     while True:
         for source in select.select([client, server], [], [])[0]:
             received = source.recv(65536)
@@ -61,13 +62,39 @@ def _pass_on(client, server, told):
             if not received:
                 return
             (server if source is client else client).sendall(received)
-            if source is client:
-                if THAW in received and frozen:
-                    told.send((now - frozen) * 1000)
-                    frozen = None
-                asked = FREEZE in received or (asked and not frozen)
-            elif asked and not frozen and _is_count(received):
-                frozen, asked = now, False
+            see(received, now, source is client)
+
+
+def freezes(tell):
+    """What sees an agent's bytes: from the answer to the freeze to the thaw."""
+    frozen = asked = None
+
+    def see(received, now, from_client):
+        nonlocal frozen, asked
+        if from_client:
+            if THAW in received and frozen:
+                tell(frozen, now)
+                frozen = None
+            asked = FREEZE in received or (asked and not frozen)
+        elif asked and not frozen and _is_count(received):
+            frozen, asked = now, False
+
+    return see
+
+
+def pivots(tell):
+    """What sees a monitor's bytes: from the last job that is ready to the first that is told to complete."""
+    ready = None
+
+    def see(received, now, from_client):
+        nonlocal ready
+        if not from_client and READY in received:
+            ready = now
+        elif from_client and COMPLETE in received and ready:
+            tell(ready, now)
+            ready = None
+
+    return see
 
 
 def _is_count(received):

@@ -1,0 +1,116 @@
+"""(g) a commit and (h) a stream of 1 GiB, chainctl and the bare client; (j) what chainctl itself takes of a core meanwhile.
+
+A QEMU without a guest. A whole run is timed: of chainctl from the start of its process to its end, of the bare client
+from connecting to the job's last word. Before each all that is dirty is written out, so that nobody pays for another.
+"""
+import contextlib
+import os
+import subprocess
+import time
+
+import bare
+from figures import Row, timed
+from support import disks, images
+from support.qemu import Qemu
+
+MIB, SIZE = 1 << 20, 1 << 30
+SLOW, SLOW_SIZE = "64M", 256 << 20
+
+
+def rows(bench):
+    folder = bench.new_folder("merge")
+    yield from held_against("g", "commit of 1 GiB, pivoted", commits(bench, folder))
+    yield from held_against("h", "stream of 1 GiB", streams(bench, folder))
+    yield Row("j", "chainctl's own share of a core during a commit", shares(bench, folder), unit="%", limits={"": 1})
+
+
+def held_against(letter, what, samples):
+    rival = Row(letter, f"{what}: bare", samples["bare"], unit="MiB/s")
+    yield Row(letter, f"{what}: chainctl", samples["chainctl"], unit="MiB/s", ratios={"bare": rival}, floors={"bare": 0.97})
+    yield rival
+
+
+def throughput(action, *words):
+    os.sync()
+    return SIZE / MIB / timed(action, *words) * 1000
+
+
+def fill(vm, length, region=64 << 20):
+    for offset in range(0, length, region):
+        vm.qemu_io("vda", f"write -P {offset // region + 1} {offset} {region}")
+
+
+def commits(bench, folder):
+    """MiB a second; in each round as much is written to a new overlay, and merged into the base again."""
+    samples = {"chainctl": [], "bare": []}
+    with contextlib.ExitStack() as stack:
+        vms = {}
+        for name in samples:
+            path = images.create(folder / f"{name}.qcow2", SIZE)
+            vms[name] = stack.enter_context(Qemu(disks.blockdev("vda", path), paused=False))
+        ctl = bench.chainctl("merge")
+        ctl("vm", "add", "vm", "--qmp", vms["chainctl"].qmp)
+        base = bare.Disk("vda-format", folder / "bare.qcow2", SIZE)
+        for turn in range(bench.rounds + 1):
+            ctl("snapshot", "vm", f"s{turn}")
+            fill(vms["chainctl"], SIZE)
+            took = {"chainctl": throughput(ctl, "commit", "vm", "--pivot")}
+            heads = [base]
+            bare.snapshot(vms["bare"].qmp, heads, f"c{turn}")
+            fill(vms["bare"], SIZE)
+            took["bare"] = throughput(bare.commit, vms["bare"].qmp, heads[0], base)
+            heads[0].path.unlink()
+            for name in samples if turn > 0 else ():  # the first allocates the base
+                samples[name].append(took[name])
+    for name in samples:
+        (folder / f"{name}.qcow2").unlink()
+    return samples
+
+
+def streams(bench, folder):
+    """MiB a second, out of one full base into an overlay that is made for it and removed again."""
+    base = images.create(folder / "vda.qcow2", SIZE)
+    with Qemu(disks.blockdev("vda", base)) as vm:
+        fill(vm, SIZE)
+    samples = {"chainctl": [], "bare": []}
+    for turn in range(bench.rounds + 1):
+        for name, taken in samples.items():
+            took = one_stream(bench, base, name, turn)
+            if turn > 0:
+                taken.append(took)
+    base.unlink()
+    return samples
+
+
+def one_stream(bench, base, name, turn):
+    with Qemu(disks.blockdev("vda", base), paused=False) as vm:
+        if name == "bare":
+            heads = [bare.Disk("vda-format", base, SIZE)]
+            bare.snapshot(vm.qmp, heads, f"b{turn}")
+            took, overlay = throughput(bare.stream, vm.qmp, heads[0]), heads[0].path
+        else:
+            ctl = bench.chainctl(f"stream{turn}")
+            ctl("vm", "add", "vm", "--qmp", vm.qmp)
+            ctl("snapshot", "vm", f"s{turn}")
+            took, overlay = throughput(ctl, "stream", "vm"), base.with_name(f"vda.s{turn}.qcow2")
+    overlay.unlink()
+    return took
+
+
+def shares(bench, folder):
+    """Percent: user and system time of the process, by the time that the whole run takes."""
+    path, samples = images.create(folder / "slow.qcow2", SLOW_SIZE), []
+    with Qemu(disks.blockdev("vda", path), paused=False) as vm:
+        ctl = bench.chainctl("slow")
+        ctl("vm", "add", "vm", "--qmp", vm.qmp)
+        for turn in range(min(bench.rounds, 5)):
+            ctl("snapshot", "vm", f"s{turn}")
+            fill(vm, SLOW_SIZE)
+            began = time.monotonic()
+            started = subprocess.Popen([bench.binary, "commit", "vm", "--pivot", "--speed", SLOW], env=ctl.environment,
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
+            _, status, usage = os.wait4(started.pid, 0)
+            started.returncode = status
+            assert status == 0, status
+            samples.append((usage.ru_utime + usage.ru_stime) / (time.monotonic() - began) * 100)
+    return samples
