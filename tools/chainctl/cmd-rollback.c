@@ -86,21 +86,6 @@ confirm (const ChainctlInvocation *invocation, const Options *options, GError **
 }
 
 static gboolean
-confirm (const ChainctlInvocation *invocation, const Options *options, GError **error)
-{
-  g_autofree char *question = NULL;
-
-  if (!options->discard || invocation->context->dry_run || !chainctl_ask_may (invocation))
-    return TRUE;
-  question =
-      g_strdup_printf ("What %s has written since its last snapshot will be lost for good. Roll back?", invocation->vm);
-  if (chainctl_ask (question))
-    return TRUE;
-  g_set_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "VM '%s': not rolled back, as you said", invocation->vm);
-  return FALSE;
-}
-
-static gboolean
 roll_back (ChainctlInvocation *invocation, const Options *options, GError **error)
 {
   EngineRollbackRequest request = {.vm = invocation->vm,
@@ -115,8 +100,6 @@ roll_back (ChainctlInvocation *invocation, const Options *options, GError **erro
       !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
       !chainctl_command_hooks (options->hooks, error) ||
       !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
-    return FALSE;
-  if (!confirm (invocation, options, error))
     return FALSE;
   request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
   if (!confirm (invocation, options, error))
