@@ -205,8 +205,7 @@ has_room (const EngineJob *job)
 {
   gint64 available = 0, inodes;
 
-  return job->folder == NULL || !engine_filesystem_get_room (job->folder, &available, &inodes) ||
-         available >= ENOUGH_ROOM;
+  return !engine_filesystem_get_room (job->folder, &available, &inodes) || available >= ENOUGH_ROOM;
 }
 
 static gboolean
@@ -214,7 +213,8 @@ look_after_stalled (EngineVm *vm, EngineJob *job, GHashTable *listed, GError **e
 {
   const QmpBlockJob *told = g_hash_table_lookup (listed, job->id);
 
-  if (told == NULL || !told->no_room) {
+  /* Somebody else's is not ours to let go on. */
+  if (told == NULL || !told->no_room || job->folder == NULL) {
     job->stalled = FALSE;
     return TRUE;
   }
@@ -222,7 +222,7 @@ look_after_stalled (EngineVm *vm, EngineJob *job, GHashTable *listed, GError **e
     engine_context_warn (vm->context, "no-room",
                          "VM '%s', disk '%s': there was no room in '%s' to go on; the guest is not harmed, and the job "
                          "goes on once there is room",
-                         vm->record->name, job->disk, job->folder != NULL ? job->folder : "?");
+                         vm->record->name, job->disk, job->folder);
   job->stalled = TRUE;
   return !has_room (job) || qmp_jobs_execute (vm->monitor, engine_vm_wait (vm), "job-resume", job->id, error);
 }

@@ -237,7 +237,14 @@ detach (Run *run, GError **error)
   return TRUE;
 }
 
-/* The first Ctrl-C lets the jobs go on; a second one, soon after it, cancels them. */
+/* A second Ctrl-C, soon after the first; and a stand-in ends with us. */
+static gboolean
+is_to_be_cancelled (const Run *run)
+{
+  return run->vm->standin != NULL || g_cancellable_is_cancelled (run->vm->context->again);
+}
+
+/* The first Ctrl-C lets the jobs go on, where there is a QEMU in which they can; else it cancels them. */
 static gboolean
 interrupted (Run *run, GError **error)
 {
@@ -249,9 +256,9 @@ interrupted (Run *run, GError **error)
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
-  while (!g_cancellable_is_cancelled (run->vm->context->again) && g_get_monotonic_time () < until_us)
+  while (!is_to_be_cancelled (run) && g_get_monotonic_time () < until_us)
     base_fiber_sleep (SECOND_THOUGHT_STEP_US);
-  if (g_cancellable_is_cancelled (run->vm->context->again)) {
+  if (is_to_be_cancelled (run)) {
     if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
       return set_interrupted (run, failure, error);
     return give_up (run, "it was cancelled", error);
@@ -470,9 +477,10 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMerge
     *result = g_steal_pointer (&run.result);
     return TRUE;
   }
-  if (is_active (intent)) {
+  if (is_active (intent) || intent->kind == ENGINE_MERGE_STREAM) {
     engine_guard_plan_before (run.guard);
-    engine_context_plan (op->vm->context, "qemu", "job-complete", NULL);
+    engine_context_plan (op->vm->context, "qemu", intent->kind == ENGINE_MERGE_STREAM ? "job-finalize" : "job-complete",
+                         NULL);
     engine_guard_plan_after (run.guard);
   }
   engine_mergeresult_describe (run.result, intent, run.merged, is_active (intent), NULL);

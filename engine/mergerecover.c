@@ -135,7 +135,8 @@ add_recorded (Run *run, GError **error)
 static gboolean
 was_never_started (const Run *run)
 {
-  if (run->started || run->merged->len > 0)
+  /* What was written before the machine's own death may have lost its time. */
+  if (run->started || run->merged->len > 0 || !engine_op_is_of_this_boot (run->row))
     return FALSE;
   for (guint i = 0; i < run->intent->parts->len; i++)
     if (!engine_mergeend_is_untouched (g_ptr_array_index (run->intent->parts, i)))

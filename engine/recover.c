@@ -136,6 +136,8 @@ end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboo
 {
   if (vm->context->dry_run)
     return TRUE;
+  if (intent->resets && is_same_qemu (vm, intent))
+    engine_rewind_end_reset (vm);
   return engine_ending_clear_up (vm, intent, NULL, error) &&
          (!end || chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error));
 }

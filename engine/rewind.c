@@ -15,6 +15,8 @@
 #define PERIPHERAL "/machine/peripheral/"
 /* However long an operation has: a device that was moved has to be moved back. */
 #define PUT_BACK_US (5 * G_USEC_PER_SEC)
+/* Firmware that finds that it ran before resets once more, as soon as the VM runs. */
+#define SECOND_RESET_US (2 * G_USEC_PER_SEC)
 
 /* A virtio device's `drive` belongs to its backend, which query-block names by its path; others go by their id. */
 static char *
@@ -116,11 +118,33 @@ gboolean
 engine_rewind_reset (EngineVm *vm, GError **error)
 {
   const QmpWait wait = {g_get_monotonic_time () + vm->context->timeout_us, NULL};
-  gboolean ends = ends_at_reboot (vm);
 
-  return (!ends || qmp_commands_set_reboot_action (vm->monitor, wait, "reset", error)) &&
-         qmp_commands_system_reset (vm->monitor, wait, error) &&
-         (!ends || qmp_commands_set_reboot_action (vm->monitor, wait, "shutdown", error));
+  return (!ends_at_reboot (vm) || qmp_commands_set_reboot_action (vm->monitor, wait, "reset", error)) &&
+         qmp_commands_system_reset (vm->monitor, wait, error);
+}
+
+void
+engine_rewind_end_reset (EngineVm *vm)
+{
+  const QmpWait wait = {g_get_monotonic_time () + SECOND_RESET_US, NULL};
+  const QmpWait last = {wait.deadline_us + PUT_BACK_US, NULL};
+  g_autoptr (GError) failure = NULL;
+
+  if (vm->monitor == NULL || !ends_at_reboot (vm))
+    return;
+  if (vm->state == ENGINE_VM_PAUSED) {
+    engine_context_warn (vm->context, "reboot-goes-on",
+                         "VM '%s': so that its reset did not end QEMU, a reboot does not end it any more; "
+                         "`set-action` with \"reboot\":\"shutdown\" changes that once it runs",
+                         vm->record->name);
+    return;
+  }
+  if (!qmp_commands_wait_reset (vm->monitor, wait, &failure))
+    g_debug ("no second reset: %s", failure->message);
+  g_clear_error (&failure);
+  if (!qmp_commands_set_reboot_action (vm->monitor, last, "shutdown", &failure))
+    engine_context_warn (vm->context, "reboot-goes-on", "VM '%s': a reboot does not end QEMU any more (%s)",
+                         vm->record->name, failure->message);
 }
 
 gboolean

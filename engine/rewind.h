@@ -26,6 +26,13 @@ gboolean engine_rewind_put_back (EngineVm *vm, const EngineIntent *intent, GErro
 gboolean engine_rewind_reset (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
+ * engine_rewind_end_reset:
+ * Behind engine_rewind_reset(), once the VM runs: a reboot ends QEMU again where it was told so; firmware may reset a
+ * second time before that. What does not succeed is a warning. QAPI: set-action
+ */
+void engine_rewind_end_reset (EngineVm *vm);
+
+/**
  * engine_rewind_settle:
  * @op: of which @intent is; died, or hangs, with @vm paused
  * @was_reset: (out)

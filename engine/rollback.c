@@ -277,6 +277,8 @@ finish (Run *run, GPtrArray *removed, GError **error)
   if (!describe_automatic (run, error) || !catch_up (run, error) ||
       !engine_ending_clear_up (run->vm, run->plan->intent, removed, error))
     return FALSE;
+  if (run->guard->was_reset)
+    engine_rewind_end_reset (run->vm);
   engine_notebook_follow (run->vm);
   return !end || chains_journal_end (run->context->db, run->op->id, CHAINS_OP_DONE, NULL, error);
 }

@@ -171,6 +171,14 @@ qmp_commands_system_reset (QmpClient *client, QmpWait wait, GError **error)
 }
 
 gboolean
+qmp_commands_wait_reset (QmpClient *client, QmpWait wait, GError **error)
+{
+  g_autoptr (QmpClientEvent) event =
+      qmp_client_wait_event_matching (client, is_reset, NULL, wait.deadline_us, wait.cancellable, error);
+  return event != NULL;
+}
+
+gboolean
 qmp_commands_set_reboot_action (QmpClient *client, QmpWait wait, const char *action, GError **error)
 {
   g_autoptr (JsonObject) arguments = one_string ("reboot", action);

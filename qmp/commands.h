@@ -45,6 +45,8 @@ gboolean qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error) G_G
 gboolean qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** system_reset, and the event that tells that it was done. */
 gboolean qmp_commands_system_reset (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** The next RESET event; %QMP_ERROR_TIMEOUT where none comes. */
+gboolean qmp_commands_wait_reset (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /** set-action of what a guest's reboot does: "reset", "shutdown". */
 gboolean qmp_commands_set_reboot_action (QmpClient *client, QmpWait wait, const char *action, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

@@ -162,6 +162,13 @@ def stopped_in_a_rollback(rig, made, name, occurrence, when):
     return Stopped(made.ctl, ROLLBACK.verb.words, point, when, rig.folder, rig.mutant)
 
 
+def does_not_merge_into_a_branch(rig):
+    with rig.machine() as made:
+        Commit().prepare(made)
+        made.ctl.ok(*Rollback.words)
+        made.ctl.fails(9, *Commit.words)
+
+
 def merges(rig):
     with rig.machine() as made:
         Commit().prepare(made)
@@ -187,6 +194,7 @@ MUTANTS = {
     "file-not-synced": syncs,
     "folder-not-synced": syncs,
     "hung-parent-not-fenced": hangs_in_the_commit_of_a_rollback,
+    "merge-ignores-branches": does_not_merge_into_a_branch,
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),
     "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "record-before-switch": passes_the_points_of(ONE),
