@@ -58,7 +58,9 @@ record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const Engi
   if (!vm->context->dry_run && !engine_imagefile_stat (overlay->path, &file, error))
     return 0;
   image->disk = disk->id;
-  image->parent = find_row (vm, disk, overlay->backing, error);
+  /* QEMU may know the head by another path than we do; a branch is named by ours. */
+  image->parent =
+      g_str_equal (overlay->backing, overlay->head) ? disk->active : find_row (vm, disk, overlay->backing, error);
   if (image->parent == 0)
     return 0;
   image->path = g_strdup (overlay->path);
