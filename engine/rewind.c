@@ -132,14 +132,7 @@ engine_rewind_end_reset (EngineVm *vm)
 
   if (vm->monitor == NULL || !ends_at_reboot (vm))
     return;
-  if (vm->state == ENGINE_VM_PAUSED) {
-    engine_context_warn (vm->context, "reboot-goes-on",
-                         "VM '%s': so that its reset did not end QEMU, a reboot does not end it any more; "
-                         "`set-action` with \"reboot\":\"shutdown\" changes that once it runs",
-                         vm->record->name);
-    return;
-  }
-  if (!qmp_commands_wait_reset (vm->monitor, wait, &failure))
+  if (vm->state != ENGINE_VM_PAUSED && !qmp_commands_wait_reset (vm->monitor, wait, &failure))
     g_debug ("no second reset: %s", failure->message);
   g_clear_error (&failure);
   if (!qmp_commands_set_reboot_action (vm->monitor, last, "shutdown", &failure))
