@@ -359,17 +359,6 @@ retire_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
   return nodes != NULL || intent->retired->len == 0;
 }
 
-static void
-remove_note_beside (EngineVm *vm, const char *overlay)
-{
-  g_autofree char *path = engine_note_path (overlay);
-  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
-  g_autoptr (GError) failure = NULL;
-
-  if (note != NULL && !engine_note_remove (overlay, note->snapshot->id, &failure))
-    engine_context_warn (vm->context, "note-left", "%s", failure->message);
-}
-
 static gboolean
 remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *removed, GError **error)
 {
@@ -384,7 +373,7 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that it was: it stays", discard->path);
     return TRUE;
   }
-  remove_note_beside (vm, discard->path);
+  engine_note_forget (vm->context, discard->path);
   if (!unlink_file (discard->path, error))
     return FALSE;
   if (removed != NULL)

@@ -312,17 +312,6 @@ close_nodes (EngineVm *vm, const EngineMergePart *part, GError **error)
   return TRUE;
 }
 
-static void
-remove_note (EngineVm *vm, const char *overlay)
-{
-  g_autofree char *path = engine_note_path (overlay);
-  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
-  g_autoptr (GError) failure = NULL;
-
-  if (note != NULL && !engine_note_remove (overlay, note->snapshot->id, &failure))
-    engine_context_warn (vm->context, "note-left", "%s", failure->message);
-}
-
 void
 engine_mergeend_forget_notes (EngineVm *vm, const EngineMergeIntent *intent)
 {
@@ -367,7 +356,7 @@ clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeIma
     return FALSE;
   if (who != NULL || !engine_imagefile_stat (image->path, &file, NULL))
     return TRUE;
-  remove_note (vm, image->path);
+  engine_note_forget (vm->context, image->path);
   if (intent->keep_images)
     return TRUE;
   if (!image->made || file.device != image->device || file.inode != image->inode) {

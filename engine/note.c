@@ -540,3 +540,14 @@ engine_note_remove (const char *overlay, const char *id, GError **error)
   base_point_after ("file", "remove-note");
   return TRUE;
 }
+
+void
+engine_note_forget (EngineContext *context, const char *overlay)
+{
+  g_autofree char *path = engine_note_path (overlay);
+  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
+  g_autoptr (GError) failure = NULL;
+
+  if (note != NULL && !engine_note_remove (overlay, note->snapshot->id, &failure))
+    engine_context_warn (context, "note-left", "%s", failure->message);
+}

@@ -7,6 +7,7 @@
 
 #include "chains/db.h"
 #include "chains/model.h"
+#include "engine/context.h"
 
 /** Behind the overlay's path. */
 #define ENGINE_NOTE_SUFFIX ".chainctl"
@@ -77,3 +78,7 @@ gboolean engine_note_write (const EngineNote *note, gboolean durable, GError **e
 
 /** Removes the note of the overlay at @overlay, where there is one and it tells of the snapshot @id. */
 gboolean engine_note_remove (const char *overlay, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Removes whatever note lies beside the overlay at @overlay, which nothing needs any more; one that stays is a
+ * warning. */
+void engine_note_forget (EngineContext *context, const char *overlay);

@@ -17,6 +17,7 @@
 #define PUT_BACK_US (5 * G_USEC_PER_SEC)
 /* Firmware that finds that it ran before resets once more, as soon as the VM runs. */
 #define SECOND_RESET_US (2 * G_USEC_PER_SEC)
+#define MAX_RESETS 5
 
 /* A virtio device's `drive` belongs to its backend, which query-block names by its path; others go by their id. */
 static char *
@@ -123,18 +124,30 @@ engine_rewind_reset (EngineVm *vm, GError **error)
          qmp_commands_system_reset (vm->monitor, wait, error);
 }
 
+/* Until no reset has come for a while: after the last of them a reboot is the guest's own. */
+static void
+wait_out_resets (EngineVm *vm)
+{
+  gboolean again = TRUE;
+
+  for (int i = 0; i < MAX_RESETS && again; i++) {
+    const QmpWait wait = {g_get_monotonic_time () + SECOND_RESET_US, NULL};
+
+    again = qmp_commands_wait_reset (vm->monitor, wait, NULL);
+  }
+}
+
 void
 engine_rewind_end_reset (EngineVm *vm)
 {
-  const QmpWait wait = {g_get_monotonic_time () + SECOND_RESET_US, NULL};
-  const QmpWait last = {wait.deadline_us + PUT_BACK_US, NULL};
   g_autoptr (GError) failure = NULL;
+  QmpWait last;
 
   if (vm->monitor == NULL || !ends_at_reboot (vm))
     return;
-  if (vm->state != ENGINE_VM_PAUSED && !qmp_commands_wait_reset (vm->monitor, wait, &failure))
-    g_debug ("no second reset: %s", failure->message);
-  g_clear_error (&failure);
+  if (vm->state != ENGINE_VM_PAUSED)
+    wait_out_resets (vm);
+  last = (QmpWait){g_get_monotonic_time () + PUT_BACK_US, NULL};
   if (!qmp_commands_set_reboot_action (vm->monitor, last, "shutdown", &failure))
     engine_context_warn (vm->context, "reboot-goes-on", "VM '%s': a reboot does not end QEMU any more (%s)",
                          vm->record->name, failure->message);
