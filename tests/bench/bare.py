@@ -78,7 +78,7 @@ def quiesced_snapshot(qmp, channel, disks, label):
     disks[:] = heads
 
 
-def commit(qmp, head, base):
+def commit(qmp, head):
     """The active image into its base, pivoted; the old head is closed."""
     with Qmp(qmp, timeout=300) as monitor:
         monitor.execute("block-commit", job_id="job", device=head.node, auto_dismiss=False)

@@ -18,7 +18,7 @@ from support import disks, images  # noqa: E402
 from support.agent import Agent  # noqa: E402
 from support.freezer import Freezer  # noqa: E402
 from support.qmp import connect_unix  # noqa: E402
-from tap import Tap  # noqa: E402
+from tap import Tap, pivots  # noqa: E402
 
 SIZE = 8 << 20
 
@@ -88,6 +88,54 @@ def test_bare_client_of_many_takes_one_each(qemu, tmp_path):
         bare.snapshot_of_many(heads, label)
     for name, vm in zip(("a", "b", "c"), vms):
         assert vm.monitor().chain("vda") == [str(tmp_path / name / f"{x}.qcow2") for x in ("two", "one", "vda")]
+
+
+def test_tap_reads_the_time_from_the_last_job_that_is_ready_to_the_pivot(qemu, tmp_path, short):
+    words, paths = disks.two(tmp_path)
+    vm = qemu(words)
+    heads = [bare.Disk(f"{name}-format", path, SIZE) for name, path in paths.items()]
+    bare.snapshot(vm.qmp, heads, "one")
+    with Tap(short / "tap", vm.qmp, pivots) as tap:
+        for head in heads:
+            bare.commit(short / "tap", head)
+            assert 0 < tap.switch() < 5000
+    assert [vm.monitor().chain(name) for name in paths] == [[str(path)] for path in paths.values()]
+
+
+def test_bare_client_streams_all_into_the_head(qemu, tmp_path):
+    path = images.create(tmp_path / "vda.qcow2", SIZE)
+    vm = qemu(disks.blockdev("vda", path))
+    vm.qemu_io("vda", "write -P 7 0 1M")
+    heads = [bare.Disk("vda-format", path, SIZE)]
+    bare.snapshot(vm.qmp, heads, "one")
+    bare.stream(vm.qmp, heads[0])
+    assert vm.monitor().chain("vda") == [str(heads[0].path)]
+    vm.qemu_io("vda", "read -P 7 0 1M")
+
+
+def test_bare_client_rolls_back_again_and_again(qemu, tmp_path):
+    words, paths = disks.two(tmp_path)
+    vm = qemu(words, paused=False)
+    bases = [bare.Disk(f"{name}-format", path, SIZE) for name, path in paths.items()]
+    heads = list(bases)
+    for name in paths:
+        vm.qemu_io(name, "write -P 7 0 64k")
+    bare.snapshot(vm.qmp, heads, "one")
+    for label in ("two", "three"):
+        for name in paths:
+            vm.qemu_io(name, "write -P 8 0 64k")
+        heads = bare.rollback(vm.qmp, list(paths), bases, heads, label)
+        for head, (name, base) in zip(heads, paths.items()):
+            vm.qemu_io(name, "read -P 7 0 64k")
+            assert vm.monitor().chain(name) == [str(head.path), str(base)]
+    assert vm.monitor().execute("query-status")["status"] == "running"
+
+
+@pytest.mark.parametrize("median, met", [(9.7, "met"), (9.6, "**missed**")])
+def test_table_says_what_had_to_be_reached_at_least(median, met):
+    rival = Row("x", "rival", [10], unit="MiB/s")
+    *_, last = table([Row("x", "ours", [median], unit="MiB/s", ratios={"bare": rival}, floors={"bare": 0.97})]).splitlines()
+    assert [cell.strip() for cell in last.strip("|").split("|")][-2:] == ["≥ 0.97 x bare", met]
 
 
 def row(median, limits, against=10):
