@@ -285,6 +285,8 @@ padded (gsize length)
 static gsize
 backing_offset (const EngineQcow2Blank *blank)
 {
+  if (blank->backing == NULL)
+    return BLANK_HEADER + EXTENSION_HEAD;
   return BLANK_HEADER + EXTENSION_HEAD + padded (strlen (blank->backing_format)) + EXTENSION_HEAD;
 }
 
@@ -323,17 +325,28 @@ write_at (int fd, const guint8 *bytes, gsize length, guint64 offset)
   return TRUE;
 }
 
+/* The name goes to offset @name of @header, behind the extensions. */
+static void
+put_backing (guint8 *header, const EngineQcow2Blank *blank, gsize name)
+{
+  gsize format_length = strlen (blank->backing_format), name_length = strlen (blank->backing);
+
+  put64 (header + 8, name);
+  put32 (header + 16, (guint32)name_length);
+  put32 (header + BLANK_HEADER, QCOW2_EXTENSION_BACKING_FORMAT);
+  put32 (header + BLANK_HEADER + 4, (guint32)format_length);
+  memcpy (header + BLANK_HEADER + EXTENSION_HEAD, blank->backing_format, format_length);
+  memcpy (header + name, blank->backing, name_length);
+}
+
 static gboolean
 write_header (int fd, const EngineQcow2Blank *blank, const Layout *layout)
 {
-  gsize name = backing_offset (blank), name_length = strlen (blank->backing);
-  gsize format_length = strlen (blank->backing_format);
-  g_autofree guint8 *header = g_malloc0 (name + name_length);
+  gsize name = backing_offset (blank), end = name + (blank->backing != NULL ? strlen (blank->backing) : 0);
+  g_autofree guint8 *header = g_malloc0 (end);
 
   put32 (header, QCOW2_MAGIC);
   put32 (header + 4, BLANK_VERSION);
-  put64 (header + 8, name);
-  put32 (header + 16, (guint32)name_length);
   put32 (header + 20, (guint32)g_bit_nth_msf (layout->cluster, -1));
   put64 (header + 24, (guint64)blank->virtual_size);
   put32 (header + 36, (guint32)layout->l1_entries);
@@ -343,11 +356,9 @@ write_header (int fd, const EngineQcow2Blank *blank, const Layout *layout)
   put64 (header + 72, blank->extended_l2 ? QCOW2_INCOMPATIBLE_EXTENDED_L2 : 0);
   put32 (header + 96, REFCOUNT_ORDER);
   put32 (header + 100, BLANK_HEADER);
-  put32 (header + BLANK_HEADER, QCOW2_EXTENSION_BACKING_FORMAT);
-  put32 (header + BLANK_HEADER + 4, (guint32)format_length);
-  memcpy (header + BLANK_HEADER + EXTENSION_HEAD, blank->backing_format, format_length);
-  memcpy (header + name, blank->backing, name_length);
-  return write_at (fd, header, name + name_length, 0);
+  if (blank->backing != NULL)
+    put_backing (header, blank, name);
+  return write_at (fd, header, end, 0);
 }
 
 static gboolean
@@ -371,7 +382,8 @@ engine_qcow2_write_blank (int fd, const EngineQcow2Blank *blank)
   Layout layout = lay_out (blank);
   guint64 end = (1 + layout.table + layout.blocks) * layout.cluster + layout.l1_entries * ENTRY_BYTES;
 
-  if (strlen (blank->backing) > engine_qcow2_blank_max_backing (blank) || layout.l1_entries > QCOW2_MAX_L1) {
+  if ((blank->backing != NULL && strlen (blank->backing) > engine_qcow2_blank_max_backing (blank)) ||
+      layout.l1_entries > QCOW2_MAX_L1) {
     errno = EINVAL;
     return FALSE;
   }

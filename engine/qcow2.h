@@ -1,6 +1,6 @@
 /*
  * As much of the qcow2 format as a chain needs: the header is read, and an
- * overlay that holds nothing yet is written. What a guest writes is QEMU's.
+ * image that holds nothing yet is written. What a guest writes is QEMU's.
  */
 #pragma once
 
@@ -45,8 +45,8 @@ void engine_qcow2_free (EngineQcow2 *header);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineQcow2, engine_qcow2_free)
 
 /**
- * EngineQcow2Blank: an overlay to which nothing has been written
- * @backing, @backing_format: the image below it, as its header is to name it
+ * EngineQcow2Blank: an image to which nothing has been written
+ * @backing, @backing_format: (nullable): the image below it, as its header is to name it
  * @virtual_size: bytes, a multiple of 512
  * @cluster_size: bytes, a power of two from 512 to 2 MiB; 0: 64 KiB, as QEMU takes it
  * @extended_l2: whether its clusters have subclusters
