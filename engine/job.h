@@ -62,6 +62,10 @@ gboolean engine_job_wait (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJ
 gboolean engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobGoal goal, gint64 deadline_us,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Says @command to those of @jobs that are not over, all at once. The first that QEMU refuses raises QMP_ERROR's. */
+gboolean engine_job_tell_all (EngineVm *vm, const GPtrArray *jobs, const char *command, gint64 deadline_us,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Cancels those that are not over, by force, and waits for their end. */
 gboolean engine_job_cancel (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -5,21 +5,15 @@
  */
 #include "engine/merge.h"
 
-#include "base/fiber.h"
 #include "base/point.h"
 #include "chains/snapshots.h"
 #include "engine/error.h"
+#include "engine/inflight.h"
 #include "engine/mergeend.h"
+#include "engine/mergelive.h"
 #include "engine/notebook.h"
 #include "engine/pivot.h"
 #include "qmp/error.h"
-
-#include <string.h>
-#include <unistd.h>
-
-/* How long after the first Ctrl-C a second one still cancels. */
-#define SECOND_THOUGHT_US (2 * G_USEC_PER_SEC)
-#define SECOND_THOUGHT_STEP_US (20 * 1000)
 
 typedef struct {
   EngineOp *op;
@@ -132,10 +126,7 @@ conclude (Run *run, ChainsOpState state, const char *why, GError **error)
 static gboolean
 set_interrupted (Run *run, GError *why, GError **error)
 {
-  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover` once QEMU answers, or is gone",
-                    "%s; it is journalled as operation %s", why->message, run->op->id);
-  g_error_free (why);
-  return FALSE;
+  return engine_inflight_lose (run->op, why, error);
 }
 
 /* Begun and not done, or not on all disks: what is merged stays so, and what was overwritten is gone. */
@@ -225,64 +216,33 @@ start (Run *run, GError **error)
   return TRUE;
 }
 
-/* ---- waiting, and Ctrl-C ---- */
+/* ---- waiting ---- */
 
 static gboolean
 detach (Run *run, GError **error)
 {
-  if (!engine_job_refresh (run->vm, run->jobs, error) ||
-      !chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_DETACHED, NULL, error))
+  if (!engine_inflight_detach (run->op, run->jobs, error))
     return FALSE;
   engine_mergeresult_detach (run->result, run->op, run->intent, run->jobs);
   return TRUE;
 }
 
-/* A second Ctrl-C, soon after the first; and a stand-in ends with us. */
-static gboolean
-is_to_be_cancelled (const Run *run)
-{
-  return run->vm->standin != NULL || g_cancellable_is_cancelled (run->vm->context->again);
-}
-
-/* The first Ctrl-C lets the jobs go on, where there is a QEMU in which they can; else it cancels them. */
-static gboolean
-interrupted (Run *run, GError **error)
-{
-  gint64 until_us = g_get_monotonic_time () + SECOND_THOUGHT_US;
-  const char *name = run->vm->record->name;
-  g_autofree char *hint = g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job cancel %s %s` "
-                                           "ends it",
-                                           name, run->op->id, name, run->op->id);
-  GError *failure = NULL;
-
-  run->vm->cancellable = NULL;
-  while (!is_to_be_cancelled (run) && g_get_monotonic_time () < until_us)
-    base_fiber_sleep (SECOND_THOUGHT_STEP_US);
-  if (is_to_be_cancelled (run)) {
-    if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
-      return set_interrupted (run, failure, error);
-    return give_up (run, "it was cancelled", error);
-  }
-  if (!detach (run, &failure))
-    return set_interrupted (run, failure, error);
-  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': interrupted; the operation %s goes on in QEMU",
-                    name, run->op->id);
-  return FALSE;
-}
-
-/* QEMU is gone, or silent. What it did the files tell, but for that is recovery. */
+/* QEMU is gone, or silent: what it did the files tell, but for that is recovery. */
 static gboolean
 wait (Run *run, EngineJobGoal goal, GError **error)
 {
-  GError *failure = NULL;
-
-  if (engine_job_wait (run->vm, run->op->id, run->jobs, goal, &failure))
+  switch (engine_inflight_wait (run->op, run->jobs, goal, error)) {
+  case ENGINE_INFLIGHT_REACHED:
     return TRUE;
-  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
-    g_error_free (failure);
-    return interrupted (run, error);
+  case ENGINE_INFLIGHT_CANCELLED:
+    return give_up (run, "it was cancelled", error);
+  case ENGINE_INFLIGHT_LEFT:
+    engine_mergeresult_detach (run->result, run->op, run->intent, run->jobs);
+    return FALSE;
+  case ENGINE_INFLIGHT_LOST:
+  default:
+    return FALSE;
   }
-  return set_interrupted (run, failure, error);
 }
 
 /* ---- the end of the jobs ---- */
@@ -357,16 +317,40 @@ pivot_failed (Run *run, GError *failure, GError **error)
   return engine_guard_is_refusal (failure) ? stay_ready (run, failure, error) : set_interrupted (run, failure, error);
 }
 
+/* In QEMU the devices tell; in a stand-in there are none, and the job itself has to do. */
+static gboolean
+find_merged (Run *run, GError **error)
+{
+  if (run->vm->standin == NULL)
+    return engine_mergelive_find (run->vm, run->intent, run->merged, error);
+  for (guint i = 0; i < run->jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (run->jobs, i);
+
+    if (engine_job_is_over (job) && !engine_job_has_failed (job))
+      g_ptr_array_add (run->merged, g_ptr_array_index (run->intent->parts, i));
+  }
+  return TRUE;
+}
+
+static gboolean
+record_pivot (gpointer data, GError **error)
+{
+  Run *run = data;
+
+  return find_merged (run, error) && engine_mergeend_record (run->vm, run->intent, run->merged, error);
+}
+
 /* The guest is moved on to the receivers; or lets go of what was pulled up, and is only paused for that. */
 static gboolean
 pivot (Run *run, GError **error)
 {
+  const char *word = run->intent->kind == ENGINE_MERGE_STREAM ? "job-finalize" : "job-complete";
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
   if (!prepare_pivot (run, &failure))
     return pivot_failed (run, failure, error);
-  if (!engine_pivot_run (run->op, run->intent, run->jobs, run->guard, run->merged, &failure)) {
+  if (!engine_pivot_run (&(EnginePivot){run->op, run->jobs, run->guard, word, record_pivot, run}, &failure)) {
     run->result->paused_us = run->guard->paused_us;
     return pivot_failed (run, failure, error);
   }
@@ -488,16 +472,6 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMerge
   return TRUE;
 }
 
-/* The operation of another process, taken over. */
-static EngineOp *
-take_over (EngineVm *vm, const ChainsOp *row, GError **error)
-{
-  g_autoptr (EngineOp) op = engine_op_new_of (vm, row->id);
-
-  return chains_journal_take_over (vm->context->db, row->id, getpid (), row->boot, error) ? g_steal_pointer (&op)
-                                                                                          : NULL;
-}
-
 static gboolean
 cancel (Run *run, GError **error)
 {
@@ -516,7 +490,7 @@ engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, co
                        EngineMergeResult **result, GError **error)
 {
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (row->intent, error);
-  g_autoptr (EngineOp) op = intent != NULL ? take_over (vm, row, error) : NULL;
+  g_autoptr (EngineOp) op = intent != NULL ? engine_inflight_take_over (vm, row, error) : NULL;
   g_auto (Run) run = {0};
   gboolean done;
 

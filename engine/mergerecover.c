@@ -8,6 +8,7 @@
 #include "engine/error.h"
 #include "engine/merge.h"
 #include "engine/mergeend.h"
+#include "engine/mergelive.h"
 #include "engine/pivot.h"
 #include "engine/qcow2.h"
 #include "qmp/error.h"
@@ -19,7 +20,6 @@ typedef struct {
   GPtrArray *jobs;
   GPtrArray *merged;
   gboolean begun;
-  gboolean pivoting;
   gboolean started;
 } Run;
 
@@ -49,8 +49,7 @@ init (Run *run, EngineVm *vm, const ChainsOp *row, GError **error)
     return FALSE;
   run->jobs = engine_merge_jobs (run->intent);
   run->merged = g_ptr_array_new ();
-  return engine_op_find_step (vm->context, row->id, "merge", &run->begun, NULL, error) &&
-         engine_op_find_step (vm->context, row->id, "pivoting", &run->pivoting, NULL, error);
+  return engine_op_find_step (vm->context, row->id, "merge", &run->begun, NULL, error);
 }
 
 /* ---- QEMU is there ---- */
@@ -65,12 +64,14 @@ is_listed (const EngineJob *job)
 static gboolean
 end_jobs (Run *run, GError **error)
 {
+  gboolean pivoting;
+
   if (!engine_job_refresh (run->vm, run->jobs, error))
     return FALSE;
   for (guint i = 0; i < run->jobs->len; i++)
     run->started = run->started || is_listed (g_ptr_array_index (run->jobs, i));
-  if (!(run->pivoting ? engine_pivot_complete (run->vm, run->row->id, run->jobs, error)
-                      : engine_job_cancel (run->vm, run->row->id, run->jobs, error)))
+  if (!engine_pivot_settle_jobs (run->vm, run->row->id, run->jobs, &pivoting, error) ||
+      (!pivoting && !engine_job_cancel (run->vm, run->row->id, run->jobs, error)))
     return FALSE;
   return engine_job_refresh (run->vm, run->jobs, error) && engine_job_dismiss (run->vm, run->jobs, error);
 }
@@ -78,7 +79,7 @@ end_jobs (Run *run, GError **error)
 static gboolean
 find_in_qemu (Run *run, GError **error)
 {
-  return end_jobs (run, error) && engine_pivot_find (run->vm, run->intent, run->merged, error);
+  return end_jobs (run, error) && engine_mergelive_find (run->vm, run->intent, run->merged, error);
 }
 
 /* ---- QEMU is gone ---- */

@@ -15,6 +15,7 @@
 #include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/merge.h"
+#include "engine/mergelive.h"
 #include "engine/mergerecover.h"
 #include "engine/notebook.h"
 #include "engine/outcome.h"
@@ -255,7 +256,7 @@ run_on (EngineVm *vm, const ChainsOp *op, const EngineMergeIntent *intent, gbool
 
   if (!paused_by_us || vm->state != ENGINE_VM_PAUSED || vm->monitor == NULL)
     return TRUE;
-  if (!engine_pivot_settle (vm, op->id, intent, jobs, error) ||
+  if (!engine_mergelive_settle (vm, op->id, intent, jobs, error) ||
       !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
     return FALSE;
   vm->state = ENGINE_VM_RUNNING;
@@ -446,7 +447,7 @@ rescue_merge (EngineVm *vm, const ChainsOp *op, GError **error)
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
   g_autoptr (GPtrArray) jobs = intent != NULL ? engine_merge_jobs (intent) : NULL;
 
-  return jobs != NULL && engine_pivot_settle (vm, op->id, intent, jobs, error);
+  return jobs != NULL && engine_mergelive_settle (vm, op->id, intent, jobs, error);
 }
 
 gboolean

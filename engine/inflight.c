@@ -1,0 +1,88 @@
+/*
+ * What verbs that copy have in common: what they began may outlive the process that
+ * began it.
+ */
+#include "engine/inflight.h"
+
+#include "base/fiber.h"
+#include "engine/error.h"
+
+#include <unistd.h>
+
+/* How long after the first Ctrl-C a second one still cancels. */
+#define SECOND_THOUGHT_US (2 * G_USEC_PER_SEC)
+#define SECOND_THOUGHT_STEP_US (20 * 1000)
+
+gboolean
+engine_inflight_lose (const EngineOp *op, GError *why, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover` once QEMU answers, or is gone",
+                    "%s; it is journalled as operation %s", why->message, op->id);
+  g_error_free (why);
+  return FALSE;
+}
+
+gboolean
+engine_inflight_detach (EngineOp *op, GPtrArray *jobs, GError **error)
+{
+  return engine_job_refresh (op->vm, jobs, error) &&
+         chains_journal_end (op->vm->context->db, op->id, CHAINS_OP_DETACHED, NULL, error);
+}
+
+EngineOp *
+engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error)
+{
+  g_autoptr (EngineOp) op = engine_op_new_of (vm, row->id);
+
+  return chains_journal_take_over (vm->context->db, row->id, getpid (), row->boot, error) ? g_steal_pointer (&op)
+                                                                                          : NULL;
+}
+
+/* A second Ctrl-C, soon after the first; and a stand-in ends with us. */
+static gboolean
+is_to_be_cancelled (const EngineVm *vm)
+{
+  return vm->standin != NULL || g_cancellable_is_cancelled (vm->context->again);
+}
+
+/* The first Ctrl-C lets the jobs go on, where there is a QEMU in which they can; else it cancels them. */
+static EngineInflight
+interrupted (EngineOp *op, GPtrArray *jobs, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + SECOND_THOUGHT_US;
+  const char *name = op->vm->record->name;
+  g_autofree char *hint = g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job cancel %s %s` "
+                                           "ends it",
+                                           name, op->id, name, op->id);
+  gboolean cancel;
+  GError *failure = NULL;
+
+  op->vm->cancellable = NULL;
+  while (!is_to_be_cancelled (op->vm) && g_get_monotonic_time () < until_us)
+    base_fiber_sleep (SECOND_THOUGHT_STEP_US);
+  cancel = is_to_be_cancelled (op->vm);
+  if (!(cancel ? engine_job_cancel (op->vm, op->id, jobs, &failure) : engine_inflight_detach (op, jobs, &failure))) {
+    engine_inflight_lose (op, failure, error);
+    return ENGINE_INFLIGHT_LOST;
+  }
+  if (cancel)
+    return ENGINE_INFLIGHT_CANCELLED;
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': interrupted; the operation %s goes on in QEMU",
+                    name, op->id);
+  return ENGINE_INFLIGHT_LEFT;
+}
+
+EngineInflight
+engine_inflight_wait (EngineOp *op, GPtrArray *jobs, EngineJobGoal goal, GError **error)
+{
+  GError *failure = NULL;
+
+  if (engine_job_wait (op->vm, op->id, jobs, goal, &failure))
+    return ENGINE_INFLIGHT_REACHED;
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    g_error_free (failure);
+    return interrupted (op, jobs, error);
+  }
+  engine_inflight_lose (op, failure, error);
+  return ENGINE_INFLIGHT_LOST;
+}

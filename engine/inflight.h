@@ -1,0 +1,35 @@
+/*
+ * An operation whose jobs go on in QEMU: waited for, and what Ctrl-C makes of it.
+ * The first lets it go on without us, a second one soon after cancels it.
+ */
+#pragma once
+
+#include "engine/job.h"
+#include "engine/op.h"
+
+/**
+ * EngineInflight: how waiting ended
+ * @ENGINE_INFLIGHT_REACHED: the jobs are where they were to be, or one of them has failed
+ * @ENGINE_INFLIGHT_LEFT: it goes on without us
+ * @ENGINE_INFLIGHT_CANCELLED: its jobs were cancelled, and are over
+ * @ENGINE_INFLIGHT_LOST: QEMU is gone, or silent: the operation is recovery's
+ */
+typedef enum {
+  ENGINE_INFLIGHT_REACHED,
+  ENGINE_INFLIGHT_LEFT,
+  ENGINE_INFLIGHT_CANCELLED,
+  ENGINE_INFLIGHT_LOST,
+} EngineInflight;
+
+/** Waits as engine_job_wait() does. Raises %ENGINE_ERROR_INTERRUPTED where it was left or lost, and only then. */
+EngineInflight engine_inflight_wait (EngineOp *op, GPtrArray *jobs, EngineJobGoal goal, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** The operation goes on in QEMU without us: asks how far its @jobs are, and commits that. */
+gboolean engine_inflight_detach (EngineOp *op, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The operation @row of another process, which is detached, is ours from now on. Returns: (transfer full) */
+EngineOp *engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** @why: (transfer full). Raises %ENGINE_ERROR_INTERRUPTED: it is journalled, and recovery's. Returns: %FALSE */
+gboolean engine_inflight_lose (const EngineOp *op, GError *why, GError **error);
