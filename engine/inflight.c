@@ -29,6 +29,15 @@ engine_inflight_detach (EngineOp *op, GPtrArray *jobs, GError **error)
          chains_journal_end (op->vm->context->db, op->id, CHAINS_OP_DETACHED, NULL, error);
 }
 
+static char *
+hint_to_go_on (const EngineOp *op)
+{
+  const char *name = op->vm->record->name;
+
+  return g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job cancel %s %s` ends it", name,
+                          op->id, name, op->id);
+}
+
 EngineOp *
 engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error)
 {
@@ -50,10 +59,7 @@ static EngineInflight
 interrupted (EngineOp *op, GPtrArray *jobs, GError **error)
 {
   gint64 until_us = g_get_monotonic_time () + SECOND_THOUGHT_US;
-  const char *name = op->vm->record->name;
-  g_autofree char *hint = g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job cancel %s %s` "
-                                           "ends it",
-                                           name, op->id, name, op->id);
+  g_autofree char *hint = hint_to_go_on (op);
   gboolean cancel;
   GError *failure = NULL;
 
@@ -68,7 +74,28 @@ interrupted (EngineOp *op, GPtrArray *jobs, GError **error)
   if (cancel)
     return ENGINE_INFLIGHT_CANCELLED;
   engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': interrupted; the operation %s goes on in QEMU",
-                    name, op->id);
+                    op->vm->record->name, op->id);
+  return ENGINE_INFLIGHT_LEFT;
+}
+
+/* QEMU lives, and its jobs go on, or it is gone: the next command sees which, and goes on with them, or recovers. */
+static EngineInflight
+lose_sight (EngineOp *op, GError *why, GError **error)
+{
+  g_autoptr (GError) lost = why;
+  g_autofree char *hint = hint_to_go_on (op);
+  GError *failure = NULL;
+
+  if (op->vm->standin != NULL) {
+    engine_inflight_lose (op, g_steal_pointer (&lost), error);
+    return ENGINE_INFLIGHT_LOST;
+  }
+  if (!chains_journal_end (op->vm->context->db, op->id, CHAINS_OP_DETACHED, NULL, &failure)) {
+    engine_inflight_lose (op, failure, error);
+    return ENGINE_INFLIGHT_LOST;
+  }
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': %s; where QEMU lives, operation %s goes on in it",
+                    op->vm->record->name, lost->message, op->id);
   return ENGINE_INFLIGHT_LEFT;
 }
 
@@ -83,6 +110,5 @@ engine_inflight_wait (EngineOp *op, GPtrArray *jobs, EngineJobGoal goal, GError 
     g_error_free (failure);
     return interrupted (op, jobs, error);
   }
-  engine_inflight_lose (op, failure, error);
-  return ENGINE_INFLIGHT_LOST;
+  return lose_sight (op, failure, error);
 }

@@ -10,9 +10,9 @@
 /**
  * EngineInflight: how waiting ended
  * @ENGINE_INFLIGHT_REACHED: the jobs are where they were to be, or one of them has failed
- * @ENGINE_INFLIGHT_LEFT: it goes on without us
+ * @ENGINE_INFLIGHT_LEFT: it goes on without us, as far as we know: the connection to QEMU may be lost
  * @ENGINE_INFLIGHT_CANCELLED: its jobs were cancelled, and are over
- * @ENGINE_INFLIGHT_LOST: QEMU is gone, or silent: the operation is recovery's
+ * @ENGINE_INFLIGHT_LOST: the operation is recovery's
  */
 typedef enum {
   ENGINE_INFLIGHT_REACHED,
