@@ -1,0 +1,160 @@
+"""Images with a bad place, by QEMU's blkdebug, under a merge of two disks: the command says which disk failed and why,
+nothing that the guest wrote is lost, and once the image is well the same command does the rest."""
+import json
+
+import pytest
+
+from support import disks, images
+from support.merges import REGION, assert_sound, chained, held_up, reads
+
+COUNT = 4  # regions of a pattern
+PATTERNS = [pattern for pattern in (1, 2, 3, 9) for _ in range(COUNT)]
+SECTOR = 512
+
+
+def offset_of(path, region):
+    """Where in the file itself that region's data lies."""
+    begin = region * REGION
+    for extent in json.loads(images.qemu_img("map", "-U", "--output=json", path)):
+        if extent["depth"] == 0 and extent["data"] and extent["start"] <= begin < extent["start"] + extent["length"]:
+            return extent["offset"] + begin - extent["start"]
+    raise KeyError(region)
+
+
+def layered(name, chain, bad=None, rule=""):
+    """Words for a disk on that chain of files, the active one first, each opened by itself; one of them through blkdebug."""
+    words, below = [], ""
+    for number, path in reversed(list(enumerate(chain))):
+        node = f"{name}-{number}"
+        words += ["-blockdev", f"driver=file,node-name={node}-file,filename={path}"]
+        if path == bad:
+            words += ["-blockdev", f"driver=blkdebug,node-name={node}-bad,image={node}-file,{rule}"]
+        file = f"{node}-bad" if path == bad else f"{node}-file"
+        words += ["-blockdev", f"driver=qcow2,node-name={node}-format,file={file}{below}"]
+        below = f",backing={node}-format"
+    return [*words, "-device", f"virtio-blk-pci,id={name},drive={name}-0-format"]
+
+
+def rule(what, more=""):
+    """Every read, or write, fails, or only that of one sector."""
+    return f"inject-error.0.event={what}_aio,inject-error.0.iotype={what},inject-error.0.errno=5,inject-error.0.once=off{more}"
+
+
+class Bad:
+    """Two disks of three snapshots, and a QEMU in which an image of vdb's has a bad place."""
+
+    def __init__(self, vm, ctl):
+        self.vm, self.ctl = vm, ctl
+        chained(ctl, vm, count=COUNT)
+        self.restart()
+
+    def live(self):
+        """{disk: the files of its chain}, as QEMU tells them; what lies behind blkdebug it tells as JSON."""
+        return {name: [json.loads(path[5:])["image"]["filename"] if path.startswith("json:") else path
+                       for path in self.vm.monitor().chain(name)] for name in ("vda", "vdb")}  # fmt: skip
+
+    def restart(self, bad=None, rule=""):
+        """On what is active now; `bad` counts from the active image down."""
+        self.chains = self.live()
+        if self.vm.process:
+            self.vm.kill()
+        path = None if bad is None else self.chains["vdb"][bad]
+        self.vm.arguments = layered("vda", self.chains["vda"]) + layered("vdb", self.chains["vdb"], path, rule)
+        self.vm.start()
+
+    def cannot_read(self, depth, region):
+        offset = offset_of(self.chains["vdb"][depth], region)
+        self.restart(depth, rule("read", f",inject-error.0.sector={offset // SECTOR}"))
+
+    def cannot_write(self, depth):
+        self.restart(depth, rule("write"))
+
+    def fails(self, *words):
+        """The document of what is done in part; the disk, and what QEMU said, are named."""
+        result = self.ctl.run(*words)
+        return self.assert_partly(result)
+
+    def assert_partly(self, result):
+        assert result.status == 10 and result.json["error"]["code"] == "partly", result
+        assert "'vdb'" in result.json["error"]["message"] and "Input/output error" in result.json["error"]["message"]
+        assert self.vm.monitor().execute("query-jobs") == []
+        assert self.ctl.ok("check", "vm")["problems"] == []
+        return result.json
+
+    def assert_data(self, *, well=True):
+        reads(self.vm, "vda", *PATTERNS)
+        if well:
+            reads(self.vm, "vdb", *PATTERNS)
+
+    def assert_well_again(self, *words):
+        """Without the bad place: all is there, and the merge is done."""
+        self.restart()
+        self.assert_data()
+        assert self.ctl.ok("check", "vm")["problems"] == []
+        self.ctl.ok(*words)
+        self.assert_data()
+        self.vm.monitor().execute("quit")
+        self.vm.wait_exit()
+        for disk in ("vda", "vdb"):
+            path = self.ctl.ok("path", "vm", disk)["path"]
+            assert all(images.reads(path, pattern, region * REGION, REGION) for region, pattern in enumerate(PATTERNS))
+            assert images.is_clean(path)
+
+
+@pytest.fixture
+def bad(qemu, chainctl, folder):
+    return Bad(qemu(disks.two(folder)[0], paused=False), chainctl())
+
+
+def merged(document):
+    return {merge["disk"]: merge["merged"] for merge in document["merges"]}
+
+
+@pytest.mark.parametrize("words", [("commit", "vm", "--pivot"), ("commit", "vm")], ids=" ".join)
+def test_active_commit_that_cannot_read_moves_no_disk(bad, words):
+    bad.cannot_read(2, region=5)
+    said = bad.fails(*words)
+    assert merged(said) == {"vda": False, "vdb": False} and said["active"] == []
+    assert bad.live() == bad.chains
+    bad.assert_data(well=False)
+    bad.assert_well_again("commit", "vm", "--pivot")
+
+
+def test_active_commit_that_cannot_write_moves_no_disk(bad):
+    bad.cannot_write(3)
+    said = bad.fails("commit", "vm", "--pivot")
+    assert merged(said) == {"vda": False, "vdb": False} and said["active"] == []
+    bad.assert_data()
+    bad.assert_well_again("commit", "vm", "--pivot")
+
+
+def test_commit_below_a_snapshot_is_done_on_the_disk_that_is_well(bad):
+    bad.cannot_read(2, region=5)
+    said = bad.fails("commit", "vm", "--top", "three")
+    assert merged(said) == {"vda": True, "vdb": False}
+    assert [len(bad.vm.monitor().chain(name)) for name in ("vda", "vdb")] == [2, 4]
+    bad.assert_data(well=False)
+    bad.assert_well_again("commit", "vm", "--disk", "vdb", "--top", "three")
+
+
+def test_stream_that_cannot_read_changes_no_disk(bad):
+    bad.cannot_read(2, region=5)
+    said = bad.fails("stream", "vm")
+    assert merged(said) == {"vda": False, "vdb": False}
+    assert [len(bad.vm.monitor().chain(name)) for name in ("vda", "vdb")] == [4, 4]
+    bad.assert_data(well=False)
+    bad.assert_well_again("stream", "vm")
+
+
+@pytest.mark.parametrize("words", [("commit", "vm", "--pivot"), ("stream", "vm")], ids=" ".join)
+def test_disk_that_is_still_copied_when_the_other_fails_is_left_as_it_was(bad, words):
+    bad.cannot_read(2, region=5)
+    with held_up(bad.ctl, bad.vm, *words, count=2) as held:
+        bad.vm.monitor().execute("block-job-set-speed", speed=0, device=next(
+            job["id"] for job in bad.vm.monitor().execute("query-jobs") if job["id"].endswith("-1")))  # fmt: skip
+        held.finish()
+    said = bad.assert_partly(held.result)
+    assert merged(said) == {"vda": False, "vdb": False}
+    assert bad.live() == bad.chains
+    bad.assert_data(well=False)
+    bad.assert_well_again(*words)
