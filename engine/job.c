@@ -14,8 +14,9 @@
 #define UNTOLD_US (10 * G_USEC_PER_SEC)
 /* So long what is left must not fall before a copy is said not to converge. */
 #define WINDOW_US (10 * G_USEC_PER_SEC)
-/* Room that a copy goes on for. */
+/* Room that a copy goes on for; or as much as it still needs, and some for tables. */
 #define ENOUGH_ROOM (G_GINT64_CONSTANT (8) << 20)
+#define ROOM_FOR_TABLES (G_GINT64_CONSTANT (256) << 10)
 
 static void
 job_free (EngineJob *job)
@@ -152,6 +153,17 @@ notice (GPtrArray *jobs, const QmpClientEvent *event)
     job->error = g_strdup (error);
 }
 
+/* What QEMU had said by the time at which it answered. */
+static void
+notice_all (EngineVm *vm, GPtrArray *jobs)
+{
+  for (QmpClientEvent *event = qmp_client_take_event (vm->monitor); event != NULL;
+       event = qmp_client_take_event (vm->monitor)) {
+    notice (jobs, event);
+    qmp_client_event_free (event);
+  }
+}
+
 /* Until QEMU says something, or @until_us. */
 static gboolean
 wait_for_word (EngineVm *vm, GPtrArray *jobs, gint64 until_us, GError **error)
@@ -159,11 +171,11 @@ wait_for_word (EngineVm *vm, GPtrArray *jobs, gint64 until_us, GError **error)
   g_autoptr (GError) failure = NULL;
   QmpClientEvent *event = qmp_client_wait_event (vm->monitor, until_us, vm->cancellable, &failure);
 
-  while (event != NULL) {
+  if (event != NULL) {
     notice (jobs, event);
     qmp_client_event_free (event);
-    event = qmp_client_take_event (vm->monitor);
   }
+  notice_all (vm, jobs);
   if (failure == NULL || g_error_matches (failure, QMP_ERROR, QMP_ERROR_TIMEOUT))
     return TRUE;
   g_propagate_error (error, g_steal_pointer (&failure));
@@ -203,9 +215,10 @@ tell (EngineVm *vm, const char *op, const GPtrArray *jobs)
 static gboolean
 has_room (const EngineJob *job)
 {
+  gint64 needed = MIN (MAX (job->total - job->current, 0) + ROOM_FOR_TABLES, ENOUGH_ROOM);
   gint64 available = 0, inodes;
 
-  return !engine_filesystem_get_room (job->folder, &available, &inodes) || available >= ENOUGH_ROOM;
+  return !engine_filesystem_get_room (job->folder, &available, &inodes) || available >= needed;
 }
 
 static gboolean
@@ -329,8 +342,10 @@ engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobG
     if (!engine_job_refresh (vm, jobs, error))
       return FALSE;
     tell (vm, op, jobs);
-    if (have_all_reached (jobs, goal) || (goal != ENGINE_JOB_OVER && has_any_failed (jobs)))
+    if (have_all_reached (jobs, goal) || (goal != ENGINE_JOB_OVER && has_any_failed (jobs))) {
+      notice_all (vm, jobs);
       return TRUE;
+    }
     if (g_get_monotonic_time () > deadline_us) {
       g_set_error (error, QMP_ERROR, QMP_ERROR_TIMEOUT, "the jobs did not end in time");
       return FALSE;

@@ -15,6 +15,8 @@
 #include "engine/pivot.h"
 #include "qmp/error.h"
 
+#define CANCELLED "it was cancelled"
+
 typedef struct {
   EngineOp *op;
   EngineVm *vm;
@@ -75,17 +77,34 @@ is_active (const EngineMergeIntent *intent)
 static EngineJobGoal
 goal_of (const EngineMergeIntent *intent)
 {
-  if (intent->kind == ENGINE_MERGE_STREAM)
-    return ENGINE_JOB_PENDING;
-  return is_active (intent) ? ENGINE_JOB_READY : ENGINE_JOB_OVER;
+  return is_active (intent) ? ENGINE_JOB_READY : ENGINE_JOB_PENDING;
 }
 
-static const EngineJob *
-first_failed (const GPtrArray *jobs)
+static const char *
+last_word (const EngineMergeIntent *intent)
 {
-  for (guint i = 0; i < jobs->len; i++)
-    if (engine_job_has_failed (g_ptr_array_index (jobs, i)))
-      return g_ptr_array_index (jobs, i);
+  return is_active (intent) ? "job-complete" : "job-finalize";
+}
+
+/* Below a guest that stays where it is nothing is frozen; it is paused, for what was copied to be flushed. */
+static const EngineGuardPolicy *
+guard_policy (const Run *run)
+{
+  static const EngineGuardPolicy pause = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE};
+
+  return is_active (run->intent) ? &run->manner->guard : &pause;
+}
+
+/* One that is over before it was told to end did not do its work, whether or not we heard why. */
+static const EngineJob *
+first_failed (const EngineMergeIntent *intent, const GPtrArray *jobs)
+{
+  for (guint i = 0; i < jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (jobs, i);
+
+    if (engine_job_has_failed (job) || (!is_active (intent) && engine_job_is_over (job)))
+      return job;
+  }
   return NULL;
 }
 
@@ -144,6 +163,34 @@ give_up (Run *run, const char *why, GError **error)
   return FALSE;
 }
 
+/* In QEMU the devices tell; in a stand-in there are none, and the job itself has to do. */
+static gboolean
+find_merged (Run *run, GError **error)
+{
+  g_ptr_array_set_size (run->merged, 0);
+  if (run->vm->standin == NULL)
+    return engine_mergelive_find (run->vm, run->intent, run->merged, error);
+  for (guint i = 0; i < run->jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (run->jobs, i);
+
+    if (engine_job_is_over (job) && !engine_job_has_failed (job))
+      g_ptr_array_add (run->merged, g_ptr_array_index (run->intent->parts, i));
+  }
+  return TRUE;
+}
+
+/* Jobs that are not over are cancelled; an end of its own may overtake that, and then stays. */
+static gboolean
+end_early (Run *run, const char *why, GError **error)
+{
+  GError *failure = NULL;
+
+  run->vm->cancellable = NULL;
+  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure) || !find_merged (run, &failure))
+    return set_interrupted (run, failure, error);
+  return give_up (run, why, error);
+}
+
 /* ---- begin ---- */
 
 /* Nothing was started: what was announced is taken back. */
@@ -191,11 +238,8 @@ static gboolean
 cancel_begun (Run *run, GError *why, GError **error)
 {
   g_autoptr (GError) refused = why;
-  GError *failure = NULL;
 
-  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
-    return set_interrupted (run, failure, error);
-  return give_up (run, refused->message, error);
+  return end_early (run, refused->message, error);
 }
 
 static gboolean
@@ -235,7 +279,7 @@ wait (Run *run, EngineJobGoal goal, GError **error)
   case ENGINE_INFLIGHT_REACHED:
     return TRUE;
   case ENGINE_INFLIGHT_CANCELLED:
-    return give_up (run, "it was cancelled", error);
+    return end_early (run, CANCELLED, error);
   case ENGINE_INFLIGHT_LEFT:
     engine_mergeresult_detach (run->result, run->op, run->intent, run->jobs);
     return FALSE;
@@ -247,39 +291,17 @@ wait (Run *run, EngineJobGoal goal, GError **error)
 
 /* ---- the end of the jobs ---- */
 
-static void
-note_merged (Run *run)
-{
-  for (guint i = 0; i < run->jobs->len; i++)
-    if (!engine_job_has_failed (g_ptr_array_index (run->jobs, i)))
-      g_ptr_array_add (run->merged, g_ptr_array_index (run->intent->parts, i));
-}
-
 static gboolean
-fail (Run *run, GError **error)
+fail (Run *run, const EngineJob *failed, GError **error)
 {
-  const EngineJob *failed = first_failed (run->jobs);
-  g_autofree char *why =
-      g_strdup_printf ("disk '%s': its job %s %s", failed->disk, failed->error != NULL ? "failed:" : "was cancelled",
-                       failed->error != NULL ? failed->error : "by somebody else");
-  GError *failure = NULL;
+  g_autofree char *why = NULL;
 
-  run->vm->cancellable = NULL;
-  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
-    return set_interrupted (run, failure, error);
-  return give_up (run, why, error);
-}
-
-/* Commits below a frozen image end by themselves, each for its disk alone. */
-static gboolean
-end_jobs (Run *run, GError **error)
-{
-  GError *failure = NULL;
-
-  note_merged (run);
-  if (first_failed (run->jobs) != NULL)
-    return fail (run, error);
-  return conclude (run, CHAINS_OP_DONE, NULL, &failure) || set_interrupted (run, failure, error);
+  if (failed->error != NULL)
+    why = g_strdup_printf ("disk '%s': its job failed: %s", failed->disk, failed->error);
+  else
+    why = g_strdup_printf ("disk '%s': its job %s", failed->disk,
+                           failed->cancelled ? "was cancelled by somebody else" : "ended, and QEMU did not say why");
+  return end_early (run, why, error);
 }
 
 /* The guest could not be quiesced, which was required: nothing was moved, and what is copied stays ready. */
@@ -301,13 +323,11 @@ stay_ready (Run *run, GError *why, GError **error)
 static gboolean
 prepare_pivot (Run *run, GError **error)
 {
-  const EngineGuardPolicy pause = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE};
-
   if (run->guard != NULL)
     return engine_guard_look_again (run->guard, error);
   if (!engine_vm_refresh_state (run->vm, error))
     return FALSE;
-  run->guard = engine_guard_new (run->vm, is_active (run->intent) ? &run->manner->guard : &pause, error);
+  run->guard = engine_guard_new (run->vm, guard_policy (run), error);
   return run->guard != NULL;
 }
 
@@ -315,21 +335,6 @@ static gboolean
 pivot_failed (Run *run, GError *failure, GError **error)
 {
   return engine_guard_is_refusal (failure) ? stay_ready (run, failure, error) : set_interrupted (run, failure, error);
-}
-
-/* In QEMU the devices tell; in a stand-in there are none, and the job itself has to do. */
-static gboolean
-find_merged (Run *run, GError **error)
-{
-  if (run->vm->standin == NULL)
-    return engine_mergelive_find (run->vm, run->intent, run->merged, error);
-  for (guint i = 0; i < run->jobs->len; i++) {
-    const EngineJob *job = g_ptr_array_index (run->jobs, i);
-
-    if (engine_job_is_over (job) && !engine_job_has_failed (job))
-      g_ptr_array_add (run->merged, g_ptr_array_index (run->intent->parts, i));
-  }
-  return TRUE;
 }
 
 static gboolean
@@ -344,7 +349,7 @@ record_pivot (gpointer data, GError **error)
 static gboolean
 pivot (Run *run, GError **error)
 {
-  const char *word = run->intent->kind == ENGINE_MERGE_STREAM ? "job-finalize" : "job-complete";
+  const char *word = last_word (run->intent);
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
@@ -372,19 +377,16 @@ pivot (Run *run, GError **error)
 static gboolean
 go_on (Run *run, GError **error)
 {
+  const EngineJob *failed;
   GError *failure = NULL;
 
   if (!wait (run, goal_of (run->intent), error))
     return FALSE;
-  if (first_failed (run->jobs) != NULL) {
-    if (!is_active (run->intent))
-      note_merged (run);
-    return fail (run, error);
-  }
-  if (run->intent->kind == ENGINE_MERGE_STREAM || (is_active (run->intent) && run->intent->pivot))
+  failed = first_failed (run->intent, run->jobs);
+  if (failed != NULL)
+    return fail (run, failed, error);
+  if (!is_active (run->intent) || run->intent->pivot)
     return pivot (run, error);
-  if (!is_active (run->intent))
-    return end_jobs (run, error);
   return detach (run, &failure) || set_interrupted (run, failure, error);
 }
 
@@ -447,7 +449,7 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMerge
   g_auto (Run) run = {0};
 
   run_init (&run, op, intent, manner);
-  run.guard = engine_guard_new (op->vm, &manner->guard, error);
+  run.guard = engine_guard_new (op->vm, guard_policy (&run), error);
   if (run.guard == NULL)
     return FALSE;
   for (guint i = 0; i < intent->parts->len; i++) {
@@ -461,28 +463,12 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMerge
     *result = g_steal_pointer (&run.result);
     return TRUE;
   }
-  if (is_active (intent) || intent->kind == ENGINE_MERGE_STREAM) {
-    engine_guard_plan_before (run.guard);
-    engine_context_plan (op->vm->context, "qemu", intent->kind == ENGINE_MERGE_STREAM ? "job-finalize" : "job-complete",
-                         NULL);
-    engine_guard_plan_after (run.guard);
-  }
+  engine_guard_plan_before (run.guard);
+  engine_context_plan (op->vm->context, "qemu", last_word (intent), NULL);
+  engine_guard_plan_after (run.guard);
   engine_mergeresult_describe (run.result, intent, run.merged, is_active (intent), NULL);
   *result = g_steal_pointer (&run.result);
   return TRUE;
-}
-
-static gboolean
-cancel (Run *run, GError **error)
-{
-  GError *failure = NULL;
-
-  run->vm->cancellable = NULL;
-  if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure))
-    return set_interrupted (run, failure, error);
-  if (!is_active (run->intent))
-    note_merged (run);
-  return give_up (run, "it was cancelled", error);
 }
 
 gboolean
@@ -498,7 +484,7 @@ engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, co
     return FALSE;
   intent->pivot = intent->pivot || aim == ENGINE_MERGE_COMPLETE;
   run_init (&run, op, intent, manner);
-  done = aim == ENGINE_MERGE_CANCEL ? cancel (&run, error) : go_on (&run, error);
+  done = aim == ENGINE_MERGE_CANCEL ? end_early (&run, CANCELLED, error) : go_on (&run, error);
   if (aim == ENGINE_MERGE_CANCEL && g_error_matches (*error, ENGINE_ERROR, ENGINE_ERROR_PARTLY)) {
     g_clear_error (error);
     done = TRUE;

@@ -26,7 +26,7 @@ qmp_jobs_commit_arguments (const QmpJobsCommit *commit)
   json_object_set_string_member (arguments, "filter-node-name", commit->filter);
   json_object_set_string_member (arguments, "on-error", "enospc");
   json_object_set_int_member (arguments, "speed", commit->speed);
-  json_object_set_boolean_member (arguments, "auto-finalize", TRUE);
+  json_object_set_boolean_member (arguments, "auto-finalize", commit->backing_file == NULL);
   json_object_set_boolean_member (arguments, "auto-dismiss", FALSE);
   return arguments;
 }

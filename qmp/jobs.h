@@ -40,8 +40,8 @@ typedef struct {
   gint64 speed;
 } QmpJobsStream;
 
-/** The arguments of block-commit: it waits for room where there is none, and stays listed when it is over. Returns:
- * (transfer full) */
+/** The arguments of block-commit: it waits for room where there is none, below the active image to be finalized too,
+ * and stays listed when it is over. Returns: (transfer full) */
 JsonObject *qmp_jobs_commit_arguments (const QmpJobsCommit *commit);
 /** The arguments of block-stream: it waits to be finalized, and is gone then: QEMU 7.2 dies of a question for its nodes
  * while one that has concluded is left. Returns: (transfer full) */

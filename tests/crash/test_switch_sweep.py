@@ -16,7 +16,7 @@ SWEPT = [
     (Scenario(Rollback(), 2, False, ()), 30, (CHAINCTL, BOTH, ALL)),
     (Scenario(Rollback(), 1, True, ()), 15, (CHAINCTL, ALL)),
     (Scenario(Commit(), 2, False, ()), 24, (CHAINCTL, BOTH, ALL)),
-    (Scenario(CommitBelow(), 1, False, ()), 10, (CHAINCTL, ALL)),
+    (Scenario(CommitBelow(), 1, False, ()), 17, (CHAINCTL, BOTH, ALL)),
     (Scenario(Stream(), 1, False, ()), 14, (CHAINCTL, ALL)),
 ]
 CASES = [
@@ -26,7 +26,8 @@ CASES = [
     for killed in kills
 ]
 WHILE_QEMU_DIES = [(SWEPT[0][0], "qmp:qom-set"), (SWEPT[0][0], "qmp:cont"), (SWEPT[2][0], "qmp:job-complete"),
-                   (SWEPT[2][0], "qmp:cont"), (SWEPT[3][0], "qmp:job-dismiss"), (SWEPT[4][0], "qmp:job-finalize")]  # fmt: skip
+                   (SWEPT[2][0], "qmp:cont"), (SWEPT[3][0], "qmp:job-finalize"), (SWEPT[3][0], "qmp:job-dismiss"),
+                   (SWEPT[4][0], "qmp:job-finalize")]  # fmt: skip
 
 
 def strike(scenario, point, when, killed, machine, folder):

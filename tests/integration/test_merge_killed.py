@@ -147,3 +147,19 @@ def test_killed_after_the_pivot_it_goes_on_in_the_base(vm, chainctl, folder):
     assert [vm.monitor().chain(disk) for disk in ("vda", "vdb")] == [[str(folder / f"{disk}.qcow2")] for disk in ("vda", "vdb")]
     assert_settled(ctl, vm, 1, 2, 3, 9, 8)
     assert_in_files(ctl, vm, 1, 2, 3, 9, 8)
+
+
+@pytest.mark.parametrize("words", [("commit", "vm", "--top", "three"), ("commit", "vm", "--top", "two"), ("stream", "vm")], ids=" ".join)
+def test_killed_after_a_merge_below_the_guest_nothing_of_it_was_only_in_memory(vm, chainctl, words):
+    """QEMU flushes a receiver that it has to open for writing, and none that is so already."""
+    ctl = chainctl()
+    chained(ctl, vm)
+    chains = {disk: vm.monitor().chain(disk) for disk in ("vda", "vdb")}
+    vm.kill()
+    vm.arguments = [word for disk, chain in chains.items() for word in disks.layered(disk, chain)]
+    vm.start()
+    ctl.ok(*words)
+    vm.kill()
+    vm.start_again(ctl)
+    assert_settled(ctl, vm, 1, 2, 3, 9)
+    assert_in_files(ctl, vm, 1, 2, 3, 9)

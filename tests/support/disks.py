@@ -27,6 +27,20 @@ def two(folder, size="8M"):
     return [word for name, path in paths.items() for word in blockdev(name, path)], paths
 
 
+def layered(name, chain, bad=None, rule=""):
+    """A disk on that chain of files, the active one first, each opened by itself, for writing; `bad` through blkdebug."""
+    words, below = [], ""
+    for number, path in reversed(list(enumerate(chain))):
+        node = f"{name}-{number}"
+        words += ["-blockdev", f"driver=file,node-name={node}-file,filename={path}"]
+        if path == bad:
+            words += ["-blockdev", f"driver=blkdebug,node-name={node}-bad,image={node}-file,{rule}"]
+        file = f"{node}-bad" if path == bad else f"{node}-file"
+        words += ["-blockdev", f"driver=qcow2,node-name={node}-format,file={file}{below}"]
+        below = f",backing={node}-format"
+    return [*words, "-device", f"virtio-blk-pci,id={name},drive={name}-0-format"]
+
+
 def register(ctl, vm, *words, name="vm"):
     """`vm add`; returns the document's "vm"."""
     return ctl.ok("vm", "add", name, "--qmp", vm.qmp, *words)["vm"]

@@ -76,9 +76,5 @@ class _Held:
         if self.result is None:
             if self.vm.process and self.vm.process.poll() is None:
                 unleash(self.vm)
-            self.finish()
+            self.result = finish(self.started)
         return self.result
-
-    def finish(self):
-        """Waits for it as slow as it is."""
-        self.result = finish(self.started)
