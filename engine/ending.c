@@ -48,6 +48,14 @@ find_row (EngineVm *vm, const ChainsDisk *disk, const char *path, GError **error
   return 0;
 }
 
+/* QEMU may know the head by another path than we do; a branch is named by ours. */
+static gboolean
+find_parent (EngineVm *vm, const ChainsDisk *disk, const EngineIntentOverlay *overlay, gint64 *parent, GError **error)
+{
+  *parent = g_str_equal (overlay->backing, overlay->head) ? disk->active : find_row (vm, disk, overlay->backing, error);
+  return *parent != 0;
+}
+
 static gint64
 record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const EngineIntentOverlay *overlay,
                 GError **error)
@@ -58,13 +66,10 @@ record_overlay (EngineVm *vm, const char *op, const ChainsDisk *disk, const Engi
   if (!vm->context->dry_run && !engine_imagefile_stat (overlay->path, &file, error))
     return 0;
   image->disk = disk->id;
-  /* QEMU may know the head by another path than we do; a branch is named by ours. */
-  image->parent =
-      g_str_equal (overlay->backing, overlay->head) ? disk->active : find_row (vm, disk, overlay->backing, error);
-  if (image->parent == 0)
+  if (overlay->backing != NULL && !find_parent (vm, disk, overlay, &image->parent, error))
     return 0;
   image->path = g_strdup (overlay->path);
-  image->format = g_strdup ("qcow2");
+  image->format = g_strdup (overlay->format);
   image->virtual_size = overlay->virtual_size;
   image->owned = TRUE;
   image->created_by = overlay->reused ? NULL : g_strdup (op);
@@ -244,8 +249,8 @@ close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **erro
 }
 
 /* A node's file node was made with it, and goes with it. */
-static gboolean
-close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
+gboolean
+engine_ending_close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
   g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
 
@@ -327,7 +332,8 @@ gboolean
 engine_ending_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
                     GError **error)
 {
-  if (vm->monitor != NULL && !base_point_is_mutant ("undo-leaves-nodes") && !close_nodes (vm, intent, error))
+  if (vm->monitor != NULL && !base_point_is_mutant ("undo-leaves-nodes") &&
+      !engine_ending_close_nodes (vm, intent, error))
     return FALSE;
   for (guint i = 0; i < intent->overlays->len && !base_point_is_mutant ("undo-leaves-files"); i++)
     if (!take_back (vm, intent, g_ptr_array_index (intent->overlays, i), error))

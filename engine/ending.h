@@ -35,6 +35,9 @@ gboolean engine_ending_is_recorded (EngineVm *vm, const EngineIntent *intent, gb
 gboolean engine_ending_clear_up (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/** Closes the nodes that were opened for @intent: those of its overlays and further ones. May be run again. */
+gboolean engine_ending_close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /**
  * engine_ending_undo:
  * @why: (nullable): what undid it, for the log

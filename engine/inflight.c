@@ -38,6 +38,25 @@ hint_to_go_on (const EngineOp *op)
                           op->id, name, op->id);
 }
 
+gboolean
+engine_inflight_is_same_qemu (const EngineVm *vm, gint64 qemu)
+{
+  return vm->monitor != NULL && (qemu == 0 || vm->qemu == 0 || vm->qemu == qemu);
+}
+
+gboolean
+engine_inflight_is_over (EngineVm *vm, gint64 qemu, GPtrArray *jobs, gboolean *over, GError **error)
+{
+  *over = TRUE;
+  if (!engine_inflight_is_same_qemu (vm, qemu))
+    return TRUE;
+  if (!engine_job_refresh (vm, jobs, error))
+    return FALSE;
+  for (guint i = 0; i < jobs->len; i++)
+    *over = *over && !engine_job_is_listed (g_ptr_array_index (jobs, i));
+  return TRUE;
+}
+
 EngineOp *
 engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error)
 {

@@ -28,6 +28,15 @@ EngineInflight engine_inflight_wait (EngineOp *op, GPtrArray *jobs, EngineJobGoa
 /** The operation goes on in QEMU without us: asks how far its @jobs are, and commits that. */
 gboolean engine_inflight_detach (EngineOp *op, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether what @vm is connected to can be @qemu, the process that an operation began in; 0: unknown. In another one
+ * there is another guest. */
+gboolean engine_inflight_is_same_qemu (const EngineVm *vm, gint64 qemu);
+
+/** Whether a detached operation that began in process @qemu does not go on any more: that, or all of @jobs, are gone.
+ */
+gboolean engine_inflight_is_over (EngineVm *vm, gint64 qemu, GPtrArray *jobs, gboolean *over, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
 /** The operation @row of another process, which is detached, is ours from now on. Returns: (transfer full) */
 EngineOp *engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -7,11 +7,15 @@
 #include "engine/error.h"
 #include "qmp/message.h"
 
+/* It is not written down. */
+#define USUAL_FORMAT "qcow2"
+
 static void
 overlay_free (EngineIntentOverlay *overlay)
 {
   g_free (overlay->disk);
   g_free (overlay->path);
+  g_free (overlay->format);
   g_free (overlay->node);
   g_free (overlay->file_node);
   g_free (overlay->backing);
@@ -92,8 +96,12 @@ overlay_to_json (const EngineIntentOverlay *overlay)
   json_object_set_int_member (object, "born-ns", overlay->born_ns);
   json_object_set_string_member (object, "node", overlay->node);
   json_object_set_string_member (object, "file-node", overlay->file_node);
-  json_object_set_string_member (object, "backing", overlay->backing);
-  json_object_set_string_member (object, "backing-format", overlay->backing_format);
+  if (!g_str_equal (overlay->format, USUAL_FORMAT))
+    json_object_set_string_member (object, "format", overlay->format);
+  if (overlay->backing != NULL) {
+    json_object_set_string_member (object, "backing", overlay->backing);
+    json_object_set_string_member (object, "backing-format", overlay->backing_format);
+  }
   json_object_set_string_member (object, "head", overlay->head);
   json_object_set_int_member (object, "head-mode", overlay->head_mode);
   if (overlay->qdev != NULL) {
@@ -206,9 +214,13 @@ overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **er
 {
   const StringMember members[] = {
       {"disk", &overlay->disk},           {"path", &overlay->path},       {"node", &overlay->node},
-      {"file-node", &overlay->file_node}, {"backing", &overlay->backing}, {"backing-format", &overlay->backing_format},
-      {"options", &overlay->options},     {"head", &overlay->head},
+      {"file-node", &overlay->file_node}, {"options", &overlay->options}, {"head", &overlay->head},
   };
+  const char *format = qmp_message_peek_string (object, "format");
+
+  overlay->format = g_strdup (format != NULL ? format : USUAL_FORMAT);
+  overlay->backing = g_strdup (qmp_message_peek_string (object, "backing"));
+  overlay->backing_format = g_strdup (qmp_message_peek_string (object, "backing-format"));
 
   overlay->reused = qmp_message_peek_boolean (object, "reused", FALSE);
   overlay->device = (guint64)qmp_message_peek_int (object, "device", 0);
@@ -312,15 +324,23 @@ parse (EngineIntent *intent, JsonObject *object, GError **error)
 }
 
 EngineIntent *
-engine_intent_from_json (const char *text, GError **error)
+engine_intent_from_object (JsonObject *object, GError **error)
 {
-  g_autoptr (JsonNode) root = json_from_string (text, NULL);
   g_autoptr (EngineIntent) intent = engine_intent_new ();
   g_autoptr (GError) failure = NULL;
 
-  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root) && parse (intent, json_node_get_object (root), &failure))
+  if (object != NULL && parse (intent, object, &failure))
     return g_steal_pointer (&intent);
   engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "the journal's intent cannot be read: %s",
                     failure != NULL ? failure->message : "it is no JSON object");
   return NULL;
+}
+
+EngineIntent *
+engine_intent_from_json (const char *text, GError **error)
+{
+  g_autoptr (JsonNode) root = json_from_string (text, NULL);
+
+  return engine_intent_from_object (root != NULL && JSON_NODE_HOLDS_OBJECT (root) ? json_node_get_object (root) : NULL,
+                                    error);
 }

@@ -10,12 +10,14 @@
 
 /**
  * EngineIntentOverlay: one disk's part
- * @path: of the new overlay
+ * @path: of the new overlay; of a copy, its file or its URI
+ * @format: of what is at @path
  * @reused: the file is the user's, and is not removed
  * @device, @inode, @born_ns: identity of the file that is to appear at @path; 0 where the file system makes no
  *     unnamed files
  * @node, @file_node: its names in QEMU
- * @backing, @backing_format: the image that it goes on: for a snapshot, @head; for a rollback, the snapshot's
+ * @backing, @backing_format: (nullable): the image that it goes on: for a snapshot, @head; for a rollback, the
+ *     snapshot's; a full copy stands on none
  * @head: the image that is active until then, and frozen from then on
  * @head_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
  * @head_node, @qdev: (nullable): the node that the device is on until then, and its QOM path, where the device is
@@ -26,6 +28,7 @@
 typedef struct {
   char *disk;
   char *path;
+  char *format;
   gboolean reused;
   guint64 device;
   guint64 inode;
@@ -86,6 +89,9 @@ void engine_intent_add_discard (EngineIntent *intent, gint64 row, const char *pa
 
 /** For the journal. Returns: (transfer full) */
 JsonObject *engine_intent_to_json (const EngineIntent *intent);
+
+/** The same from a document of which it is only a part. Returns: (transfer full) */
+EngineIntent *engine_intent_from_object (JsonObject *object, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** From the journal. Raises %ENGINE_ERROR_FAILED where it is not one of ours. Returns: (transfer full) */
 EngineIntent *engine_intent_from_json (const char *text, GError **error) G_GNUC_WARN_UNUSED_RESULT;

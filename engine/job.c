@@ -107,6 +107,12 @@ engine_job_refresh (EngineVm *vm, GPtrArray *jobs, GError **error)
 }
 
 gboolean
+engine_job_is_listed (const EngineJob *job)
+{
+  return !g_str_equal (job->status, GONE);
+}
+
+gboolean
 engine_job_is_over (const EngineJob *job)
 {
   return g_str_equal (job->status, "concluded") || g_str_equal (job->status, GONE);

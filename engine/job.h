@@ -42,6 +42,9 @@ typedef enum { ENGINE_JOB_READY, ENGINE_JOB_PENDING, ENGINE_JOB_OVER } EngineJob
 /** Asks for all of @jobs. QAPI: query-jobs */
 gboolean engine_job_refresh (EngineVm *vm, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether QEMU has it, as far as was asked. */
+gboolean engine_job_is_listed (const EngineJob *job);
+
 /** Whether it has concluded, or is not there any more. */
 gboolean engine_job_is_over (const EngineJob *job);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define VERB "job"
+#define MIRROR "mirror"
 #define SHORTEST_PREFIX 4
 
 /* ---- listed ---- */
@@ -31,7 +32,21 @@ find_op (const GPtrArray *ops, const char *job)
 }
 
 static char *
-disk_of (const ChainsOp *op, const char *job)
+disk_of_mirror (const ChainsOp *op, const char *job)
+{
+  g_autoptr (EngineMirrorIntent) intent = engine_mirrorintent_from_json (op->intent, NULL);
+
+  for (guint i = 0; intent != NULL && i < intent->copies->overlays->len; i++) {
+    g_autofree char *id = engine_mirrorintent_job (op->id, i);
+
+    if (g_str_equal (id, job))
+      return g_strdup (((const EngineIntentOverlay *)g_ptr_array_index (intent->copies->overlays, i))->disk);
+  }
+  return NULL;
+}
+
+static char *
+disk_of_merge (const ChainsOp *op, const char *job)
 {
   g_autoptr (EngineMergeIntent) intent =
       engine_merge_is_verb (op->verb) ? engine_mergeintent_from_json (op->intent, NULL) : NULL;
@@ -59,7 +74,9 @@ view_new (const EngineVm *vm, const QmpJob *job, const QmpBlockJob *block, const
   view->speed = block != NULL ? block->speed : 0;
   view->ours = op != NULL;
   view->op = op != NULL ? g_strdup (op->id) : NULL;
-  view->disk = op != NULL ? disk_of (op, job->id) : NULL;
+  view->disk = op == NULL                       ? NULL
+               : g_str_equal (op->verb, MIRROR) ? disk_of_mirror (op, job->id)
+                                                : disk_of_merge (op, job->id);
   return view;
 }
 
@@ -92,7 +109,7 @@ list_one (EngineContext *context, const char *name, GPtrArray *views, GError **e
 GPtrArray *
 engine_jobs_list (EngineContext *context, const char *name, GError **error)
 {
-  g_autoptr (GPtrArray) views = engine_mergeresult_views_new ();
+  g_autoptr (GPtrArray) views = engine_jobview_list_new ();
   g_autoptr (GPtrArray) vms = NULL;
 
   if (name != NULL)
@@ -122,7 +139,7 @@ is_meant (const EngineJobView *view, const char *reference)
 static GPtrArray *
 choose (GPtrArray *views, const char *reference)
 {
-  GPtrArray *chosen = engine_mergeresult_views_new ();
+  GPtrArray *chosen = engine_jobview_list_new ();
 
   for (guint i = 0; i < views->len;)
     if (is_meant (g_ptr_array_index (views, i), reference))
@@ -197,31 +214,55 @@ is_of_whole (EngineJobsAction action)
   return action == ENGINE_JOBS_WAIT || action == ENGINE_JOBS_CANCEL || action == ENGINE_JOBS_COMPLETE;
 }
 
-static EngineMergeAim
-aim_of (EngineJobsAction action)
+static gboolean
+go_on_with_merge (EngineVm *vm, const ChainsOp *op, EngineJobsAction action, const EngineGuardPolicy *policy,
+                  EngineJobsResult *result, GError **error)
 {
-  if (action == ENGINE_JOBS_CANCEL)
-    return ENGINE_MERGE_CANCEL;
-  return action == ENGINE_JOBS_COMPLETE ? ENGINE_MERGE_COMPLETE : ENGINE_MERGE_WAIT;
+  const EngineMergeManner manner = {.guard = *policy};
+  EngineMergeAim aim = action == ENGINE_JOBS_CANCEL     ? ENGINE_MERGE_CANCEL
+                       : action == ENGINE_JOBS_COMPLETE ? ENGINE_MERGE_COMPLETE
+                                                        : ENGINE_MERGE_WAIT;
+  gboolean done = engine_merge_continue (vm, op, aim, &manner, &result->merge, error);
+
+  if (result->merge != NULL)
+    result->views = g_ptr_array_ref (result->merge->jobs);
+  return done;
 }
 
 static gboolean
-act_on_operation (EngineVm *vm, const EngineJobsRequest *request, const GPtrArray *chosen, EngineMergeResult **result,
+go_on_with_mirror (EngineVm *vm, const ChainsOp *op, EngineJobsAction action, const EngineGuardPolicy *policy,
+                   EngineJobsResult *result, GError **error)
+{
+  const EngineMirrorManner manner = {.guard = *policy};
+  EngineMirrorAim aim = action == ENGINE_JOBS_CANCEL     ? ENGINE_MIRROR_CANCEL
+                        : action == ENGINE_JOBS_COMPLETE ? ENGINE_MIRROR_COMPLETE
+                                                         : ENGINE_MIRROR_WAIT;
+  gboolean done = engine_mirrorlife_continue (vm, op, aim, &manner, &result->mirror, error);
+
+  if (result->mirror != NULL)
+    result->views = g_ptr_array_ref (result->mirror->jobs);
+  return done;
+}
+
+static gboolean
+act_on_operation (EngineVm *vm, const EngineJobsRequest *request, const GPtrArray *chosen, EngineJobsResult *result,
                   GError **error)
 {
   g_autoptr (ChainsOp) op = get_operation (vm, chosen, request->job, error);
-  EngineMergeManner manner = {.guard = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE}};
+  EngineGuardPolicy policy = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE};
+  gboolean mirror = op != NULL && g_str_equal (op->verb, MIRROR);
 
   if (op == NULL)
     return FALSE;
-  if (vm->monitor == NULL || !engine_merge_is_verb (op->verb)) {
+  if (vm->monitor == NULL || !(mirror || engine_merge_is_verb (op->verb))) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, "run `chainctl recover`",
                       "VM '%s': operation %s does not go on in QEMU", vm->record->name, op->id);
     return FALSE;
   }
-  manner.guard.quiesce = request->quiesce != NULL ? *request->quiesce : vm->record->quiesce;
+  policy.quiesce = request->quiesce != NULL ? *request->quiesce : vm->record->quiesce;
   engine_vm_start_agent (vm);
-  return engine_merge_continue (vm, op, aim_of (request->action), &manner, result, error);
+  return mirror ? go_on_with_mirror (vm, op, request->action, &policy, result, error)
+                : go_on_with_merge (vm, op, request->action, &policy, result, error);
 }
 
 static gboolean
@@ -233,30 +274,33 @@ are_ours (const GPtrArray *chosen)
   return TRUE;
 }
 
+void
+engine_jobs_result_clear (EngineJobsResult *result)
+{
+  g_clear_pointer (&result->views, g_ptr_array_unref);
+  g_clear_pointer (&result->merge, engine_mergeresult_free);
+  g_clear_pointer (&result->mirror, engine_mirrorresult_free);
+}
+
 gboolean
-engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, GPtrArray **views,
-                 EngineMergeResult **result, GError **error)
+engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, EngineJobsResult *result, GError **error)
 {
   g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, is_of_whole (request->action) ? VERB : NULL, error);
-  g_autoptr (GPtrArray) all = engine_mergeresult_views_new ();
+  g_autoptr (GPtrArray) all = engine_jobview_list_new ();
   g_autoptr (GPtrArray) chosen = NULL;
   gboolean done;
 
   if (vm == NULL || !engine_vm_connect (vm, error) || (vm->monitor != NULL && !list_of (vm, all, error)))
     return FALSE;
   chosen = choose (all, request->job);
-  if (is_of_whole (request->action) && are_ours (chosen)) {
-    done = act_on_operation (vm, request, chosen, result, error);
-    if (*result != NULL)
-      *views = g_ptr_array_ref ((*result)->jobs);
-    return done;
-  }
+  if (is_of_whole (request->action) && are_ours (chosen))
+    return act_on_operation (vm, request, chosen, result, error);
   if (chosen->len == 0) {
     engine_error_set (error, ENGINE_ERROR_NO_SUCH_JOB, "see `chainctl jobs`", "VM '%s' has no job '%s'",
                       vm->record->name, request->job);
     return FALSE;
   }
   done = request->action == ENGINE_JOBS_WAIT ? wait_for (vm, chosen, error) : steer (vm, request, chosen, error);
-  *views = g_steal_pointer (&chosen);
+  result->views = g_steal_pointer (&chosen);
   return done;
 }

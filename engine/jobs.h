@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/merge.h"
+#include "engine/mirrorlife.h"
 
 /** Returns: (transfer full) (element-type EngineJobView): of @vm, or (%NULL) of all VMs that run. QAPI: query-jobs,
  * query-block-jobs */
@@ -35,10 +36,20 @@ typedef struct {
 } EngineJobsRequest;
 
 /**
- * engine_jobs_act:
- * @views: (out) (transfer full) (element-type EngineJobView): the jobs that were meant, as they are now
- * @result: (out) (nullable) (transfer full): what came of the operation, where it ended
- * Raises %ENGINE_ERROR_NO_SUCH_JOB; else what the verb raises whose operation it is.
+ * EngineJobsResult:
+ * @views: (nullable) (element-type EngineJobView): the jobs that were meant, as they are now
+ * @merge, @mirror: (nullable): what came of the operation, of whichever kind it was
  */
-gboolean engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, GPtrArray **views,
-                          EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+typedef struct {
+  GPtrArray *views;
+  EngineMergeResult *merge;
+  EngineMirrorResult *mirror;
+} EngineJobsResult;
+
+void engine_jobs_result_clear (EngineJobsResult *result);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (EngineJobsResult, engine_jobs_result_clear)
+
+/** Fills @result, where it fails too. Raises %ENGINE_ERROR_NO_SUCH_JOB; else what the verb raises whose operation it
+ * is. */
+gboolean engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, EngineJobsResult *result,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;

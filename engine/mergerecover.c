@@ -6,6 +6,7 @@
 
 #include "chains/images.h"
 #include "engine/error.h"
+#include "engine/inflight.h"
 #include "engine/merge.h"
 #include "engine/mergeend.h"
 #include "engine/mergelive.h"
@@ -34,12 +35,6 @@ run_clear (Run *run)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
 
 static gboolean
-is_same_qemu (const EngineVm *vm, const EngineMergeIntent *intent)
-{
-  return vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
-}
-
-static gboolean
 init (Run *run, EngineVm *vm, const ChainsOp *row, GError **error)
 {
   run->vm = vm;
@@ -54,12 +49,6 @@ init (Run *run, EngineVm *vm, const ChainsOp *row, GError **error)
 
 /* ---- QEMU is there ---- */
 
-static gboolean
-is_listed (const EngineJob *job)
-{
-  return !g_str_equal (job->status, "null");
-}
-
 /* A concluded stream that was left behind kills QEMU 7.2 at the next question for its nodes: jobs come first. */
 static gboolean
 end_jobs (Run *run, GError **error)
@@ -69,7 +58,7 @@ end_jobs (Run *run, GError **error)
   if (!engine_job_refresh (run->vm, run->jobs, error))
     return FALSE;
   for (guint i = 0; i < run->jobs->len; i++)
-    run->started = run->started || is_listed (g_ptr_array_index (run->jobs, i));
+    run->started = run->started || engine_job_is_listed (g_ptr_array_index (run->jobs, i));
   if (!engine_pivot_settle_jobs (run->vm, run->row->id, run->jobs, &pivoting, error) ||
       (!pivoting && !engine_job_cancel (run->vm, run->row->id, run->jobs, error)))
     return FALSE;
@@ -202,7 +191,8 @@ engine_mergerecover_run (EngineVm *vm, const ChainsOp *row, gboolean *finished, 
 
   if (!init (&run, vm, row, error))
     return FALSE;
-  if (run.begun && !(is_same_qemu (vm, run.intent) ? find_in_qemu (&run, error) : find_in_headers (&run, error)))
+  if (run.begun && !(engine_inflight_is_same_qemu (vm, run.intent->qemu) ? find_in_qemu (&run, error)
+                                                                         : find_in_headers (&run, error)))
     return FALSE;
   return (!run.begun || add_recorded (&run, error)) && settle (&run, finished, message, error);
 }
@@ -212,15 +202,5 @@ engine_mergerecover_is_over (EngineVm *vm, const ChainsOp *row, gboolean *over, 
 {
   g_auto (Run) run = {0};
 
-  if (!init (&run, vm, row, error))
-    return FALSE;
-  *over = !is_same_qemu (vm, run.intent);
-  if (*over)
-    return TRUE;
-  if (!engine_job_refresh (vm, run.jobs, error))
-    return FALSE;
-  *over = TRUE;
-  for (guint i = 0; i < run.jobs->len; i++)
-    *over = *over && !is_listed (g_ptr_array_index (run.jobs, i));
-  return TRUE;
+  return init (&run, vm, row, error) && engine_inflight_is_over (vm, run.intent->qemu, run.jobs, over, error);
 }

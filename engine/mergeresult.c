@@ -15,24 +15,6 @@ merged_free (EngineMerged *merged)
   g_free (merged);
 }
 
-static void
-view_free (EngineJobView *view)
-{
-  g_free (view->vm);
-  g_free (view->disk);
-  g_free (view->job);
-  g_free (view->op);
-  g_free (view->type);
-  g_free (view->status);
-  g_free (view);
-}
-
-GPtrArray *
-engine_mergeresult_views_new (void)
-{
-  return g_ptr_array_new_with_free_func ((GDestroyNotify)view_free);
-}
-
 void
 engine_mergeresult_free (EngineMergeResult *result)
 {
@@ -73,7 +55,7 @@ engine_mergeresult_new (const EngineOp *op, const EngineMergeIntent *intent)
   result->merges = g_ptr_array_new_with_free_func ((GDestroyNotify)merged_free);
   result->snapshots_removed = g_ptr_array_new_with_free_func (g_free);
   result->active = engine_switched_list_new ();
-  result->jobs = engine_mergeresult_views_new ();
+  result->jobs = engine_jobview_list_new ();
   result->frozen_us = result->paused_us = -1;
   for (guint i = 0; i < intent->parts->len; i++)
     g_ptr_array_add (result->merges, merged_new (intent, g_ptr_array_index (intent->parts, i)));
@@ -83,31 +65,14 @@ engine_mergeresult_new (const EngineOp *op, const EngineMergeIntent *intent)
   return result;
 }
 
-static EngineJobView *
-view_new (const EngineOp *op, const EngineMergeIntent *intent, const EngineJob *job)
-{
-  EngineJobView *view = g_new0 (EngineJobView, 1);
-
-  view->vm = g_strdup (op->vm->record->name);
-  view->disk = g_strdup (job->disk);
-  view->job = g_strdup (job->id);
-  view->op = g_strdup (op->id);
-  view->type = g_strdup (intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream");
-  view->status = g_strdup (job->status);
-  view->current = job->current;
-  view->total = job->total;
-  view->speed = intent->speed;
-  view->ours = TRUE;
-  return view;
-}
-
 void
 engine_mergeresult_detach (EngineMergeResult *result, const EngineOp *op, const EngineMergeIntent *intent,
                            const GPtrArray *jobs)
 {
+  const char *type = intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream";
+
   result->detached = TRUE;
-  for (guint i = 0; i < jobs->len; i++)
-    g_ptr_array_add (result->jobs, view_new (op, intent, g_ptr_array_index (jobs, i)));
+  engine_jobview_list_add (result->jobs, op, type, intent->speed, jobs);
 }
 
 void

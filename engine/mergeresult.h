@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "engine/job.h"
+#include "engine/jobview.h"
 #include "engine/mergeintent.h"
 #include "engine/switched.h"
 
@@ -30,23 +30,6 @@ typedef struct {
   GPtrArray *removed;
   gint64 freed;
 } EngineMerged;
-
-/** A block job as a person sees it. @disk, @op: (nullable) */
-typedef struct {
-  char *vm;
-  char *disk;
-  char *job;
-  char *op;
-  char *type;
-  char *status;
-  gint64 current;
-  gint64 total;
-  gint64 speed;
-  gboolean ours;
-} EngineJobView;
-
-/** An empty list. Returns: (transfer full) (element-type EngineJobView) */
-GPtrArray *engine_mergeresult_views_new (void);
 
 /**
  * EngineMergeResult:

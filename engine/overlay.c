@@ -164,6 +164,7 @@ intent_new (EngineOp *op, guint index, const EngineGraphDisk *disk, const Engine
   EngineIntentOverlay *intent = engine_intent_overlay_new ();
 
   intent->disk = g_strdup (disk->name);
+  intent->format = g_strdup ("qcow2");
   intent->node = engine_op_name (op, index, "");
   intent->file_node = engine_op_name (op, index, "f");
   intent->head = g_strdup (head->path);
@@ -237,8 +238,10 @@ file_node_json (const EngineOverlay *overlay)
 {
   const EngineNodeOptions *options = overlay->options;
   JsonObject *object = json_object_new ();
+  EngineImagefile file;
+  gboolean block = engine_imagefile_stat (overlay->intent->path, &file, NULL) && file.block;
 
-  json_object_set_string_member (object, "driver", "file");
+  json_object_set_string_member (object, "driver", block ? "host_device" : "file");
   json_object_set_string_member (object, "node-name", overlay->intent->file_node);
   json_object_set_string_member (object, "filename", overlay->intent->path);
   json_object_set_string_member (object, "aio", options->aio);
@@ -247,19 +250,19 @@ file_node_json (const EngineOverlay *overlay)
   return object;
 }
 
-/* BlockdevOptionsQcow2 */
+/* BlockdevOptionsQcow2, BlockdevOptionsRaw */
 static JsonObject *
 node_json (const EngineOverlay *overlay)
 {
   const EngineNodeOptions *options = overlay->options;
   JsonObject *object = json_object_new ();
 
-  json_object_set_string_member (object, "driver", "qcow2");
+  json_object_set_string_member (object, "driver", overlay->intent->format);
   json_object_set_string_member (object, "node-name", overlay->intent->node);
   json_object_set_object_member (object, "file", file_node_json (overlay));
   if (overlay->on_node != NULL)
     json_object_set_string_member (object, "backing", overlay->on_node);
-  else
+  else if (g_str_equal (overlay->intent->format, "qcow2"))
     json_object_set_null_member (object, "backing");
   json_object_set_string_member (object, "discard", options->discard);
   json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
@@ -335,10 +338,12 @@ file_json (const EngineOverlay *overlay)
   JsonObject *object = json_object_new ();
 
   json_object_set_string_member (object, "path", overlay->intent->path);
-  json_object_set_string_member (object, "format", "qcow2");
+  json_object_set_string_member (object, "format", overlay->intent->format);
   json_object_set_int_member (object, "size", blank.virtual_size);
-  json_object_set_string_member (object, "backing-file", blank.backing);
-  json_object_set_string_member (object, "backing-fmt", blank.backing_format);
+  if (blank.backing != NULL) {
+    json_object_set_string_member (object, "backing-file", blank.backing);
+    json_object_set_string_member (object, "backing-fmt", blank.backing_format);
+  }
   if (blank.cluster_size != 0)
     json_object_set_int_member (object, "cluster-size", blank.cluster_size);
   json_object_set_boolean_member (object, "extended-l2", blank.extended_l2);

@@ -33,8 +33,7 @@ static gboolean
 cannot_make (const EngineOverlay *overlay, GError **error)
 {
   engine_error_set (error, errno == EEXIST ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED, NULL,
-                    "disk '%s': cannot make the overlay '%s': %s", overlay->disk->name, overlay->intent->path,
-                    g_strerror (errno));
+                    "disk '%s': cannot make '%s': %s", overlay->disk->name, overlay->intent->path, g_strerror (errno));
   return FALSE;
 }
 
@@ -62,10 +61,12 @@ static gboolean
 fill (const EngineOverlay *overlay, GError **error)
 {
   const EngineQcow2Blank blank = engine_overlay_blank (overlay);
+  gboolean qcow2 = g_str_equal (overlay->intent->format, "qcow2");
 
-  if (!engine_qcow2_write_blank (overlay->fd, &blank)) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "disk '%s': cannot write the overlay '%s': %s",
-                      overlay->disk->name, overlay->intent->path, g_strerror (errno));
+  if (!(qcow2 ? engine_qcow2_write_blank (overlay->fd, &blank)
+              : ftruncate (overlay->fd, (off_t)blank.virtual_size) == 0)) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "disk '%s': cannot write '%s': %s", overlay->disk->name,
+                      overlay->intent->path, g_strerror (errno));
     return FALSE;
   }
   sync_file_range (overlay->fd, 0, 0, SYNC_FILE_RANGE_WRITE);

@@ -14,9 +14,12 @@
 #include "engine/drift.h"
 #include "engine/ending.h"
 #include "engine/error.h"
+#include "engine/inflight.h"
 #include "engine/merge.h"
 #include "engine/mergelive.h"
 #include "engine/mergerecover.h"
+#include "engine/mirrorend.h"
+#include "engine/mirrorrecover.h"
 #include "engine/notebook.h"
 #include "engine/outcome.h"
 #include "engine/pivot.h"
@@ -26,6 +29,7 @@
 #define VERB "recover"
 #define SNAPSHOT "snapshot"
 #define ROLLBACK "rollback"
+#define MIRROR "mirror"
 #define REASON "its operation was interrupted; whether the guest was frozen throughout is not known"
 
 static void
@@ -85,18 +89,12 @@ thaw (EngineVm *vm, GError **error)
   return FALSE;
 }
 
-/* As far as that can be told: in another process there is another guest. */
-static gboolean
-is_same_qemu (const EngineVm *vm, const EngineIntent *intent)
-{
-  return vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
-}
-
 /* Whether the guest that the operation may have frozen can still be there, and frozen. */
 static gboolean
 may_be_frozen (const EngineVm *vm, const EngineIntent *intent, gboolean switch_begun)
 {
-  return switch_begun && intent->freezes && vm->record->agent != NULL && is_same_qemu (vm, intent);
+  return switch_begun && intent->freezes && vm->record->agent != NULL &&
+         engine_inflight_is_same_qemu (vm, intent->qemu);
 }
 
 /* The operation may have frozen the guest, and nobody may have thawed it since. %FALSE where that cannot be seen. */
@@ -137,7 +135,7 @@ end_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboo
 {
   if (vm->context->dry_run)
     return TRUE;
-  if (intent->resets && is_same_qemu (vm, intent))
+  if (intent->resets && engine_inflight_is_same_qemu (vm, intent->qemu))
     engine_rewind_end_reset (vm);
   return engine_ending_clear_up (vm, intent, NULL, error) &&
          (!end || chains_journal_end (vm->context->db, op->id, CHAINS_OP_DONE, NULL, error));
@@ -234,8 +232,8 @@ recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError *
 
   if (intent == NULL || !engine_op_find_step (vm->context, op->id, "switch", &switch_begun, NULL, error))
     return FALSE;
-  if (switch_begun && g_str_equal (op->verb, ROLLBACK) && vm->state == ENGINE_VM_PAUSED && is_same_qemu (vm, intent) &&
-      !bring_back_paused (vm, intent, &was_reset, error))
+  if (switch_begun && g_str_equal (op->verb, ROLLBACK) && vm->state == ENGINE_VM_PAUSED &&
+      engine_inflight_is_same_qemu (vm, intent->qemu) && !bring_back_paused (vm, intent, &was_reset, error))
     return FALSE;
   thawed = was_reset || !may_be_frozen (vm, intent, switch_begun) || bring_back (vm, &frozen);
   if (!settle_switch (vm, op, intent, switch_begun, thawed, recovered, error))
@@ -245,43 +243,78 @@ recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError *
   return thawed;
 }
 
-/* ---- commit, stream ---- */
+/* ---- commit, stream, mirror ---- */
 
-/* It died around its pivot with the VM paused by it: once it is certain, and recorded, what the guest is on, it runs.
- */
 static gboolean
-run_on (EngineVm *vm, const ChainsOp *op, const EngineMergeIntent *intent, gboolean paused_by_us, GError **error)
+is_copying (const char *verb)
 {
-  g_autoptr (GPtrArray) jobs = engine_merge_jobs (intent);
+  return engine_merge_is_verb (verb) || g_str_equal (verb, MIRROR);
+}
 
+/* The process of the QEMU that it began in; 0 where unknown. */
+static gboolean
+find_qemu (const ChainsOp *op, gint64 *qemu, GError **error)
+{
+  g_autoptr (EngineMergeIntent) merge = NULL;
+  g_autoptr (EngineMirrorIntent) mirror = NULL;
+
+  if (engine_merge_is_verb (op->verb))
+    merge = engine_mergeintent_from_json (op->intent, error);
+  else
+    mirror = engine_mirrorintent_from_json (op->intent, error);
+  *qemu = merge != NULL ? merge->qemu : mirror != NULL ? mirror->copies->qemu : 0;
+  return merge != NULL || mirror != NULL;
+}
+
+/* With the VM paused: what the guest is on is made certain, and recorded. */
+static gboolean
+settle_copying (EngineVm *vm, const ChainsOp *op, GError **error)
+{
+  g_autoptr (EngineMergeIntent) merge = NULL;
+  g_autoptr (EngineMirrorIntent) mirror = NULL;
+  g_autoptr (GPtrArray) jobs = NULL;
+
+  if (g_str_equal (op->verb, MIRROR)) {
+    mirror = engine_mirrorintent_from_json (op->intent, error);
+    return mirror != NULL && engine_mirrorend_settle (vm, op->id, mirror, error);
+  }
+  merge = engine_mergeintent_from_json (op->intent, error);
+  jobs = merge != NULL ? engine_merge_jobs (merge) : NULL;
+  return jobs != NULL && engine_mergelive_settle (vm, op->id, merge, jobs, error);
+}
+
+/* It died around its moment with the VM paused by it: once it is certain what the guest is on, it runs. */
+static gboolean
+run_on (EngineVm *vm, const ChainsOp *op, gboolean paused_by_us, GError **error)
+{
   if (!paused_by_us || vm->state != ENGINE_VM_PAUSED || vm->monitor == NULL)
     return TRUE;
-  if (!engine_mergelive_settle (vm, op->id, intent, jobs, error) ||
-      !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
+  if (!settle_copying (vm, op, error) || !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
     return FALSE;
   vm->state = ENGINE_VM_RUNNING;
   return TRUE;
 }
 
 static gboolean
-recover_merge (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
+recover_copying (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **error)
 {
-  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
   g_autofree char *message = NULL;
   g_autoptr (JsonObject) detail = NULL;
   gboolean finished, begun, pauses, freezes, same;
+  gint64 qemu;
 
-  if (intent == NULL || !engine_op_find_step (vm->context, op->id, "switch", &begun, &detail, error))
+  if (!find_qemu (op, &qemu, error) || !engine_op_find_step (vm->context, op->id, "switch", &begun, &detail, error))
     return FALSE;
   if (vm->context->dry_run) {
     note (recovered, op, FALSE, "the %s would be brought to an end", op->verb);
     return TRUE;
   }
   engine_pivot_read_step (detail, &pauses, &freezes);
-  same = vm->monitor != NULL && (intent->qemu == 0 || vm->qemu == 0 || vm->qemu == intent->qemu);
-  if (!run_on (vm, op, intent, same && pauses, error) ||
+  same = engine_inflight_is_same_qemu (vm, qemu);
+  if (!run_on (vm, op, same && pauses, error) ||
       (same && freezes && vm->record->agent != NULL && !bring_back (vm, error)) ||
-      !engine_mergerecover_run (vm, op, &finished, &message, error))
+      !(g_str_equal (op->verb, MIRROR) ? engine_mirrorrecover_run (vm, op, &finished, &message, error)
+                                       : engine_mergerecover_run (vm, op, &finished, &message, error)))
     return FALSE;
   note (recovered, op, finished, "%s", message);
   return TRUE;
@@ -294,8 +327,8 @@ recover_op (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError **err
 {
   if (g_str_equal (op->verb, SNAPSHOT) || g_str_equal (op->verb, ROLLBACK))
     return recover_switch (vm, op, recovered, error);
-  if (engine_merge_is_verb (op->verb))
-    return recover_merge (vm, op, recovered, error);
+  if (is_copying (op->verb))
+    return recover_copying (vm, op, recovered, error);
   engine_error_set (error, ENGINE_ERROR_REFUSED, "was it begun by a newer version?",
                     "VM '%s': operation %s is a '%s', which this version cannot recover", op->vm_name, op->id,
                     op->verb);
@@ -307,9 +340,10 @@ static gboolean
 is_due (EngineVm *vm, const ChainsOp *op, gboolean *due, GError **error)
 {
   *due = op->state == CHAINS_OP_OPEN;
-  if (*due || !engine_merge_is_verb (op->verb))
+  if (*due || !is_copying (op->verb))
     return TRUE;
-  return engine_mergerecover_is_over (vm, op, due, error);
+  return g_str_equal (op->verb, MIRROR) ? engine_mirrorrecover_is_over (vm, op, due, error)
+                                        : engine_mergerecover_is_over (vm, op, due, error);
 }
 
 static gboolean
@@ -441,15 +475,6 @@ engine_recover_first (EngineContext *context, const char *name, GError **error)
   return TRUE;
 }
 
-static gboolean
-rescue_merge (EngineVm *vm, const ChainsOp *op, GError **error)
-{
-  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, error);
-  g_autoptr (GPtrArray) jobs = intent != NULL ? engine_merge_jobs (intent) : NULL;
-
-  return jobs != NULL && engine_mergelive_settle (vm, op->id, intent, jobs, error);
-}
-
 gboolean
 engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error)
 {
@@ -457,8 +482,8 @@ engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error)
   const ChainsOp *op = ops != NULL && ops->len > 0 ? g_ptr_array_index (ops, 0) : NULL;
   g_autoptr (EngineIntent) intent = NULL;
 
-  if (op != NULL && engine_merge_is_verb (op->verb))
-    return rescue_merge (vm, op, error);
+  if (op != NULL && is_copying (op->verb))
+    return settle_copying (vm, op, error);
   if (op == NULL || !g_str_equal (op->verb, ROLLBACK))
     return ops != NULL;
   intent = engine_intent_from_json (op->intent, error);

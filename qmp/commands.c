@@ -353,6 +353,19 @@ qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObje
 }
 
 gboolean
+qmp_commands_object_add (QmpClient *client, QmpWait wait, JsonObject *properties, GError **error)
+{
+  return execute_plain (client, wait, "object-add", properties, error);
+}
+
+gboolean
+qmp_commands_object_del (QmpClient *client, QmpWait wait, const char *id, GError **error)
+{
+  g_autoptr (JsonObject) arguments = one_string ("id", id);
+  return execute_plain (client, wait, "object-del", arguments, error);
+}
+
+gboolean
 qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
 {
   g_autoptr (JsonObject) arguments = one_string ("node-name", node);

@@ -95,6 +95,12 @@ GPtrArray *qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **er
 
 /** blockdev-add. @options: BlockdevOptions (transfer none) */
 QmpCall *qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options);
+/** object-add. @properties: ObjectOptions (transfer none) */
+gboolean qmp_commands_object_add (QmpClient *client, QmpWait wait, JsonObject *properties, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/** object-del */
+gboolean qmp_commands_object_del (QmpClient *client, QmpWait wait, const char *id, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 

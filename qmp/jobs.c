@@ -48,12 +48,30 @@ qmp_jobs_stream_arguments (const QmpJobsStream *stream)
   return arguments;
 }
 
+JsonObject *
+qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror)
+{
+  JsonObject *arguments = json_object_new ();
+
+  json_object_set_string_member (arguments, "job-id", mirror->id);
+  json_object_set_string_member (arguments, "device", mirror->node);
+  json_object_set_string_member (arguments, "target", mirror->target);
+  json_object_set_string_member (arguments, "sync", mirror->sync);
+  json_object_set_string_member (arguments, "copy-mode", mirror->blocking ? "write-blocking" : "background");
+  json_object_set_string_member (arguments, "filter-node-name", mirror->filter);
+  json_object_set_string_member (arguments, "on-target-error", "enospc");
+  json_object_set_int_member (arguments, "speed", mirror->speed);
+  json_object_set_boolean_member (arguments, "auto-finalize", TRUE);
+  json_object_set_boolean_member (arguments, "auto-dismiss", FALSE);
+  return arguments;
+}
+
 QmpCall *
 qmp_jobs_start (QmpClient *client, const char *command, const char *id, gint64 deadline_us)
 {
   g_autoptr (JsonObject) arguments = json_object_new ();
 
-  json_object_set_string_member (arguments, "id", id);
+  json_object_set_string_member (arguments, g_str_has_prefix (command, "block-job-") ? "device" : "id", id);
   return qmp_client_start (client, command, arguments, deadline_us);
 }
 

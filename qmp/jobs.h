@@ -40,6 +40,22 @@ typedef struct {
   gint64 speed;
 } QmpJobsStream;
 
+/**
+ * QmpJobsMirror: BlockdevMirror
+ * @node: the uppermost one below the device; @target: a node
+ * @sync: MirrorSyncMode's words
+ * @blocking: each write goes to both before it is done
+ */
+typedef struct {
+  const char *id;
+  const char *node;
+  const char *target;
+  const char *filter;
+  const char *sync;
+  gboolean blocking;
+  gint64 speed;
+} QmpJobsMirror;
+
 /** The arguments of block-commit: it waits for room where there is none, below the active image to be finalized too,
  * and stays listed when it is over. Returns: (transfer full) */
 JsonObject *qmp_jobs_commit_arguments (const QmpJobsCommit *commit);
@@ -47,7 +63,12 @@ JsonObject *qmp_jobs_commit_arguments (const QmpJobsCommit *commit);
  * while one that has concluded is left. Returns: (transfer full) */
 JsonObject *qmp_jobs_stream_arguments (const QmpJobsStream *stream);
 
-/** job-complete, job-cancel, job-pause, job-resume, job-finalize, job-dismiss. Give it to qmp_call_finish(). */
+/** The arguments of blockdev-mirror: it waits for room where there is none, and stays listed when it is over. Returns:
+ * (transfer full) */
+JsonObject *qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror);
+
+/** block-job-cancel of one that is ready ends it in step with its source;
+ * job-complete, job-cancel, job-pause, job-resume, job-finalize, job-dismiss. Give it to qmp_call_finish(). */
 QmpCall *qmp_jobs_start (QmpClient *client, const char *command, const char *id, gint64 deadline_us);
 gboolean qmp_jobs_execute (QmpClient *client, QmpWait wait, const char *command, const char *id, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

@@ -4,7 +4,9 @@
  */
 #include "engine/jobs.h"
 #include "tools/chainctl/commands.h"
+#include "tools/chainctl/jobview.h"
 #include "tools/chainctl/mergeview.h"
+#include "tools/chainctl/mirrorview.h"
 
 typedef struct {
   char *quiesce;
@@ -25,8 +27,7 @@ static gboolean
 act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *options, GError **error)
 {
   EngineJobsRequest request = {.vm = invocation->vm, .job = invocation->arguments[0], .action = action};
-  g_autoptr (EngineMergeResult) result = NULL;
-  g_autoptr (GPtrArray) views = NULL;
+  g_auto (EngineJobsResult) result = {0};
   ChainsQuiesce quiesce;
   gboolean done;
 
@@ -37,11 +38,13 @@ act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *opt
       !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
     return FALSE;
   request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
-  done = engine_jobs_act (invocation->context, &request, &views, &result, error);
-  if (result != NULL)
-    chainctl_mergeview_say (invocation->output, result, invocation->vm);
-  if (views != NULL && (result == NULL || !result->detached))
-    chainctl_mergeview_jobs (invocation->output, views);
+  done = engine_jobs_act (invocation->context, &request, &result, error);
+  if (result.merge != NULL)
+    chainctl_mergeview_say (invocation->output, result.merge, invocation->vm);
+  if (result.mirror != NULL)
+    chainctl_mirrorview_say (invocation->output, result.mirror, invocation->vm);
+  if (result.views != NULL && !json_object_has_member (invocation->output->document, "jobs"))
+    chainctl_jobview_say (invocation->output, result.views);
   return done;
 }
 

@@ -4,7 +4,7 @@
  */
 #include "engine/jobs.h"
 #include "tools/chainctl/commands.h"
-#include "tools/chainctl/mergeview.h"
+#include "tools/chainctl/jobview.h"
 
 gboolean
 chainctl_cmd_jobs (ChainctlInvocation *invocation, GError **error)
@@ -17,7 +17,7 @@ chainctl_cmd_jobs (ChainctlInvocation *invocation, GError **error)
   views = engine_jobs_list (invocation->context, invocation->arguments[0], error);
   if (views == NULL)
     return FALSE;
-  chainctl_mergeview_jobs (invocation->output, views);
+  chainctl_jobview_say (invocation->output, views);
   if (views->len == 0)
     chainctl_output_note (invocation->output, "No job is at work.");
   return TRUE;

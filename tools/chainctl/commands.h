@@ -20,6 +20,7 @@ gboolean chainctl_cmd_job_wait (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_jobs (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_list (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_mirror (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_protect (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error);

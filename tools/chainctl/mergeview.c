@@ -1,64 +1,11 @@
 /*
- * Merges and jobs, rendered: the contract's keys, and the same for people. Knows
+ * Merges, rendered: the contract's keys, and the same for people. Knows
  * nothing of how they came to be.
  */
 #include "tools/chainctl/mergeview.h"
 
+#include "tools/chainctl/jobview.h"
 #include "tools/chainctl/render.h"
-
-static const ChainctlOutputColumn job_columns[] = {
-    {"VM", "vm", CHAINCTL_OUTPUT_TEXT},        {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
-    {"JOB", "job", CHAINCTL_OUTPUT_TEXT},      {"OP", "op", CHAINCTL_OUTPUT_SHORT_ID},
-    {"TYPE", "type", CHAINCTL_OUTPUT_TEXT},    {"STATUS", "status", CHAINCTL_OUTPUT_TEXT},
-    {"DONE", "current", CHAINCTL_OUTPUT_SIZE}, {"OF", "total", CHAINCTL_OUTPUT_SIZE},
-    {"LIMIT", "speed", CHAINCTL_OUTPUT_SIZE},  {NULL},
-};
-
-static JsonObject *
-job_json (const EngineJobView *view)
-{
-  JsonObject *object = json_object_new ();
-
-  json_object_set_string_member (object, "vm", view->vm);
-  chainctl_render_string (object, "disk", view->disk);
-  json_object_set_string_member (object, "job", view->job);
-  chainctl_render_string (object, "op", view->op);
-  json_object_set_string_member (object, "type", view->type);
-  json_object_set_string_member (object, "status", view->status);
-  json_object_set_int_member (object, "current", view->current);
-  json_object_set_int_member (object, "total", view->total);
-  json_object_set_int_member (object, "speed", view->speed);
-  json_object_set_boolean_member (object, "ours", view->ours);
-  return object;
-}
-
-/* For people: no limit is none, and a job that is not ours says so where its operation would stand. */
-static JsonObject *
-job_row (const EngineJobView *view)
-{
-  JsonObject *row = job_json (view);
-
-  if (view->speed == 0)
-    json_object_set_null_member (row, "speed");
-  if (!view->ours)
-    json_object_set_string_member (row, "op", "not ours");
-  return row;
-}
-
-void
-chainctl_mergeview_jobs (ChainctlOutput *output, const GPtrArray *views)
-{
-  JsonArray *documents = json_array_new ();
-  g_autoptr (JsonArray) rows = json_array_new ();
-
-  for (guint i = 0; i < views->len; i++) {
-    json_array_add_object_element (documents, job_json (g_ptr_array_index (views, i)));
-    json_array_add_object_element (rows, job_row (g_ptr_array_index (views, i)));
-  }
-  if (views->len > 0)
-    chainctl_output_table (output, rows, job_columns);
-  json_object_set_array_member (output->document, "jobs", documents);
-}
 
 static JsonArray *
 merges_json (const EngineMergeResult *result)
@@ -142,24 +89,15 @@ say_names (ChainctlOutput *output, const GPtrArray *names)
     chainctl_output_note (output, "Ceased to exist: snapshot%s %s", names->len > 1 ? "s" : "", text->str);
 }
 
-static gboolean
-are_ready (const GPtrArray *views)
-{
-  for (guint i = 0; i < views->len; i++)
-    if (!g_str_equal (((const EngineJobView *)g_ptr_array_index (views, i))->status, "ready"))
-      return FALSE;
-  return TRUE;
-}
-
 /* What a person can do with it now. */
 static void
 say_detached (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
 {
-  gboolean ready = result->moves && are_ready (result->jobs);
+  gboolean ready = result->moves && chainctl_jobview_are_ready (result->jobs);
   g_autofree char *op = g_strndup (result->op, 8);
 
   json_object_set_string_member (output->document, "op", result->op);
-  chainctl_mergeview_jobs (output, result->jobs);
+  chainctl_jobview_say (output, result->jobs);
   chainctl_output_note (output,
                         ready ? "%s: all is copied, and new writes go to both, as operation %s:"
                               : "%s: it goes on in QEMU as operation %s:",

@@ -1,6 +1,6 @@
 /*
- * What merges and jobs came to, as documents and for people: for every command that
- * has to do with them.
+ * What merges came to, as documents and for people: for every command that has to do
+ * with them.
  */
 #pragma once
 
@@ -10,6 +10,3 @@
 /** "merges", "snapshots_removed", "active", "frozen_us", "paused_us"; where it goes on in QEMU "op" and "jobs" too, and
  * how to go on with it. */
 void chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm);
-
-/** "jobs", and a table. @views: (element-type EngineJobView) */
-void chainctl_mergeview_jobs (ChainctlOutput *output, const GPtrArray *views);

@@ -56,6 +56,11 @@ const ChainctlCommand chainctl_table[] = {
      "Copies what lies below the active image (or that of --top) into it, down to\n"
      "--base, which stays below it. No snapshot changes.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_stream},
+    {"mirror", "[VM]", "copy live disks elsewhere",
+     "To files, or to an NBD server. --finish ends the copies in one instant, the\n"
+     "guest's file systems frozen where its agent allows it; --pivot moves the guest\n"
+     "to them; --follow keeps them in step until `chainctl job complete`.",
+     CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_mirror},
     {"jobs", "[VM]", "block jobs that are at work",
      "Those of an earlier process and of others too; without VM: of all VMs.", CHAINS_DB_READ, FALSE, FALSE,
      CHAINCTL_RECOVERY_NONE, 0, 1, chainctl_cmd_jobs},

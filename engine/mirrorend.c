@@ -1,0 +1,144 @@
+/*
+ * A copy that the guest is on is an overlay that stands on nothing, or on what the
+ * old head stood on: engine/ending records and clears up as for any other.
+ */
+#include "engine/mirrorend.h"
+
+#include "base/point.h"
+#include "chains/images.h"
+#include "engine/ending.h"
+#include "engine/graph.h"
+#include "engine/imagefile.h"
+#include "engine/pivot.h"
+#include "qmp/error.h"
+
+gboolean
+engine_mirrorend_find (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved, GError **error)
+{
+  g_autoptr (EngineGraph) graph = engine_graph_read (vm, error);
+
+  for (guint i = 0; graph != NULL && i < intent->copies->overlays->len; i++) {
+    EngineIntentOverlay *copy = g_ptr_array_index (intent->copies->overlays, i);
+    const EngineGraphDisk *disk = engine_graph_find (graph, copy->disk);
+    const EngineLayer *head = disk != NULL && disk->layers->len > 0 ? engine_graph_head (disk) : NULL;
+    EngineImagefile file;
+
+    if (head == NULL)
+      continue;
+    if (g_str_equal (head->node->name, copy->node) ||
+        (head->inode != 0 && engine_imagefile_stat (copy->path, &file, NULL) && file.inode == head->inode &&
+         file.device == head->device))
+      g_ptr_array_add (moved, copy);
+  }
+  return graph != NULL;
+}
+
+gboolean
+engine_mirrorend_find_recorded (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved, GError **error)
+{
+  for (guint i = 0; i < intent->copies->overlays->len; i++) {
+    EngineIntentOverlay *copy = g_ptr_array_index (intent->copies->overlays, i);
+    const ChainsDisk *disk = engine_vm_find_disk (vm, copy->disk, error);
+    g_autoptr (ChainsImage) active = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
+
+    if (active == NULL)
+      return FALSE;
+    if (g_str_equal (active->path, copy->path))
+      g_ptr_array_add (moved, copy);
+  }
+  return TRUE;
+}
+
+EngineIntent *
+engine_mirrorend_split (EngineMirrorIntent *intent, const GPtrArray *moved)
+{
+  EngineIntent *left = engine_intent_new ();
+
+  g_clear_pointer (&left->snapshot, chains_snapshot_free);
+  /* Where nothing has happened its notes go with the copies. */
+  if (moved->len == 0)
+    left->snapshot = g_steal_pointer (&intent->copies->snapshot);
+  for (guint i = 0; i < intent->copies->overlays->len;)
+    if (g_ptr_array_find ((GPtrArray *)moved, g_ptr_array_index (intent->copies->overlays, i), NULL)) {
+      i++;
+    } else {
+      g_ptr_array_add (left->overlays, g_ptr_array_steal_index (intent->copies->overlays, i));
+      g_ptr_array_remove_index (intent->roots, i);
+    }
+  return left;
+}
+
+gboolean
+engine_mirrorend_record (EngineVm *vm, const char *op, EngineIntent *moved, GError **error)
+{
+  if (moved->overlays->len == 0)
+    return TRUE;
+  if (moved->snapshot != NULL) {
+    moved->snapshot->created_us = g_get_real_time ();
+    moved->snapshot->consistency = vm->standin != NULL ? CHAINS_CONSISTENCY_OFFLINE : CHAINS_CONSISTENCY_CRASH;
+    moved->snapshot->frozen_us = -1;
+  }
+  return engine_ending_record (vm, op, moved, FALSE, error);
+}
+
+gboolean
+engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (intent->credentials == NULL || vm->monitor == NULL ||
+      qmp_commands_object_del (vm->monitor, engine_vm_wait (vm), intent->credentials, &failure) ||
+      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return FALSE;
+}
+
+gboolean
+engine_mirrorend_let_go (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+{
+  return vm->monitor == NULL || (engine_ending_close_nodes (vm, intent->copies, error) &&
+                                 engine_mirrorend_forget_credentials (vm, intent, error));
+}
+
+/* Somebody may have started a VM on it by hand, after QEMU's death. */
+static void
+spare_used (EngineVm *vm, const EngineIntent *left)
+{
+  for (guint i = 0; i < left->overlays->len; i++) {
+    EngineIntentOverlay *copy = g_ptr_array_index (left->overlays, i);
+
+    if (copy->reused || copy->path[0] != '/' || !engine_imagefile_is_locked (copy->path))
+      continue;
+    engine_context_warn (vm->context, "left-alone", "'%s' is in use: it stays", copy->path);
+    copy->reused = TRUE;
+  }
+}
+
+gboolean
+engine_mirrorend_take_back (EngineVm *vm, const char *op, const EngineIntent *left, GError **error)
+{
+  if (vm->monitor != NULL && !engine_ending_close_nodes (vm, left, error))
+    return FALSE;
+  spare_used (vm, left);
+  return engine_ending_undo (vm, op, left, NULL, FALSE, error);
+}
+
+gboolean
+engine_mirrorend_settle (EngineVm *vm, const char *op, EngineMirrorIntent *intent, GError **error)
+{
+  g_autoptr (GPtrArray) jobs = engine_mirrorintent_jobs (intent, op), moved = g_ptr_array_new ();
+  g_autoptr (GPtrArray) recorded = g_ptr_array_new ();
+  g_autoptr (EngineIntent) left = NULL;
+  gboolean pivoting = FALSE;
+
+  if (base_point_is_mutant ("rescue-records-nothing") || intent->goal != ENGINE_MIRROR_PIVOT)
+    return TRUE;
+  if (!engine_pivot_settle_jobs (vm, op, jobs, &pivoting, error) || !engine_mirrorend_find (vm, intent, moved, error) ||
+      !engine_mirrorend_find_recorded (vm, intent, recorded, error))
+    return FALSE;
+  if (recorded->len > 0)
+    return TRUE;
+  left = engine_mirrorend_split (intent, moved);
+  return engine_mirrorend_record (vm, op, intent->copies, error);
+}

@@ -1,0 +1,48 @@
+/*
+ * How mirrors end: the copies are kept, or are what the guest is on now, or are
+ * taken back. Each may be run again after a death.
+ */
+#pragma once
+
+#include "engine/mirrorintent.h"
+
+/** Adds the copies that their disks are on, as the live graph has it, to @moved (element-type EngineIntentOverlay). */
+gboolean engine_mirrorend_find (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** The same as far as it is recorded. */
+gboolean engine_mirrorend_find_recorded (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved,
+                                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Takes the copies that are not among @moved out of @intent: what is left in it has happened. Returns: (transfer
+ * full): the others */
+EngineIntent *engine_mirrorend_split (EngineMirrorIntent *intent, const GPtrArray *moved);
+
+/**
+ * engine_mirrorend_record:
+ * @moved: copies that the guest is on now
+ * One commit, on the disk before this returns: these are active, and what they were left for is a snapshot. What that
+ * is worth shows later; until then it is what a death would leave it to be.
+ */
+gboolean engine_mirrorend_record (EngineVm *vm, const char *op, EngineIntent *moved, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** Closes the copies, which stay as they are, and their credentials. */
+gboolean engine_mirrorend_let_go (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** Forgets the TLS credentials in QEMU, where there were any. */
+gboolean engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** The copies in @left are nothing: closes them, and removes the files that we made. One that is in use stays. */
+gboolean engine_mirrorend_take_back (EngineVm *vm, const char *op, const EngineIntent *left, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_mirrorend_settle:
+ * In the place of a process that died, or hangs, with the VM paused: a pivot that was begun is ended, and what the
+ * guest is on is found out and recorded. May be run again.
+ */
+gboolean engine_mirrorend_settle (EngineVm *vm, const char *op, EngineMirrorIntent *intent, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;

@@ -1,0 +1,159 @@
+/*
+ * chainctl mirror: options to a request, the result to a document. The work is
+ * engine/mirror's.
+ */
+#include "engine/error.h"
+#include "engine/mirror.h"
+#include "tools/chainctl/commands.h"
+#include "tools/chainctl/mirrorview.h"
+
+typedef struct {
+  char **disks;
+  char *to;
+  char *nbd;
+  char *sync;
+  gboolean pivot;
+  gboolean finish;
+  gboolean follow;
+  gboolean existing;
+  char *format;
+  char *speed;
+  char *copy_mode;
+  char *credentials;
+  gboolean detach;
+  char *quiesce;
+  double freeze_timeout;
+  char *hooks;
+} Options;
+
+static void
+options_clear (Options *options)
+{
+  g_strfreev (options->disks);
+  g_free (options->to);
+  g_free (options->nbd);
+  g_free (options->sync);
+  g_free (options->format);
+  g_free (options->speed);
+  g_free (options->copy_mode);
+  g_free (options->credentials);
+  g_free (options->quiesce);
+  g_free (options->hooks);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
+
+/* The place of @word of --@option among @words; 0 where it is not given. */
+static gboolean
+parse_word (const char *option, const char *word, const char *const *words, guint *index, GError **error)
+{
+  g_autofree char *all = g_strjoinv (", ", (char **)words);
+
+  *index = 0;
+  if (word == NULL)
+    return TRUE;
+  for (guint i = 0; words[i] != NULL; i++)
+    if (g_str_equal (words[i], word)) {
+      *index = i;
+      return TRUE;
+    }
+  engine_error_set (error, ENGINE_ERROR_USAGE, NULL, "--%s takes %s, and not '%s'", option, all, word);
+  return FALSE;
+}
+
+static gboolean
+refuse (const char *message, GError **error)
+{
+  engine_error_set (error, ENGINE_ERROR_USAGE, "see `chainctl mirror --help`", "%s", message);
+  return FALSE;
+}
+
+static gboolean
+check (const Options *options, GError **error)
+{
+  if ((options->to != NULL) == (options->nbd != NULL))
+    return refuse ("where to is said by one of --to and --nbd", error);
+  if (options->pivot + options->finish + options->follow > 1)
+    return refuse ("only one of --finish, --pivot and --follow can be", error);
+  if (options->nbd != NULL && (options->existing || options->format != NULL))
+    return refuse ("--existing and --format are for --to: what an NBD server exports is there, and raw", error);
+  if (options->to != NULL && options->credentials != NULL)
+    return refuse ("--tls-creds is for --nbd", error);
+  return TRUE;
+}
+
+static gboolean
+parse (const Options *options, EngineMirrorPlanRequest *plan, GError **error)
+{
+  static const char *const syncs[] = {"full", "top", "none", NULL};
+  static const char *const modes[] = {"auto", "background", "write-blocking", NULL};
+  guint sync, mode;
+
+  if (!check (options, error) || !parse_word ("sync", options->sync, syncs, &sync, error) ||
+      !parse_word ("copy-mode", options->copy_mode, modes, &mode, error) ||
+      !chainctl_command_speed ("--speed", options->speed, &plan->speed, error))
+    return FALSE;
+  plan->disks = (const char *const *)options->disks;
+  plan->to = options->to;
+  plan->credentials = options->credentials;
+  plan->format = options->format;
+  plan->existing = options->existing;
+  plan->goal = options->pivot ? ENGINE_MIRROR_PIVOT : options->follow ? ENGINE_MIRROR_FOLLOW : ENGINE_MIRROR_FINISH;
+  plan->sync = (EngineMirrorSync)sync;
+  plan->mode = (EngineMirrorMode)mode;
+  return TRUE;
+}
+
+static gboolean
+mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
+{
+  EngineMirrorRequest request = {.vm = invocation->vm, .detach = options->detach};
+  g_autoptr (EngineNbdAddress) nbd = NULL;
+  g_autoptr (EngineMirrorResult) result = NULL;
+  ChainsQuiesce quiesce;
+  gboolean done;
+
+  if (!parse (options, &request.plan, error) || !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
+      !chainctl_command_hooks (options->hooks, error) ||
+      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+    return FALSE;
+  nbd = options->nbd != NULL ? engine_nbdaddress_parse (options->nbd, error) : NULL;
+  if (options->nbd != NULL && nbd == NULL)
+    return FALSE;
+  request.plan.nbd = nbd;
+  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
+  done = engine_mirror_run (invocation->context, &request, &result, error);
+  if (result != NULL)
+    chainctl_mirrorview_say (invocation->output, result, invocation->vm);
+  return done;
+}
+
+gboolean
+chainctl_cmd_mirror (ChainctlInvocation *invocation, GError **error)
+{
+  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  const GOptionEntry entries[] = {
+      {"to", 0, 0, G_OPTION_ARG_FILENAME, &options.to, "a file, or a folder for several disks", "PATH"},
+      {"nbd", 0, 0, G_OPTION_ARG_STRING, &options.nbd, "HOST:PORT/EXPORT or unix:PATH/EXPORT; %d is the disk",
+       "SERVER"},
+      {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
+      {"sync", 0, 0, G_OPTION_ARG_STRING, &options.sync, "what is copied (full)", "full|top|none"},
+      {"finish", 0, 0, G_OPTION_ARG_NONE, &options.finish, "end all copies in one instant (the default)", NULL},
+      {"pivot", 0, 0, G_OPTION_ARG_NONE, &options.pivot, "the guest goes on on the copies", NULL},
+      {"follow", 0, 0, G_OPTION_ARG_NONE, &options.follow, "keep the copies in step until told", NULL},
+      {"existing", 0, 0, G_OPTION_ARG_NONE, &options.existing, "overwrite what is there", NULL},
+      {"format", 0, 0, G_OPTION_ARG_STRING, &options.format, "of the copies (qcow2)", "qcow2|raw"},
+      {"speed", 0, 0, G_OPTION_ARG_STRING, &options.speed, "at most so many bytes a second", "SPEED"},
+      {"copy-mode", 0, 0, G_OPTION_ARG_STRING, &options.copy_mode, "whether writes wait for the copy (auto)",
+       "background|write-blocking|auto"},
+      {"tls-creds", 0, 0, G_OPTION_ARG_FILENAME, &options.credentials, "X.509 credentials, as QEMU lays them out",
+       "DIR"},
+      {"detach", 0, 0, G_OPTION_ARG_NONE, &options.detach, "do not wait", NULL},
+      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
+      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
+      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      {NULL},
+  };
+
+  return chainctl_command_parse (invocation, entries, error) && mirror (invocation, &options, error);
+}

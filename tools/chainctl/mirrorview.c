@@ -1,0 +1,107 @@
+/*
+ * Mirrors, rendered: the contract's keys, and the same for people. Knows nothing of
+ * how they came to be.
+ */
+#include "tools/chainctl/mirrorview.h"
+
+#include "tools/chainctl/jobview.h"
+#include "tools/chainctl/render.h"
+
+static const char *
+state_of (const EngineMirrorResult *result)
+{
+  if (result->detached)
+    return "following";
+  return result->goal == ENGINE_MIRROR_PIVOT ? "pivoted" : "finished";
+}
+
+static JsonArray *
+mirrors_json (const EngineMirrorResult *result)
+{
+  JsonArray *rows = json_array_new ();
+
+  for (guint i = 0; i < result->mirrors->len; i++) {
+    const EngineMirrored *mirrored = g_ptr_array_index (result->mirrors, i);
+    JsonObject *object = json_object_new ();
+
+    json_object_set_string_member (object, "disk", mirrored->disk);
+    json_object_set_string_member (object, "job", mirrored->job);
+    chainctl_render_path (object, "target", mirrored->target);
+    json_object_set_int_member (object, "bytes", mirrored->bytes);
+    json_object_set_string_member (object, "state", state_of (result));
+    json_array_add_object_element (rows, object);
+  }
+  return rows;
+}
+
+/* ---- for people ---- */
+
+/* "web: copied; the guest was frozen for 20.1 ms" */
+static void
+say_end (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
+{
+  gboolean frozen = result->frozen_us >= 0, paused = result->paused_us >= 0;
+  g_autofree char *frozen_for = chainctl_output_duration (result->frozen_us);
+  g_autofree char *paused_for = chainctl_output_duration (result->paused_us);
+  const char *consistency = chains_consistency_to_string (result->consistency);
+
+  chainctl_output_note (output, "%s: copied, %s-consistent%s%s%s%s%s%s", vm, consistency,
+                        frozen || paused ? "; the guest was " : "", frozen ? "frozen for " : "",
+                        frozen ? frozen_for : "", frozen && paused ? " and " : "", paused ? "paused for " : "",
+                        paused ? paused_for : "");
+}
+
+static void
+say_mirrored (ChainctlOutput *output, const EngineMirrorResult *result, const EngineMirrored *mirrored)
+{
+  g_autofree char *target = chainctl_output_printable (mirrored->target);
+  g_autofree char *bytes = chainctl_output_size (mirrored->bytes);
+
+  chainctl_output_note (output, "  %s: %s to %s%s", mirrored->disk, bytes, target,
+                        result->active->len > 0 && !result->detached ? ", which the guest writes to now" : "");
+}
+
+/* How to go on with it. */
+static void
+say_detached (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
+{
+  gboolean moves = result->goal == ENGINE_MIRROR_PIVOT;
+  const char *op = result->op;
+
+  json_object_set_string_member (output->document, "op", op);
+  chainctl_jobview_say (output, result->jobs);
+  chainctl_output_note (output,
+                        result->ready ? "%s: all is copied, and kept in step as operation %s:"
+                                      : "%s: it goes on in QEMU as operation %s:",
+                        vm, op);
+  if (!result->ready)
+    chainctl_output_note (output, "  chainctl job wait %s %s      until all is copied, and then as it was to be", vm,
+                          op);
+  chainctl_output_note (output, "  chainctl job complete %s %s  %s%s", vm, op,
+                        moves ? "moves the guest to the copies" : "ends the copies in one instant, and keeps them",
+                        result->ready ? "" : ", once all is copied");
+  chainctl_output_note (output, "  chainctl job cancel %s %s    gives the copies up", vm, op);
+}
+
+void
+chainctl_mirrorview_say (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
+{
+  json_object_set_array_member (output->document, "mirrors", mirrors_json (result));
+  if (result->detached)
+    json_object_set_null_member (output->document, "consistency");
+  else
+    json_object_set_string_member (output->document, "consistency", chains_consistency_to_string (result->consistency));
+  chainctl_render_string (output->document, "reason", result->detached ? NULL : result->reason);
+  json_object_set_array_member (output->document, "active", chainctl_render_active (result->active));
+  chainctl_render_string (output->document, "automatic_snapshot", result->automatic);
+  chainctl_render_duration (output->document, "frozen_us", result->frozen_us);
+  chainctl_render_duration (output->document, "paused_us", result->paused_us);
+  if (!result->detached)
+    say_end (output, result, vm);
+  for (guint i = 0; i < result->mirrors->len; i++)
+    say_mirrored (output, result, g_ptr_array_index (result->mirrors, i));
+  if (result->automatic != NULL && !result->detached)
+    chainctl_output_note (output, "What was active before is kept as snapshot '%s'", result->automatic);
+  if (result->detached)
+    say_detached (output, result, vm);
+}
