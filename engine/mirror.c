@@ -1,5 +1,6 @@
 /*
  * Mirrors: what is asked for becomes a plan, which engine/mirrorlife carries out.
+ * Nothing here changes anything.
  */
 #include "engine/mirror.h"
 

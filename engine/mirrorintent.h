@@ -30,6 +30,7 @@ typedef struct {
   gint64 speed;
 } EngineMirrorIntent;
 
+/** Without copies yet. Returns: (transfer full) */
 EngineMirrorIntent *engine_mirrorintent_new (EngineMirrorGoal goal, EngineMirrorSync sync);
 void engine_mirrorintent_free (EngineMirrorIntent *intent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineMirrorIntent, engine_mirrorintent_free)

@@ -40,6 +40,7 @@ typedef struct {
   GPtrArray *exports;
 } EngineTargets;
 
+/** Empty ones. */
 void engine_target_list_init (EngineTargets *targets);
 void engine_target_list_clear (EngineTargets *targets);
 
