@@ -34,7 +34,8 @@ enum { MONITOR_FD = ENGINE_DAEMON_FIRST_FD - 1 };
  * @pid: 0 before it is started
  * @said: what it says on stderr, in memory
  * @command: its command line
- * @disks: borrowed by way of the order; not looked at once it has greeted
+ * @disks: what it has open
+ * @n_given: how many descriptors it inherited, beside its monitor
  */
 struct _EngineDaemon {
   GPid pid;
@@ -42,6 +43,7 @@ struct _EngineDaemon {
   gint64 patience_us;
   char **command;
   GPtrArray *disks;
+  guint n_given;
 };
 
 /* ---- its command line ---- */
@@ -168,6 +170,7 @@ engine_daemon_spawn (const EngineDaemonOrder *order, QmpClient **monitor, GError
 
   daemon->patience_us = order->patience_us;
   daemon->command = command_line (order);
+  daemon->n_given = order->n_fds;
   daemon->disks = g_ptr_array_ref ((GPtrArray *)order->disks);
   daemon->said = memfd_create ("daemon-stderr", MFD_CLOEXEC);
   if (daemon->said < 0 || socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -197,6 +200,43 @@ engine_daemon_has_died (const EngineDaemon *daemon)
   siginfo_t info = {0};
 
   return waitid (P_PID, (id_t)daemon->pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid != 0;
+}
+
+/* The socket behind its descriptor @name, or %NULL where that is none, or one that was given to it. */
+static char *
+socket_behind (const char *folder, const char *name, guint n_given)
+{
+  g_autofree char *path = g_build_filename (folder, name, NULL);
+  g_autofree char *target = g_file_read_link (path, NULL);
+
+  if (target == NULL || !g_str_has_prefix (target, "socket:"))
+    return NULL;
+  return g_ascii_strtoull (name, NULL, 10) < ENGINE_DAEMON_FIRST_FD + n_given ? NULL : g_steal_pointer (&target);
+}
+
+static int
+compare_text (gconstpointer one, gconstpointer other)
+{
+  return strcmp (*(const char *const *)one, *(const char *const *)other);
+}
+
+char *
+engine_daemon_connections (const EngineDaemon *daemon)
+{
+  g_autofree char *folder = g_strdup_printf ("/proc/%d/fd", daemon->pid);
+  g_autoptr (GPtrArray) sockets = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (GDir) entries = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (entries != NULL && (name = g_dir_read_name (entries)) != NULL) {
+    char *found = socket_behind (folder, name, daemon->n_given);
+
+    if (found != NULL)
+      g_ptr_array_add (sockets, found);
+  }
+  g_ptr_array_sort (sockets, compare_text);
+  g_ptr_array_add (sockets, NULL);
+  return g_strjoinv (" ", (char **)sockets->pdata);
 }
 
 /* ---- what it says ---- */

@@ -57,6 +57,13 @@ GPid engine_daemon_get_pid (const EngineDaemon *daemon);
 /** Whether it has ended. */
 gboolean engine_daemon_has_died (const EngineDaemon *daemon);
 
+/**
+ * engine_daemon_connections:
+ * The sockets that it has beyond those that it was given: whoever is connected to what it serves. Text that stays the
+ * same as long as they do, and is empty where there are none. Source: proc(5), /proc/PID/fd. Returns: (transfer full)
+ */
+char *engine_daemon_connections (const EngineDaemon *daemon);
+
 /** What it has said of its trouble, on one line, without its name and the options. Returns: (transfer full) */
 char *engine_daemon_last_words (const EngineDaemon *daemon);
 

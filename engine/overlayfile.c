@@ -122,8 +122,8 @@ engine_overlayfile_make (EngineVm *vm, EngineOverlay *overlay, GError **error)
   return TRUE;
 }
 
-static gboolean
-sync_folder (const char *folder, GError **error)
+gboolean
+engine_overlayfile_sync_folder (const char *folder, GError **error)
 {
   int fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   gboolean synced = fd >= 0 && (base_point_is_mutant ("folder-not-synced") || fsync (fd) == 0);
@@ -174,7 +174,7 @@ engine_overlayfile_sync (const GPtrArray *overlays, GError **error)
   }
   g_hash_table_iter_init (&iter, folders);
   while (g_hash_table_iter_next (&iter, &folder, NULL))
-    if (!sync_folder (folder, error))
+    if (!engine_overlayfile_sync_folder (folder, error))
       return FALSE;
   return TRUE;
 }

@@ -20,5 +20,8 @@ gboolean engine_overlayfile_make (EngineVm *vm, EngineOverlay *overlay, GError *
 /** Files and their folders are on the disk after this, and the files closed. Raises %ENGINE_ERROR_FAILED. */
 gboolean engine_overlayfile_sync (const GPtrArray *overlays, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Names that were made or removed in @folder are on the disk after this. Raises %ENGINE_ERROR_FAILED. */
+gboolean engine_overlayfile_sync_folder (const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Closes @overlay's file, where it is open; one that has no name yet is gone then. */
 void engine_overlayfile_close (EngineOverlay *overlay);

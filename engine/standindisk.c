@@ -42,9 +42,8 @@ engine_standindisk_free (EngineStandinDisk *disk)
   g_free (disk);
 }
 
-/* The image below those that are there. */
-static void
-add_image (EngineStandinDisk *disk, const char *path, const char *format, const char *options)
+void
+engine_standindisk_add (EngineStandinDisk *disk, const char *path, const char *format, const char *options)
 {
   EngineStandinImage *image = g_new0 (EngineStandinImage, 1);
 
@@ -159,7 +158,7 @@ engine_standindisk_read (EngineStandinDisk *disk, const char *path, GError **err
       return refuse_name (disk, at, error);
     if (!check_is_image (disk, at, error))
       return FALSE;
-    add_image (disk, at, format, NULL);
+    engine_standindisk_add (disk, at, format, NULL);
     if (g_str_equal (format, "qcow2") && !read_below (disk, at, &below, &below_format, error))
       return FALSE;
     g_free (at);
@@ -183,7 +182,7 @@ add_registered (EngineVm *vm, const ChainsDisk *record, GPtrArray *disks, GError
   for (guint i = 0; chain != NULL && i < chain->len; i++) {
     const ChainsImage *image = g_ptr_array_index (chain, i);
 
-    add_image (disk, image->path, image->format, image->options);
+    engine_standindisk_add (disk, image->path, image->format, image->options);
   }
   return chain != NULL;
 }

@@ -22,10 +22,14 @@ typedef struct {
 /** A disk without images yet. Returns: (transfer full) */
 EngineStandinDisk *engine_standindisk_new (const char *name);
 void engine_standindisk_free (EngineStandinDisk *disk);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineStandinDisk, engine_standindisk_free)
+
+/** One image more, below those that are there. @options: (nullable) */
+void engine_standindisk_add (EngineStandinDisk *disk, const char *path, const char *format, const char *options);
 
 /**
  * engine_standindisk_read:
- * Fills @disk with the image at @path and all that its header, and those below, name. What is no qcow2 is raw, unless
+ * Adds to @disk the image at @path and all that its header, and those below, name. What is no qcow2 is raw, unless
  * its name says otherwise; a header that does not give its backing image's format, or names what is no local file, is
  * refused: nothing is guessed. Raises %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_REFUSED.
  */

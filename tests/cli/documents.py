@@ -125,6 +125,7 @@ SHAPES = {
     "show": {"snapshot": SNAPSHOT},
     "commit": MERGED,
     "stream": MERGED,
+    "receive": {"exports": [{"disk": text, "uri": text, "bitmap": or_null(text), "path": path}]},
     "jobs": JOBS,
     "job wait": {},
     "job cancel": {},

@@ -273,25 +273,44 @@ chainctl_command_split_pair (const char *option, const char *pair, const char **
   return g_strndup (pair, (gsize)(equals - pair));
 }
 
+/* A number, and one of @units behind it or none, each 1024 times the one before. -1 for what is none. */
+static double
+parse_bytes (const char *text, const char *units)
+{
+  gsize digits = strspn (text, "0123456789.");
+  const char *unit = text[digits] != '\0' ? strchr (units, g_ascii_toupper (text[digits])) : NULL;
+  char *end;
+  double number = g_ascii_strtod (text, &end);
+
+  for (const char *at = units; unit != NULL && at <= unit; at++)
+    number *= 1024;
+  if (digits == 0 || end != text + digits || (*end != '\0' && (unit == NULL || end[1] != '\0')) || number >= 1e18)
+    return -1;
+  return number;
+}
+
 gboolean
 chainctl_command_speed (const char *option, const char *text, gint64 *out, GError **error)
 {
-  static const char units[] = "KMG";
-  gsize digits = text != NULL ? strspn (text, "0123456789.") : 0;
-  const char *unit;
-  double number;
-  char *end;
+  double number = text != NULL ? parse_bytes (text, "KMG") : 0;
 
   if (text == NULL)
     return TRUE;
-  number = g_ascii_strtod (text, &end);
-  unit = text[digits] != '\0' ? strchr (units, g_ascii_toupper (text[digits])) : NULL;
-  for (const char *at = units; unit != NULL && at <= unit; at++)
-    number *= 1024;
   /* Less than a byte a second would become 0: no limit at all. */
-  if (digits == 0 || end != text + digits || (*end != '\0' && (unit == NULL || end[1] != '\0')) || number >= 1e18 ||
-      (number > 0 && number < 1))
+  if (number < 0 || (number > 0 && number < 1))
     return chainctl_exit_set_usage (error, "%s %s: a number of bytes a second, as in 500K, 10M, 1G", option, text);
+  *out = (gint64)number;
+  return TRUE;
+}
+
+gboolean
+chainctl_command_size (const char *option, const char *text, gint64 *out, GError **error)
+{
+  double number = parse_bytes (text, "KMGT");
+
+  if (number < 0)
+    return chainctl_exit_set_usage (error, "%s: '%s' is no number of bytes, as in 10737418240, 500M, 10G", option,
+                                    text);
   *out = (gint64)number;
   return TRUE;
 }

@@ -117,6 +117,9 @@ char *chainctl_command_split_pair (const char *option, const char *pair, const c
 /** @text of @option, bytes a second, with K, M, G for powers of 1024; (nullable): 0. */
 gboolean chainctl_command_speed (const char *option, const char *text, gint64 *out, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+/** @text in @option: bytes, with K, M, G, T for powers of 1024. */
+gboolean chainctl_command_size (const char *option, const char *text, gint64 *out, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** @word: (nullable): leaves @out as it is. */
 gboolean chainctl_command_quiesce (const char *word, ChainsQuiesce *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean chainctl_command_hooks (const char *word, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -23,6 +23,7 @@ gboolean chainctl_cmd_log (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_mirror (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_path (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_protect (ChainctlInvocation *invocation, GError **error);
+gboolean chainctl_cmd_receive (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_recover (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_rollback (ChainctlInvocation *invocation, GError **error);
 gboolean chainctl_cmd_show (ChainctlInvocation *invocation, GError **error);

@@ -328,8 +328,11 @@ complain (const ChainctlOutput *output, const char *what, const char *message)
 void
 chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context)
 {
-  for (guint i = 0; !output->quiet && context != NULL && i < context->warnings->len; i++)
+  guint count = context != NULL ? context->warnings->len : 0;
+
+  for (guint i = output->warned; !output->quiet && i < count; i++)
     complain (output, "warning", ((const EngineWarning *)g_ptr_array_index (context->warnings, i))->message);
+  output->warned = MAX (output->warned, count);
 }
 
 static void
@@ -401,19 +404,40 @@ chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutpu
   return result;
 }
 
+static gboolean
+print (const char *text)
+{
+  if ((*text == '\0' || fputs (text, stdout) != EOF) && fflush (stdout) == 0)
+    return TRUE;
+  fprintf (stderr, "chainctl: writing to stdout: %s\n", g_strerror (errno));
+  return FALSE;
+}
+
+gboolean
+chainctl_output_publish (ChainctlOutput *output, const EngineContext *context)
+{
+  g_autofree char *document = output->json ? document_text (output, context, NULL) : NULL;
+  gboolean printed = print (output->json ? document : output->text->str);
+
+  output->published = TRUE;
+  g_string_truncate (output->text, 0);
+  if (output->json)
+    output->warned = context->warnings->len;
+  else
+    chainctl_output_warn_now (output, context);
+  return printed;
+}
+
 int
 chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, const GError *error)
 {
-  g_autofree char *document = output->json ? document_text (output, context, error) : NULL;
-  const char *text = document;
+  gboolean documents = output->json && !output->published;
+  g_autofree char *document = documents ? document_text (output, context, error) : NULL;
+  const char *text = documents ? document : output->json ? "" : text_of (output, context, error);
 
-  if (!output->json) {
-    text = text_of (output, context, error);
+  if (!documents)
     print_messages (output, context, error);
-  }
-  if ((*text != '\0' && fputs (text, stdout) == EOF) || fflush (stdout) != 0) {
-    fprintf (stderr, "chainctl: writing to stdout: %s\n", g_strerror (errno));
+  if (!print (text))
     return error != NULL ? chainctl_exit_status (error) : CHAINCTL_EXIT_FAILED;
-  }
   return chainctl_exit_status (error);
 }

@@ -1,7 +1,8 @@
 /*
  * What a command says. It fills one document; with --json the document is
  * printed, else the text that was drawn from it. Nothing leaves before the end,
- * so a failure never leaves half an output.
+ * or before the one answer of a command that goes on, so a failure never leaves
+ * half an output.
  */
 #pragma once
 
@@ -16,6 +17,8 @@
  * @colour: stdout is a terminal that may be coloured
  * @in_part: what was done is shown beside an error, too
  * @headed: of several VMs' texts, the last one stands under a heading
+ * @published: the document has been printed, and is not printed again
+ * @warned: how many of the context's warnings have been told
  */
 typedef struct {
   char *command;
@@ -25,6 +28,8 @@ typedef struct {
   gboolean colour;
   gboolean in_part;
   gboolean headed;
+  gboolean published;
+  guint warned;
   JsonObject *document;
   GString *text;
 } ChainctlOutput;
@@ -84,7 +89,15 @@ char *chainctl_output_local_time (const char *rfc3339);
 /** @text as it is safe on a terminal: control characters and what is no UTF-8 escaped. Returns: (transfer full) */
 char *chainctl_output_printable (const char *text);
 
-/** The warnings so far, on stderr, with --json too: for a command that will not come to its end. */
+/**
+ * chainctl_output_publish:
+ * What there is to say so far, now: for a command that has given its answer and goes on. With --json this is the
+ * document; what befalls the command afterwards is said by its exit status and on stderr.
+ * Returns: %FALSE where stdout cannot be written
+ */
+gboolean chainctl_output_publish (ChainctlOutput *output, const EngineContext *context) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The warnings so far that were not told yet, on stderr, with --json too: for a command that will not come to its end. */
 void chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context);
 
 /**

@@ -61,6 +61,10 @@ const ChainctlCommand chainctl_table[] = {
      "guest's file systems frozen where its agent allows it; --pivot moves the guest\n"
      "to them; --follow keeps them in step until `chainctl job complete`.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_mirror},
+    {"receive", "", "serve new images for copies that come over NBD",
+     "The other end of `mirror --nbd`: makes an image for each --disk and serves them\n"
+     "over NBD, until something was written and the sender has gone.",
+     CHAINS_DB_READ, FALSE, FALSE, CHAINCTL_RECOVERY_NONE, 0, 0, chainctl_cmd_receive},
     {"jobs", "[VM]", "block jobs that are at work",
      "Those of an earlier process and of others too; without VM: of all VMs.", CHAINS_DB_READ, FALSE, FALSE,
      CHAINCTL_RECOVERY_NONE, 0, 1, chainctl_cmd_jobs},
