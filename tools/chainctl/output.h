@@ -97,7 +97,8 @@ char *chainctl_output_printable (const char *text);
  */
 gboolean chainctl_output_publish (ChainctlOutput *output, const EngineContext *context) G_GNUC_WARN_UNUSED_RESULT;
 
-/** The warnings so far that were not told yet, on stderr, with --json too: for a command that will not come to its end. */
+/** The warnings so far that were not told yet, on stderr, with --json too: for a command that will not come to its end.
+ */
 void chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context);
 
 /**
