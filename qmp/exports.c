@@ -1,5 +1,6 @@
 /*
- * Arguments into JSON, replies out of it. Keeps nothing.
+ * Arguments into JSON, replies out of it. Keeps nothing, and knows not what is
+ * exported to whom.
  */
 #include "qmp/exports.h"
 
