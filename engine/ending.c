@@ -202,7 +202,7 @@ engine_ending_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
   if (!seal (vm, intent, error))
     return FALSE;
   transaction = chains_transaction_begin (db, error);
-  if (transaction == NULL || !engine_op_refuse_overtaken (vm->context, op, error))
+  if (transaction == NULL)
     return FALSE;
   for (guint i = 0; i < intent->overlays->len; i++)
     if (!record_disk (vm, op, intent->snapshot, g_ptr_array_index (intent->overlays, i), error))

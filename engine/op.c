@@ -4,6 +4,7 @@
  */
 #include "engine/op.h"
 
+#include "chains/transaction.h"
 #include "engine/error.h"
 
 #include <string.h>
@@ -120,12 +121,31 @@ engine_op_step (EngineOp *op, const char *step, GError **error)
   return chains_journal_begin_step_unsynced (op->vm->context->db, op->id, step, NULL, error);
 }
 
+/* Asked inside the transaction that decides something, so that one of the two comes first. */
+static gboolean
+refuse_overtaken (EngineContext *context, const char *op, GError **error)
+{
+  gboolean begun_here = g_strcmp0 (context->op, op) == 0, overtaken;
+
+  if (!begun_here)
+    return TRUE;
+  if (!engine_op_find_step (context, op, OVERTAKEN, &overtaken, NULL, error))
+    return FALSE;
+  if (overtaken)
+    engine_error_set (error, ENGINE_ERROR_INTERRUPTED, NULL,
+                      "it stood still for so long that the process that stands by went on in its place");
+  return !overtaken;
+}
+
 gboolean
 engine_op_step_durable (EngineOp *op, const char *step, JsonObject *detail, GError **error)
 {
   g_autofree char *text = detail != NULL ? to_text (detail) : NULL;
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (op->vm->context->db, CHAINS_DB_WRITE, error);
 
-  return chains_journal_begin_step (op->vm->context->db, op->id, step, text, error);
+  return transaction != NULL && refuse_overtaken (op->vm->context, op->id, error) &&
+         chains_journal_begin_step (op->vm->context->db, op->id, step, text, error) &&
+         chains_transaction_commit (transaction, error);
 }
 
 static JsonObject *
@@ -169,21 +189,6 @@ engine_op_overtake (EngineVm *vm, GError **error)
       return FALSE;
   }
   return ops != NULL;
-}
-
-gboolean
-engine_op_refuse_overtaken (EngineContext *context, const char *op, GError **error)
-{
-  gboolean begun_here = g_strcmp0 (context->op, op) == 0, overtaken;
-
-  if (!begun_here)
-    return TRUE;
-  if (!engine_op_find_step (context, op, OVERTAKEN, &overtaken, NULL, error))
-    return FALSE;
-  if (overtaken)
-    engine_error_set (error, ENGINE_ERROR_INTERRUPTED, NULL,
-                      "it stood still for so long that the process that stands by went on in its place");
-  return !overtaken;
 }
 
 gboolean

@@ -52,7 +52,8 @@ gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_
 /**
  * engine_op_step_durable:
  * @detail: (nullable) (transfer none): what is true with it
- * The same, on the disk before this returns: for what decides after the machine's own death.
+ * The same, on the disk before this returns: for what decides after the machine's own death. Raises
+ * %ENGINE_ERROR_INTERRUPTED where @op was begun by this process and the watchdog has taken it over meanwhile.
  */
 gboolean engine_op_step_durable (EngineOp *op, const char *step, JsonObject *detail, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
@@ -71,13 +72,6 @@ gboolean engine_op_find_step (EngineContext *context, const char *op, const char
  * is not that process's any more.
  */
 gboolean engine_op_overtake (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/**
- * engine_op_refuse_overtaken:
- * Raises %ENGINE_ERROR_INTERRUPTED where operation @op was begun by this process and taken from it meanwhile. Asked
- * inside the transaction that records its outcome, so that one of the two comes first.
- */
-gboolean engine_op_refuse_overtaken (EngineContext *context, const char *op, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Whether the machine has been up since @op began; if not, steps that it took may not be in the journal. */
 gboolean engine_op_is_of_this_boot (const ChainsOp *op);

@@ -147,7 +147,7 @@ finish_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean 
 {
   ChainsSnapshot *snapshot = intent->snapshot;
   g_autofree char *what = describe (op, intent);
-  gboolean leaves = intent->retired->len > 0 || intent->discards->len > 0;
+  gboolean leaves = intent->retired->len > 0 || intent->discards->len > 0 || intent->resets;
 
   if (snapshot != NULL) {
     snapshot->created_us = op->started_us;
@@ -189,6 +189,17 @@ settle_recorded (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, g
   return TRUE;
 }
 
+/* A rollback has a step for it; else the images have to tell, and QEMU always, where it lives. */
+static gboolean
+has_happened (EngineVm *vm, const ChainsOp *op, const EngineIntent *intent, gboolean switch_begun, gboolean *happened,
+              GError **error)
+{
+  if (!engine_rewind_is_written (vm, op->id, happened, error))
+    return FALSE;
+  return (*happened && vm->monitor == NULL) ||
+         engine_outcome_find (vm, intent, switch_begun || !engine_op_is_of_this_boot (op), happened, error);
+}
+
 /* What is recorded is settled in any case; the operation ends only once its guest is known to be thawed. */
 static gboolean
 settle_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean switch_begun, gboolean end,
@@ -200,7 +211,7 @@ settle_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean 
     return FALSE;
   if (recorded)
     return settle_recorded (vm, op, intent, end, recovered, error);
-  if (!engine_outcome_find (vm, intent, switch_begun || !engine_op_is_of_this_boot (op), &happened, error))
+  if (!has_happened (vm, op, intent, switch_begun, &happened, error))
     return FALSE;
   if (happened && !base_point_is_mutant ("recover-always-undoes"))
     return finish_switch (vm, op, intent, end, recovered, error);
@@ -209,11 +220,13 @@ settle_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean 
 
 /* It died with the VM paused by it, and nobody was there to bring it back; or the VM had been paused before. */
 static gboolean
-bring_back_paused (EngineVm *vm, const EngineIntent *intent, gboolean *was_reset, GError **error)
+bring_back_paused (EngineVm *vm, const char *id, const EngineIntent *intent, gboolean *was_reset, GError **error)
 {
+  g_autoptr (EngineOp) op = engine_op_new_of (vm, id);
+
   if (vm->context->dry_run)
     return TRUE;
-  if (!engine_rewind_settle (vm, intent, was_reset, error))
+  if (!engine_rewind_settle (op, intent, was_reset, error))
     return FALSE;
   if (!intent->pauses)
     return TRUE;
@@ -233,7 +246,7 @@ recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError *
   if (intent == NULL || !engine_op_find_step (vm->context, op->id, "switch", &switch_begun, NULL, error))
     return FALSE;
   if (switch_begun && g_str_equal (op->verb, ROLLBACK) && vm->state == ENGINE_VM_PAUSED &&
-      engine_inflight_is_same_qemu (vm, intent->qemu) && !bring_back_paused (vm, intent, &was_reset, error))
+      engine_inflight_is_same_qemu (vm, intent->qemu) && !bring_back_paused (vm, op->id, intent, &was_reset, error))
     return FALSE;
   thawed = was_reset || !may_be_frozen (vm, intent, switch_begun) || bring_back (vm, &frozen);
   if (!settle_switch (vm, op, intent, switch_begun, thawed, recovered, error))
@@ -475,17 +488,24 @@ engine_recover_first (EngineContext *context, const char *name, GError **error)
   return TRUE;
 }
 
+static gboolean
+rescue_rollback (EngineVm *vm, const ChainsOp *row, gboolean *was_reset, GError **error)
+{
+  g_autoptr (EngineIntent) intent = engine_intent_from_json (row->intent, error);
+  g_autoptr (EngineOp) op = engine_op_new_of (vm, row->id);
+
+  return intent != NULL && engine_rewind_settle (op, intent, was_reset, error);
+}
+
 gboolean
 engine_recover_rescue (EngineVm *vm, gboolean *was_reset, GError **error)
 {
   g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
   const ChainsOp *op = ops != NULL && ops->len > 0 ? g_ptr_array_index (ops, 0) : NULL;
-  g_autoptr (EngineIntent) intent = NULL;
 
   if (op != NULL && is_copying (op->verb))
     return settle_copying (vm, op, error);
-  if (op == NULL || !g_str_equal (op->verb, ROLLBACK))
-    return ops != NULL;
-  intent = engine_intent_from_json (op->intent, error);
-  return intent != NULL && engine_rewind_settle (vm, intent, was_reset, error);
+  if (op != NULL && g_str_equal (op->verb, ROLLBACK))
+    return rescue_rollback (vm, op, was_reset, error);
+  return ops != NULL;
 }

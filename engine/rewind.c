@@ -1,17 +1,20 @@
 /*
  * qom-set of a device's `drive`. QEMU aborts where that is the node that the
  * device is on already, and some devices say yes and do nothing: so it is asked
- * before and after.
+ * behind the way there, and before the way back. The step that says that they moved
+ * is what a death is judged by; what it takes of the pause is kept small.
  */
 #include "engine/rewind.h"
 
 #include "base/point.h"
-#include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/nodeoptions.h"
 
 #include <string.h>
 
+/* The step that a rollback's moves are, and the one that takes it back. */
+#define MOVE "move"
+#define PUT_BACK "put-back"
 #define PERIPHERAL "/machine/peripheral/"
 /* However long an operation has: a device that was moved has to be moved back. */
 #define PUT_BACK_US (5 * G_USEC_PER_SEC)
@@ -32,33 +35,51 @@ is_on (GHashTable *inserted, const EngineIntentOverlay *overlay, const char *nod
   return g_strcmp0 (g_hash_table_lookup (inserted, overlay->qdev), node) == 0;
 }
 
-/* Every device that is not yet on @to's node for it goes there. */
-static gboolean
-move (EngineVm *vm, const EngineIntent *intent, gboolean back, QmpWait wait, GError **error)
+/*
+ * Sends each device of @intent to its node, all at once: QEMU takes them in order. @inserted: (nullable): where they
+ * are now; those that are there already stay. Returns: (transfer full) (element-type QmpCall): one a device, or %NULL
+ */
+static GPtrArray *
+start_moves (EngineVm *vm, const EngineIntent *intent, gboolean back, GHashTable *inserted, gint64 deadline_us)
 {
-  g_autoptr (GHashTable) inserted = qmp_commands_query_inserted (vm->monitor, wait, error);
+  GPtrArray *calls = g_ptr_array_new ();
 
-  for (guint i = 0; inserted != NULL && i < intent->overlays->len; i++) {
+  for (guint i = 0; i < intent->overlays->len; i++) {
     const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
     const char *node = back ? overlay->head_node : overlay->node;
-    g_autofree char *path = overlay->qdev != NULL ? qom_path (overlay->qdev) : NULL;
+    gboolean moves = overlay->qdev != NULL && (inserted == NULL || !is_on (inserted, overlay, node));
+    g_autofree char *path = moves ? qom_path (overlay->qdev) : NULL;
 
-    if (path == NULL || is_on (inserted, overlay, node))
-      continue;
-    if (!qmp_commands_qom_set (vm->monitor, wait, path, "drive", node, error)) {
-      g_prefix_error (error, "VM '%s', disk '%s': ", vm->record->name, overlay->disk);
-      return FALSE;
-    }
+    g_ptr_array_add (calls, moves ? qmp_commands_start_qom_set (vm->monitor, deadline_us, path, "drive", node) : NULL);
   }
-  return inserted != NULL;
+  return calls;
+}
+
+/* All answers are waited for; the first that is none of success is raised. @calls: (transfer full) */
+static gboolean
+finish_moves (EngineVm *vm, const EngineIntent *intent, GPtrArray *calls, GError **error)
+{
+  GError *first = NULL;
+
+  for (guint i = 0; i < calls->len; i++) {
+    QmpCall *call = g_ptr_array_index (calls, i);
+    g_autoptr (GError) failure = NULL;
+    g_autoptr (JsonNode) reply = call != NULL ? qmp_call_finish (call, NULL, &failure) : NULL;
+
+    if (failure != NULL && first == NULL)
+      g_propagate_prefixed_error (&first, g_steal_pointer (&failure), "VM '%s', disk '%s': ", vm->record->name,
+                                  ((const EngineIntentOverlay *)g_ptr_array_index (intent->overlays, i))->disk);
+  }
+  g_ptr_array_unref (calls);
+  if (first != NULL)
+    g_propagate_error (error, first);
+  return first == NULL;
 }
 
 static gboolean
-verify (EngineVm *vm, const EngineIntent *intent, QmpWait wait, GError **error)
+verify (EngineVm *vm, const EngineIntent *intent, GHashTable *inserted, GError **error)
 {
-  g_autoptr (GHashTable) inserted = qmp_commands_query_inserted (vm->monitor, wait, error);
-
-  for (guint i = 0; inserted != NULL && i < intent->overlays->len; i++) {
+  for (guint i = 0; i < intent->overlays->len; i++) {
     const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
 
     if (overlay->qdev == NULL || is_on (inserted, overlay, overlay->node))
@@ -68,34 +89,89 @@ verify (EngineVm *vm, const EngineIntent *intent, QmpWait wait, GError **error)
                       overlay->disk);
     return FALSE;
   }
-  return inserted != NULL;
+  return TRUE;
+}
+
+/* On nodes that were made a moment ago no device is yet. While QEMU moves them the step is written, which need not
+ * wait: nothing is written to either image before it is known whether they were moved. */
+static gboolean
+move (EngineOp *op, const EngineIntent *intent, gint64 deadline_us, gboolean *written, GError **error)
+{
+  GPtrArray *calls = start_moves (op->vm, intent, FALSE, NULL, deadline_us);
+  QmpCall *question = qmp_commands_start_query_inserted (op->vm->monitor, deadline_us);
+  g_autoptr (GHashTable) inserted = NULL;
+  gboolean moved;
+
+  *written = engine_op_step_durable (op, MOVE, NULL, error);
+  moved = finish_moves (op->vm, intent, calls, *written ? error : NULL) && *written;
+  inserted = qmp_commands_finish_query_inserted (question, NULL, moved ? error : NULL);
+  return moved && inserted != NULL && verify (op->vm, intent, inserted, error);
+}
+
+static GHashTable *
+ask (EngineVm *vm, GError **error)
+{
+  gint64 deadline_us = g_get_monotonic_time () + PUT_BACK_US;
+
+  return qmp_commands_finish_query_inserted (qmp_commands_start_query_inserted (vm->monitor, deadline_us), NULL, error);
 }
 
 gboolean
-engine_rewind_switch (EngineVm *vm, const EngineIntent *intent, gint64 deadline_us, gboolean *stuck, GError **error)
+engine_rewind_is_written (EngineVm *vm, const char *op, gboolean *written, GError **error)
 {
-  const QmpWait wait = {deadline_us, NULL};
+  gboolean moved, back;
+
+  if (!engine_op_find_step (vm->context, op, MOVE, &moved, NULL, error) ||
+      !engine_op_find_step (vm->context, op, PUT_BACK, &back, NULL, error))
+    return FALSE;
+  *written = moved && !back;
+  return TRUE;
+}
+
+/*
+ * @written: the step is, and is taken back first: whoever comes after a death in between finds devices that are to go
+ * back
+ */
+static gboolean
+put_back (EngineOp *op, const EngineIntent *intent, GHashTable *inserted, gboolean written, GError **error)
+{
+  gint64 deadline_us = g_get_monotonic_time () + PUT_BACK_US;
+
+  if (base_point_is_mutant ("rollback-not-put-back"))
+    return TRUE;
+  return (!written || engine_op_step_durable (op, PUT_BACK, NULL, error)) &&
+         finish_moves (op->vm, intent, start_moves (op->vm, intent, TRUE, inserted, deadline_us), error);
+}
+
+gboolean
+engine_rewind_switch (EngineOp *op, const EngineIntent *intent, gint64 deadline_us, gboolean *stuck, GError **error)
+{
+  g_autoptr (GHashTable) inserted = NULL;
   g_autoptr (GError) failure = NULL;
+  gboolean written;
 
   *stuck = FALSE;
-  if (move (vm, intent, FALSE, wait, error) && verify (vm, intent, wait, error))
+  if (move (op, intent, deadline_us, &written, error))
     return TRUE;
-  *stuck = !engine_rewind_put_back (vm, intent, &failure) && !engine_vm_is_gone (vm);
+  inserted = ask (op->vm, &failure);
+  *stuck = (inserted == NULL || !put_back (op, intent, inserted, written, &failure)) && !engine_vm_is_gone (op->vm);
   if (*stuck)
-    g_prefix_error (error, "VM '%s' stays paused, since it could not be put back (%s): ", vm->record->name,
+    g_prefix_error (error, "VM '%s' stays paused, since it could not be put back (%s): ", op->vm->record->name,
                     failure->message);
   return FALSE;
 }
 
 gboolean
-engine_rewind_put_back (EngineVm *vm, const EngineIntent *intent, GError **error)
+engine_rewind_put_back (EngineOp *op, const EngineIntent *intent, GError **error)
 {
-  const QmpWait wait = {g_get_monotonic_time () + PUT_BACK_US, NULL};
+  g_autoptr (GHashTable) inserted = ask (op->vm, error);
+  gboolean written;
 
-  if (base_point_is_mutant ("rollback-not-put-back"))
-    return TRUE;
-  return move (vm, intent, TRUE, wait, error);
+  return inserted != NULL && engine_rewind_is_written (op->vm, op->id, &written, error) &&
+         put_back (op, intent, inserted, written, error);
 }
+
+/* ---- the guest's reset ---- */
 
 /* Whether a reboot ends this QEMU: by -no-reboot, or by -action. */
 static gboolean
@@ -154,14 +230,15 @@ engine_rewind_end_reset (EngineVm *vm)
 }
 
 gboolean
-engine_rewind_settle (EngineVm *vm, const EngineIntent *intent, gboolean *was_reset, GError **error)
+engine_rewind_settle (EngineOp *op, const EngineIntent *intent, gboolean *was_reset, GError **error)
 {
-  gboolean recorded;
+  g_autoptr (GHashTable) inserted = ask (op->vm, error);
+  gboolean written;
 
-  if (!engine_ending_is_recorded (vm, intent, &recorded, error))
+  if (inserted == NULL || !engine_rewind_is_written (op->vm, op->id, &written, error))
     return FALSE;
-  if (!recorded)
-    return engine_rewind_put_back (vm, intent, error);
+  if (!written || !verify (op->vm, intent, inserted, NULL))
+    return put_back (op, intent, inserted, written, error);
   *was_reset = intent->resets;
-  return !intent->resets || engine_rewind_reset (vm, error);
+  return !intent->resets || engine_rewind_reset (op->vm, error);
 }

@@ -1,9 +1,9 @@
 /*
  * Rolls back. The order is the promise: check (nothing begun), begin (journalled),
  * prepare (the branch is opened beside the live chain, the guest runs on), switch
- * (frozen where possible, paused: the devices move, and that is recorded before
- * the guest runs again), clear up (what was left is closed). Whoever dies before
- * the record has not rolled back; the devices go back then.
+ * (frozen where possible, paused: the devices move, and that is a step on the disk
+ * before the guest runs again), record (the rows), clear up (what was left is
+ * closed). Whoever dies before the step has not rolled back; the devices go back.
  */
 #include "engine/rollback.h"
 
@@ -29,7 +29,7 @@ typedef struct {
   EngineOp *op;
   EngineGuard *guard;
   EngineRewindPlan *plan;
-  gboolean recorded;
+  gboolean happened;
 } Run;
 
 static void
@@ -163,7 +163,8 @@ catch_up (Run *run, GError **error)
     return FALSE;
   if (!run->guard->stops || vm->monitor == NULL || vm->state != ENGINE_VM_PAUSED)
     return TRUE;
-  if (!engine_rewind_settle (vm, run->plan->intent, &was_reset, error) ||
+  if (!(run->happened ? engine_rewind_settle (run->op, run->plan->intent, &was_reset, error)
+                      : engine_rewind_put_back (run->op, run->plan->intent, error)) ||
       !qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error))
     return FALSE;
   vm->state = ENGINE_VM_RUNNING;
@@ -171,7 +172,20 @@ catch_up (Run *run, GError **error)
   return TRUE;
 }
 
-/* Nothing was recorded, so nothing has happened: takes back what was prepared. Ctrl-C does not cut it short. */
+/* The watchdog may have found it done, and gone on in our place. */
+static gboolean
+refuse_done (Run *run, GError **error)
+{
+  gboolean written;
+
+  if (!engine_rewind_is_written (run->vm, run->op->id, &written, error))
+    return FALSE;
+  if (written)
+    engine_error_set (error, ENGINE_ERROR_INTERRUPTED, NULL, "it is done, by the process that stands by");
+  return !written;
+}
+
+/* It has not happened: takes back what was prepared. Ctrl-C does not cut it short. */
 static gboolean
 undo (Run *run, GError *why, GError **error)
 {
@@ -181,8 +195,9 @@ undo (Run *run, GError *why, GError **error)
   run->vm->cancellable = NULL;
   if (run->guard->stays_paused)
     return set_interrupted (run, why, "the VM is paused, and what it is on is not certain", error);
-  if (catch_up (run, &failure) && engine_ending_undo (run->vm, run->op->id, run->plan->intent, why->message,
-                                                      !engine_guard_is_unsettled (run->guard), &failure)) {
+  if (catch_up (run, &failure) && refuse_done (run, &failure) &&
+      engine_ending_undo (run->vm, run->op->id, run->plan->intent, why->message,
+                          !engine_guard_is_unsettled (run->guard), &failure)) {
     g_propagate_error (error, why);
     return FALSE;
   }
@@ -191,20 +206,6 @@ undo (Run *run, GError *why, GError **error)
 }
 
 /* ---- switch ---- */
-
-/* What the moment was worth shows only later: until then it is what a death in here would leave it to be. */
-static gboolean
-record (Run *run, GError **error)
-{
-  ChainsSnapshot *snapshot = run->plan->intent->snapshot;
-
-  if (snapshot != NULL) {
-    snapshot->consistency = run->vm->standin != NULL ? CHAINS_CONSISTENCY_OFFLINE : CHAINS_CONSISTENCY_CRASH;
-    snapshot->frozen_us = -1;
-  }
-  run->recorded = engine_ending_record (run->vm, run->op->id, run->plan->intent, FALSE, error);
-  return run->recorded;
-}
 
 /* The guest must not go on with what it has in memory of other file systems. */
 static void
@@ -230,14 +231,11 @@ switch_disks (gpointer data, gint64 deadline_us, GError **error)
 
   if (intent->snapshot != NULL)
     intent->snapshot->created_us = g_get_real_time ();
-  if (!engine_rewind_switch (run->vm, intent, deadline_us, &stuck, error)) {
+  if (!engine_rewind_switch (run->op, intent, deadline_us, &stuck, error)) {
     run->guard->stays_paused = stuck;
     return FALSE;
   }
-  if (!record (run, error)) {
-    run->guard->stays_paused = !engine_rewind_put_back (run->vm, intent, NULL) && !engine_vm_is_gone (run->vm);
-    return FALSE;
-  }
+  run->happened = TRUE;
   if (intent->resets)
     reset (run);
   return TRUE;
@@ -251,20 +249,19 @@ switch_over (Run *run, GError **error)
   return engine_guard_run (run->guard, switch_disks, run, error);
 }
 
-/* ---- clear up ---- */
+/* ---- record, clear up ---- */
 
 static gboolean
-describe_automatic (Run *run, GError **error)
+record (Run *run, GError **error)
 {
   ChainsSnapshot *snapshot = run->plan->intent->snapshot;
 
-  if (snapshot == NULL)
-    return TRUE;
-  snapshot->consistency = run->guard->consistency;
-  g_free (snapshot->reason);
-  snapshot->reason = g_strdup (run->guard->reason);
-  snapshot->frozen_us = run->guard->frozen_us;
-  return chains_snapshots_update (run->context->db, snapshot, error);
+  if (snapshot != NULL) {
+    snapshot->consistency = run->guard->consistency;
+    snapshot->reason = g_strdup (run->guard->reason);
+    snapshot->frozen_us = run->guard->frozen_us;
+  }
+  return engine_ending_record (run->vm, run->op->id, run->plan->intent, FALSE, error);
 }
 
 /* A guest that may still stand still keeps the operation open: whoever comes next brings it back. */
@@ -274,7 +271,7 @@ finish (Run *run, GPtrArray *removed, GError **error)
   gboolean end = !engine_guard_is_unsettled (run->guard);
 
   run->vm->cancellable = NULL;
-  if (!describe_automatic (run, error) || !catch_up (run, error) ||
+  if (!record (run, error) || !catch_up (run, error) ||
       !engine_ending_clear_up (run->vm, run->plan->intent, removed, error))
     return FALSE;
   if (run->guard->was_reset)
@@ -327,13 +324,13 @@ act (Run *run, GPtrArray *removed, GError **error)
   if (!begin (run, error))
     return FALSE;
   if (!prepare (run, &failure) || !switch_over (run, &failure)) {
-    if (!run->recorded)
+    if (!run->happened)
       return undo (run, failure, error);
-    return set_interrupted (run, failure, "it is rolled back, and not all is cleared up", error);
+    return set_interrupted (run, failure, "it is rolled back, and not all is recorded", error);
   }
   if (finish (run, removed, &failure))
     return TRUE;
-  return set_interrupted (run, failure, "it is rolled back, and not all is cleared up", error);
+  return set_interrupted (run, failure, "it is rolled back, and not all is recorded or cleared up", error);
 }
 
 gboolean

@@ -111,10 +111,16 @@ add_inserted (GHashTable *table, JsonNode *entry)
     g_hash_table_insert (table, g_strdup (qdev), g_strdup (node));
 }
 
-GHashTable *
-qmp_commands_query_inserted (QmpClient *client, QmpWait wait, GError **error)
+QmpCall *
+qmp_commands_start_query_inserted (QmpClient *client, gint64 deadline_us)
 {
-  g_autoptr (JsonNode) reply = execute (client, wait, "query-block", NULL, error);
+  return qmp_client_start (client, "query-block", NULL, deadline_us);
+}
+
+GHashTable *
+qmp_commands_finish_query_inserted (QmpCall *call, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (JsonNode) reply = qmp_call_finish (call, cancellable, error);
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   JsonArray *entries = reply != NULL ? qmp_message_as_array (reply, "query-block", error) : NULL;
   for (guint i = 0; entries != NULL && i < json_array_get_length (entries); i++)
@@ -128,14 +134,14 @@ qmp_commands_query_pci (QmpClient *client, QmpWait wait, GError **error)
   return execute (client, wait, "query-pci", NULL, error);
 }
 
-gboolean
-qmp_commands_qom_set (QmpClient *client, QmpWait wait, const char *path, const char *property, const char *value,
-                      GError **error)
+QmpCall *
+qmp_commands_start_qom_set (QmpClient *client, gint64 deadline_us, const char *path, const char *property,
+                            const char *value)
 {
   g_autoptr (JsonObject) arguments = one_string ("path", path);
   json_object_set_string_member (arguments, "property", property);
   json_object_set_string_member (arguments, "value", value);
-  return execute_plain (client, wait, "qom-set", arguments, error);
+  return qmp_client_start (client, "qom-set", arguments, deadline_us);
 }
 
 gboolean

@@ -32,14 +32,17 @@ char *qmp_commands_finish_query_migrate (QmpCall *call, GCancellable *cancellabl
     G_GNUC_WARN_UNUSED_RESULT;
 /** qom-get: its call returns the property's value. */
 QmpCall *qmp_commands_start_qom_get (QmpClient *client, gint64 deadline_us, const char *path, const char *property);
-/** query-block: the node that each device is on. Returns: (transfer full) (element-type utf8 utf8): node names by qdev,
- * as query-block has it */
-GHashTable *qmp_commands_query_inserted (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** query-block: the node that each device is on. */
+QmpCall *qmp_commands_start_query_inserted (QmpClient *client, gint64 deadline_us);
+/** @call: (transfer full). Returns: (transfer full) (element-type utf8 utf8): node names by qdev, as query-block has it
+ */
+GHashTable *qmp_commands_finish_query_inserted (QmpCall *call, GCancellable *cancellable, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** query-pci, whole. Returns: (transfer full) */
 JsonNode *qmp_commands_query_pci (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** qom-set of a string. For a device's `drive`: the node that it goes on to. */
-gboolean qmp_commands_qom_set (QmpClient *client, QmpWait wait, const char *path, const char *property,
-                               const char *value, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** qom-set of a string. For a device's `drive`: the node that it goes on to. Give it to qmp_call_finish(). */
+QmpCall *qmp_commands_start_qom_set (QmpClient *client, gint64 deadline_us, const char *path, const char *property,
+                                     const char *value);
 /** stop: the guest stands still, and all that it had written is flushed. */
 gboolean qmp_commands_stop (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_cont (QmpClient *client, QmpWait wait, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -13,8 +13,8 @@ CHAINCTL, BOTH, ALL, QEMU = "chainctl", "chainctl+watchdog", "all", "qemu"
 
 # A verb on so many disks; how many side effects it has; who dies.
 SWEPT = [
-    (Scenario(Rollback(), 2, False, ()), 30, (CHAINCTL, BOTH, ALL)),
-    (Scenario(Rollback(), 1, True, ()), 15, (CHAINCTL, ALL)),
+    (Scenario(Rollback(), 2, False, ()), 28, (CHAINCTL, BOTH, ALL)),
+    (Scenario(Rollback(), 1, True, ()), 14, (CHAINCTL, ALL)),
     (Scenario(Commit(), 2, False, ()), 24, (CHAINCTL, BOTH, ALL)),
     (Scenario(CommitBelow(), 1, False, ()), 17, (CHAINCTL, BOTH, ALL)),
     (Scenario(Stream(), 1, False, ()), 14, (CHAINCTL, ALL)),
