@@ -266,6 +266,27 @@ look_after_standing (EngineVm *vm, GPtrArray *jobs, GError **error)
   return TRUE;
 }
 
+/* From now on the guest's writes wait for the copy, which so catches up. */
+static gboolean
+turn (EngineVm *vm, EngineJob *job, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  job->turns = FALSE;
+  job->least_left = G_MAXINT64;
+  engine_context_warn (vm->context, "write-blocking",
+                       "VM '%s', disk '%s': the guest writes faster than its data is copied; its writes wait for the "
+                       "copy from now on",
+                       vm->record->name, job->disk);
+  if (qmp_jobs_block_writes (vm->monitor, engine_vm_wait (vm), job->id, &failure))
+    return qmp_jobs_set_speed (vm->monitor, engine_vm_wait (vm), job->id, 0, error);
+  job->endless = g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND);
+  if (job->endless)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return FALSE;
+}
+
 /* What is left of it has not fallen for a window: the guest writes faster than it copies. */
 static gboolean
 look_after_endless (EngineVm *vm, EngineJob *job, GError **error)
@@ -281,6 +302,8 @@ look_after_endless (EngineVm *vm, EngineJob *job, GError **error)
   if (now_us - job->least_left_us < WINDOW_US)
     return TRUE;
   job->least_left_us = now_us;
+  if (job->turns)
+    return turn (vm, job, error);
   engine_context_warn (vm->context, "not-converging",
                        "VM '%s', disk '%s': the guest writes faster than its data is copied; the job has no limit from "
                        "now on. Let the guest write less, or cancel: `chainctl job cancel %s %s`",
@@ -308,14 +331,14 @@ have_all_reached (const GPtrArray *jobs, EngineJobGoal goal)
   return TRUE;
 }
 
-/* Where one has failed, there is nothing to wait for the others for. */
+/* Where one has failed, or will never end, there is nothing to wait for the others for. */
 static gboolean
-has_any_failed (const GPtrArray *jobs)
+is_in_vain (const GPtrArray *jobs)
 {
   for (guint i = 0; i < jobs->len; i++) {
     const EngineJob *job = g_ptr_array_index (jobs, i);
 
-    if (engine_job_is_over (job) && engine_job_has_failed (job))
+    if (job->endless || (engine_job_is_over (job) && engine_job_has_failed (job)))
       return TRUE;
   }
   return FALSE;
@@ -348,7 +371,7 @@ engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobG
     if (!engine_job_refresh (vm, jobs, error))
       return FALSE;
     tell (vm, op, jobs);
-    if (have_all_reached (jobs, goal) || (goal != ENGINE_JOB_OVER && has_any_failed (jobs))) {
+    if (have_all_reached (jobs, goal) || (goal != ENGINE_JOB_OVER && is_in_vain (jobs))) {
       notice_all (vm, jobs);
       return TRUE;
     }

@@ -14,6 +14,8 @@
  * @status: JobStatus (QAPI), or "null" for one that QEMU does not list (any more)
  * @error: (nullable): QEMU's words, once it has failed
  * @cancelled: it was ended by somebody
+ * @turns: where it never ends, the guest's writes are to wait for it
+ * @endless: that has come, and this QEMU cannot change a job that runs: it has to be begun anew
  */
 typedef struct {
   char *disk;
@@ -29,6 +31,8 @@ typedef struct {
   gint64 least_left;
   gint64 least_left_us;
   gboolean stalled;
+  gboolean turns;
+  gboolean endless;
 } EngineJob;
 
 /** An empty list. Returns: (transfer full) (element-type EngineJob) */
@@ -55,7 +59,8 @@ gboolean engine_job_has_failed (const EngineJob *job);
  * engine_job_wait:
  * @op: for the reports
  * Until each of @jobs has reached @goal, or is over; woken by QEMU's events. One that stands still for want of room is
- * resumed once there is some. One that does not converge loses its limit, and then that is a warning. Raises
+ * resumed once there is some. One that does not converge loses its limit, and then that is a warning; or it turns,
+ * which ends the wait where QEMU cannot do it. Raises
  * %G_IO_ERROR_CANCELLED, and QMP_ERROR's at once where QEMU vanishes; that a job failed is in @jobs.
  */
 gboolean engine_job_wait (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobGoal goal, GError **error)

@@ -57,6 +57,7 @@ engine_mirrorintent_to_json (const EngineMirrorIntent *intent)
   if (intent->credentials != NULL)
     json_object_set_string_member (object, "credentials", intent->credentials);
   json_object_set_boolean_member (object, "blocking", intent->blocking);
+  json_object_set_boolean_member (object, "turns", intent->turns);
   json_object_set_int_member (object, "speed", intent->speed);
   return object;
 }
@@ -97,6 +98,7 @@ parse (EngineMirrorIntent *intent, JsonObject *object, GError **error)
   intent->sync = (EngineMirrorSync)sync;
   intent->credentials = g_strdup (qmp_message_peek_string (object, "credentials"));
   intent->blocking = qmp_message_peek_boolean (object, "blocking", FALSE);
+  intent->turns = qmp_message_peek_boolean (object, "turns", FALSE);
   intent->speed = qmp_message_peek_int (object, "speed", 0);
   return TRUE;
 }
@@ -138,7 +140,7 @@ engine_mirrorintent_jobs (const EngineMirrorIntent *intent, const char *op)
     g_autofree char *job = engine_mirrorintent_job (op, i);
     g_autofree char *folder = copy->path[0] == '/' ? g_path_get_dirname (copy->path) : NULL;
 
-    engine_job_list_add (jobs, copy->disk, job, folder);
+    engine_job_list_add (jobs, copy->disk, job, folder)->turns = intent->turns;
   }
   return jobs;
 }

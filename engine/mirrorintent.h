@@ -19,6 +19,7 @@ typedef enum { ENGINE_MIRROR_FULL, ENGINE_MIRROR_TOP, ENGINE_MIRROR_NONE } Engin
  * @roots: (element-type utf8): for each copy, the uppermost node below the device
  * @credentials: (nullable): id of the TLS credentials in QEMU
  * @blocking: each write of the guest goes to the copy before it is done
+ * @turns: so it is once it shows that the copy would never end
  */
 typedef struct {
   EngineMirrorGoal goal;
@@ -27,6 +28,7 @@ typedef struct {
   GPtrArray *roots;
   char *credentials;
   gboolean blocking;
+  gboolean turns;
   gint64 speed;
 } EngineMirrorIntent;
 

@@ -27,7 +27,6 @@ typedef struct {
   EngineGuard *guard;
   GPtrArray *jobs;
   GPtrArray *moved;
-  gboolean turns;
   EngineMirrorResult *result;
 } Run;
 
@@ -137,18 +136,53 @@ open_targets (Run *run, const EngineMirrorPlan *plan, GError **error)
 }
 
 static gboolean
+start_job (Run *run, guint index, GError **error)
+{
+  const EngineIntentOverlay *copy = g_ptr_array_index (run->intent->copies->overlays, index);
+  g_autoptr (JsonObject) arguments = engine_mirrorintent_arguments (run->intent, run->op->id, index);
+  g_autoptr (JsonNode) reply = qmp_client_execute (run->vm->monitor, "blockdev-mirror", arguments,
+                                                   engine_context_deadline (run->vm->context), NULL, error);
+
+  if (reply == NULL)
+    g_prefix_error (error, "VM '%s', disk '%s': blockdev-mirror: ", run->vm->record->name, copy->disk);
+  return reply != NULL;
+}
+
+static gboolean
 start_jobs (Run *run, GError **error)
 {
-  for (guint i = 0; i < run->intent->copies->overlays->len; i++) {
-    const EngineIntentOverlay *copy = g_ptr_array_index (run->intent->copies->overlays, i);
-    g_autoptr (JsonObject) arguments = engine_mirrorintent_arguments (run->intent, run->op->id, i);
-    g_autoptr (JsonNode) reply = qmp_client_execute (run->vm->monitor, "blockdev-mirror", arguments,
-                                                     engine_context_deadline (run->vm->context), NULL, error);
-
-    if (reply == NULL) {
-      g_prefix_error (error, "VM '%s', disk '%s': blockdev-mirror: ", run->vm->record->name, copy->disk);
+  for (guint i = 0; i < run->intent->copies->overlays->len; i++)
+    if (!start_job (run, i, error))
       return FALSE;
-    }
+  return TRUE;
+}
+
+static gboolean
+is_any_endless (const Run *run)
+{
+  for (guint i = 0; i < run->jobs->len; i++)
+    if (((const EngineJob *)g_ptr_array_index (run->jobs, i))->endless)
+      return TRUE;
+  return FALSE;
+}
+
+/* Those that would never end are begun anew, so that the guest's writes wait for them: this QEMU cannot turn a job. */
+static gboolean
+turn (Run *run, GError **error)
+{
+  run->intent->blocking = TRUE;
+  run->intent->speed = 0;
+  for (guint i = 0; i < run->jobs->len; i++) {
+    EngineJob *job = g_ptr_array_index (run->jobs, i);
+    g_autoptr (GPtrArray) one = engine_job_list_new ();
+
+    if (!job->endless)
+      continue;
+    engine_job_list_add (one, job->disk, job->id, NULL);
+    if (!engine_job_cancel (run->vm, run->op->id, one, error) || !engine_job_dismiss (run->vm, one, error) ||
+        !start_job (run, i, error))
+      return FALSE;
+    job->endless = job->cancelled = FALSE;
   }
   return TRUE;
 }
@@ -179,11 +213,14 @@ static gboolean
 wait (Run *run, GError **error)
 {
   const EngineJob *failed;
+  GError *failure = NULL;
 
   switch (engine_inflight_wait (run->op, run->jobs, ENGINE_JOB_READY, error)) {
   case ENGINE_INFLIGHT_REACHED:
     failed = first_failed (run->jobs);
-    return failed == NULL || fail (run, explain_failed (run, failed), error);
+    if (failed != NULL)
+      return fail (run, explain_failed (run, failed), error);
+    return !is_any_endless (run) || ((turn (run, &failure) || fail (run, failure, error)) && wait (run, error));
   case ENGINE_INFLIGHT_CANCELLED:
     return fail (run, explain_cancelled (run), error);
   case ENGINE_INFLIGHT_LEFT:
@@ -473,7 +510,6 @@ engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorM
   gboolean done;
 
   run_init (&run, op, plan->intent, manner);
-  run.turns = plan->turns;
   if (!check_guard (&run, error) || !begin (&run, &plan->targets, error))
     return FALSE;
   if (!open_targets (&run, plan, &failure) || !start_jobs (&run, &failure))

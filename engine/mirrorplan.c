@@ -239,7 +239,7 @@ engine_mirrorplan_new (EngineOp *op, const EngineGraph *graph, const EngineMirro
   plan->intent = engine_mirrorintent_new (request->goal, request->sync);
   plan->intent->speed = request->speed;
   plan->intent->blocking = request->mode == ENGINE_MIRROR_WRITE_BLOCKING;
-  plan->turns = request->mode == ENGINE_MIRROR_AUTO;
+  plan->intent->turns = request->mode == ENGINE_MIRROR_AUTO;
   engine_target_list_init (&plan->targets);
   if (request->credentials != NULL) {
     plan->intent->credentials = engine_op_name (op, 0, "t");

@@ -32,13 +32,11 @@ typedef struct {
  * EngineMirrorPlan:
  * @intent: for the journal
  * @targets: what is made and opened for it
- * @turns: a copy that never ends may be made to hold up the guest's writes
  * @credentials: (nullable): the arguments of object-add
  */
 typedef struct {
   EngineMirrorIntent *intent;
   EngineTargets targets;
-  gboolean turns;
   JsonObject *credentials;
 } EngineMirrorPlan;
 

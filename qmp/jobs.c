@@ -104,6 +104,17 @@ qmp_jobs_cancel (QmpClient *client, QmpWait wait, const char *id, GError **error
 }
 
 gboolean
+qmp_jobs_block_writes (QmpClient *client, QmpWait wait, const char *id, GError **error)
+{
+  g_autoptr (JsonObject) arguments = json_object_new ();
+
+  json_object_set_string_member (arguments, "id", id);
+  json_object_set_string_member (arguments, "type", "mirror");
+  json_object_set_string_member (arguments, "copy-mode", "write-blocking");
+  return execute_block_job (client, wait, "block-job-change", arguments, error);
+}
+
+gboolean
 qmp_jobs_set_speed (QmpClient *client, QmpWait wait, const char *id, gint64 speed, GError **error)
 {
   g_autoptr (JsonObject) arguments = json_object_new ();

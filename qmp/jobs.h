@@ -74,6 +74,10 @@ gboolean qmp_jobs_execute (QmpClient *client, QmpWait wait, const char *command,
     G_GNUC_WARN_UNUSED_RESULT;
 /** block-job-cancel, by force: also of one that is ready, or waits for a person. */
 gboolean qmp_jobs_cancel (QmpClient *client, QmpWait wait, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** block-job-change: the guest's writes wait for the copy of a mirror. Raises %QMP_ERROR_COMMAND_NOT_FOUND before QEMU
+ * 8.2. */
+gboolean qmp_jobs_block_writes (QmpClient *client, QmpWait wait, const char *id, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 /** block-job-set-speed. @speed: bytes a second, 0: no limit */
 gboolean qmp_jobs_set_speed (QmpClient *client, QmpWait wait, const char *id, gint64 speed, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
