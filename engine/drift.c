@@ -137,6 +137,14 @@ engine_drift_list (GPtrArray *names)
   return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
+/* The name is right, and the file is not the one that was registered: no start of QEMU would mend that. */
+static void
+add_replaced (const char *code, const char *disk, const char *path, GPtrArray *problems)
+{
+  engine_problem_add (problems, code, TRUE, disk, path, "put the image back that was there",
+                      "disk '%s': what is at '%s' now is another file than the image that was there", disk, path);
+}
+
 /* QEMU runs on another image than the active one. The trap of the trade is that it is an older one of the same disk. */
 static gboolean
 add_wrong_active (EngineVm *vm, const ChainsDisk *record, const EngineLayer *layer, const ChainsImage *active,
@@ -152,6 +160,10 @@ add_wrong_active (EngineVm *vm, const ChainsDisk *record, const EngineLayer *lay
 
   if (tree == NULL)
     return FALSE;
+  if (g_str_equal (layer->path, active->path)) {
+    add_replaced ("wrong-active-image", record->name, layer->path, problems);
+    return TRUE;
+  }
   written = engine_drift_find_image (tree, layer);
   if (written != NULL)
     engine_drift_add_spoiled (tree, written, names);
@@ -172,6 +184,8 @@ add_wrong_chain (EngineVm *vm, const char *disk, const char *has, const char *be
   if (has == NULL)
     engine_problem_add (problems, "wrong-chain", TRUE, disk, belongs, repair,
                         "disk '%s': its chain ends above '%s', which belongs below", disk, belongs);
+  else if (g_strcmp0 (has, belongs) == 0)
+    add_replaced ("wrong-chain", disk, has, problems);
   else
     engine_problem_add (problems, "wrong-chain", TRUE, disk, has, repair,
                         "disk '%s' has '%s' in its chain where %s%s%s belongs", disk, has, belongs != NULL ? "'" : "",
