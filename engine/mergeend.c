@@ -294,22 +294,35 @@ ask_for_nodes (EngineVm *vm, GError **error)
   return qmp_nodes_finish (query, vm->cancellable, error);
 }
 
-/* The uppermost first. A node that QEMU's own options made has gone by itself; a file node may go with its format's. */
+/* The uppermost first. One that QEMU's own options made has gone by itself. */
+static gboolean
+close_formats (EngineVm *vm, const EngineMergePart *part, GError **error)
+{
+  g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
+
+  for (guint i = 0; nodes != NULL && i < part->images->len; i++)
+    if (!close_node (vm, nodes, ((const EngineMergeImage *)g_ptr_array_index (part->images, i))->node, error))
+      return FALSE;
+  return nodes != NULL;
+}
+
+/* Those that have not gone with their formats. */
+static gboolean
+close_files (EngineVm *vm, const EngineMergePart *part, GError **error)
+{
+  g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
+
+  for (guint i = 0; nodes != NULL && i < part->images->len; i++)
+    if (!close_node (vm, nodes, ((const EngineMergeImage *)g_ptr_array_index (part->images, i))->file_node, error))
+      return FALSE;
+  return nodes != NULL;
+}
+
+/* QEMU is asked no more than twice: in a deep chain each answer takes it long, and the guest's disks stand still. */
 static gboolean
 close_nodes (EngineVm *vm, const EngineMergePart *part, GError **error)
 {
-  for (guint i = 0; i < part->images->len; i++) {
-    const EngineMergeImage *image = g_ptr_array_index (part->images, i);
-    g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
-
-    if (nodes == NULL || !close_node (vm, nodes, image->node, error))
-      return FALSE;
-    g_clear_pointer (&nodes, qmp_nodes_free);
-    nodes = ask_for_nodes (vm, error);
-    if (nodes == NULL || !close_node (vm, nodes, image->file_node, error))
-      return FALSE;
-  }
-  return TRUE;
+  return close_formats (vm, part, error) && close_files (vm, part, error);
 }
 
 void

@@ -5,7 +5,7 @@ import pytest
 from test_exec import WORDS
 
 from support import disks, images
-from support.merges import REGION, await_jobs, chained, fill, held_up, reads
+from support.merges import REGION, chained, fill, held_up, reads
 from support.proxy import Proxy
 from support.qemu import Qemu
 
