@@ -48,11 +48,17 @@ still_needed (const EngineMirrorIntent *intent, const EngineOverlay *file)
 {
   EngineImagefile there;
 
-  if (!file->intent->reused)
+  if (!file->intent->reused || !engine_imagefile_stat (file->intent->path, &there, NULL))
     return count (intent, file);
-  if (!engine_imagefile_stat (file->intent->path, &there, NULL) || there.block)
-    return 0;
   return MAX (count (intent, file) - there.allocated, 0);
+}
+
+static gboolean
+is_device (const EngineOverlay *file)
+{
+  EngineImagefile there;
+
+  return file->intent->reused && engine_imagefile_stat (file->intent->path, &there, NULL) && there.block;
 }
 
 static gboolean
@@ -79,6 +85,9 @@ engine_copyroom_check (EngineVm *vm, const EngineMirrorIntent *intent, const GPt
   for (guint i = 0; i < files->len; i++) {
     const EngineOverlay *file = g_ptr_array_index (files, i);
 
+    /* It has its own room, whatever /dev has. */
+    if (is_device (file))
+      continue;
     if (folder == NULL)
       folder = g_path_get_dirname (file->intent->path);
     needed += still_needed (intent, file);

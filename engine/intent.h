@@ -21,7 +21,7 @@
  * @head: the image that is active until then, and frozen from then on
  * @head_mode: the mode of that image's file before it is sealed (engine/seal); 0: it is not to be sealed
  * @head_node, @qdev: (nullable): the node that the device is on until then, and its QOM path, where the device is
- *     moved from one to the other
+ *     moved from one to the other; of a copy, the node in whose place it comes, where filters above that stay
  * @options: as engine_nodeoptions_to_json() gives them
  * @live: (nullable): as engine_known_after() gives it; not in the journal
  */

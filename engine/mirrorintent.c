@@ -62,6 +62,15 @@ engine_mirrorintent_to_json (const EngineMirrorIntent *intent)
   return object;
 }
 
+/* The top of what stands on nothing is all of it, and what is at a target already would stay below it. */
+static const char *
+choose_sync (const EngineMirrorIntent *intent, const EngineIntentOverlay *copy)
+{
+  gboolean whole = intent->sync == ENGINE_MIRROR_TOP && copy->backing == NULL;
+
+  return sync_words[whole ? ENGINE_MIRROR_FULL : intent->sync];
+}
+
 /* The place of @member's value among @words, or -1. */
 static int
 find_word (JsonObject *object, const char *member, const char *const *words)
@@ -156,8 +165,9 @@ engine_mirrorintent_arguments (const EngineMirrorIntent *intent, const char *op,
       .id = job,
       .node = g_ptr_array_index (intent->roots, index),
       .target = copy->node,
+      .replaces = copy->head_node,
       .filter = filter,
-      .sync = sync_words[intent->sync],
+      .sync = choose_sync (intent, copy),
       .blocking = intent->blocking,
       .speed = intent->speed,
   });

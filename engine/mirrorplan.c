@@ -79,6 +79,9 @@ plan_pivot (const Part *part, GError **error)
   if (active == NULL)
     return FALSE;
   copy->head_mode = engine_seal_plan (vm->context, active);
+  /* QEMU would put the copy in the place of the filters, too: of a throttle, for one. */
+  if (part->disk->filters->len > 0)
+    copy->head_node = g_strdup (engine_graph_head (part->disk)->node->name);
   plan_retirement (part);
   return TRUE;
 }

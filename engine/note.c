@@ -99,7 +99,9 @@ engine_note_to_text (const EngineNote *note, EngineNoteExtent extent)
   json_object_set_object_member (object, "snapshot", snapshot_json (note->snapshot));
   json_object_set_object_member (object, "image", engine_document_from_image (note->image));
   json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
-  if (note->parent != NULL)
+  if (note->alone)
+    json_object_set_null_member (object, "parent");
+  else if (note->parent != NULL)
     engine_document_set_path (object, "parent", note->parent);
   if ((extent & ENGINE_NOTE_ACTIVE) != 0 && note->active != NULL)
     engine_document_set_path (object, "active", note->active);
@@ -172,9 +174,10 @@ parse_snapshot (EngineNote *note, JsonObject *object, GError **error)
 static gboolean
 parse_paths (EngineNote *note, JsonObject *object, GError **error)
 {
+  note->alone = json_object_has_member (object, "parent") && json_object_get_null_member (object, "parent");
   return (!json_object_has_member (object, "active") ||
           engine_document_get_path (object, "active", FALSE, &note->active, error)) &&
-         (!json_object_has_member (object, "parent") ||
+         (!json_object_has_member (object, "parent") || note->alone ||
           engine_document_get_path (object, "parent", FALSE, &note->parent, error));
 }
 
@@ -284,7 +287,8 @@ describe_parent (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part,
 {
   g_autoptr (ChainsImage) parent = NULL;
 
-  if (note->overlay->parent == part->image || note->overlay->parent == 0)
+  note->alone = note->overlay->parent == 0;
+  if (note->overlay->parent == part->image || note->alone)
     return TRUE;
   parent = chains_images_get (db, note->overlay->parent, error);
   if (parent == NULL)

@@ -21,6 +21,7 @@
  * @overlay: identity, options, and who made it; its size stands in its header
  * @parent: (nullable): the path of the image that the overlay lies on, where that is not @image: of a rollback, which
  *     begins another branch
+ * @alone: the overlay lies on nothing: it is a whole copy of @image
  * @active: (nullable): the path of the disk's active image, where that is not the overlay
  * @snapshot: of its disks only the names
  */
@@ -33,6 +34,7 @@ typedef struct {
   ChainsImage *image;
   ChainsImage *overlay;
   char *parent;
+  gboolean alone;
   char *active;
   ChainsSnapshot *snapshot;
 } EngineNote;

@@ -197,6 +197,8 @@ check_durable (const Place *place, GError **error)
   const EngineFilesystemType *type = engine_filesystem_type (place->folder);
   EngineImagefile file;
 
+  if (place->reused && engine_imagefile_stat (place->path, &file, NULL) && file.block)
+    return TRUE;
   if (type->kind != ENGINE_FILESYSTEM_MEMORY || (engine_filesystem_type (place->active) == type &&
                                                  engine_imagefile_stat (place->active, &file, NULL) && file.regular))
     return TRUE;

@@ -140,17 +140,28 @@ walk_l2 (const Tables *tables, EngineQcow2Map *map, guint64 l1_index, guint8 *ta
   return TRUE;
 }
 
+/* Returns: (transfer full): the L1 table */
+static guint8 *
+read_l1 (Tables *tables, GError **error)
+{
+  g_autofree guint8 *l1 = NULL;
+
+  if (!read_header (tables, error))
+    return NULL;
+  l1 = g_malloc (MAX (8, (gsize)tables->l1_entries * 8));
+  if (!read_at (tables, l1, (gsize)tables->l1_entries * 8, tables->l1_offset, error))
+    return NULL;
+  return g_steal_pointer (&l1);
+}
+
 static gboolean
 add_qcow2 (EngineQcow2Map *map, Tables *tables, gint64 *mapped, GError **error)
 {
-  g_autofree guint8 *l1 = NULL, *l2 = NULL;
+  g_autofree guint8 *l1 = read_l1 (tables, error), *l2 = NULL;
 
-  if (!read_header (tables, error))
+  if (l1 == NULL)
     return FALSE;
-  l1 = g_malloc (MAX (8, (gsize)tables->l1_entries * 8));
   l2 = g_malloc ((gsize)1 << tables->cluster_bits);
-  if (!read_at (tables, l1, (gsize)tables->l1_entries * 8, tables->l1_offset, error))
-    return FALSE;
   for (guint32 i = 0; i < tables->l1_entries; i++) {
     guint64 at = be (l1 + (gsize)i * 8, 8) & OFFSET_MASK;
 
@@ -192,6 +203,27 @@ engine_qcow2map_add (EngineQcow2Map *map, const char *path, gboolean qcow2, gint
     return qcow2 ? add_qcow2 (map, &tables, mapped, error) : add_raw (map, &tables, mapped);
   engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "cannot open '%s': %s", path, g_strerror (errno));
   return FALSE;
+}
+
+gboolean
+engine_qcow2map_is_blank (const char *path, gboolean *blank, GError **error)
+{
+  g_auto (int) fd = engine_imagefile_open (path);
+  Tables tables = {.path = path, .fd = fd};
+  g_autofree guint8 *l1 = NULL;
+
+  if (fd < 0) {
+    engine_error_set (error, ENGINE_ERROR_NO_SUCH_IMAGE, NULL, "cannot open '%s': %s", path, g_strerror (errno));
+    return FALSE;
+  }
+  l1 = read_l1 (&tables, error);
+  if (l1 == NULL)
+    return FALSE;
+  *blank = TRUE;
+  for (guint32 i = 0; i < tables.l1_entries; i++)
+    if (be (l1 + (gsize)i * 8, 8) != 0)
+      *blank = FALSE;
+  return TRUE;
 }
 
 gint64

@@ -190,27 +190,31 @@ add_bottom (EngineRebuildDisk *disk, Store *store, GError **error)
   return add_image (disk, store, note->base, below, error);
 }
 
-/* What the image at @path hangs on: as its note says, else as its header does. */
-static char *
-find_parent (const EngineRebuildDisk *disk, const char *path, GError **error)
+/* What the image at @path hangs on: as its note says, else as its header does. @parent: (out): %NULL: on nothing */
+static gboolean
+find_parent (const EngineRebuildDisk *disk, const char *path, char **parent, GError **error)
 {
   const EngineNote *note = g_hash_table_lookup (disk->overlays, path);
   g_autoptr (GError) failure = NULL;
   g_autoptr (EngineQcow2) header = NULL;
 
-  if (note != NULL)
-    return g_strdup (note->parent != NULL ? note->parent : note->image->path);
+  if (note != NULL) {
+    *parent = note->alone ? NULL : g_strdup (note->parent != NULL ? note->parent : note->image->path);
+    return TRUE;
+  }
   header = engine_qcow2_read (path, &failure);
   if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_NO_SUCH_IMAGE)) {
     g_propagate_error (error, g_steal_pointer (&failure));
-    return NULL;
+    return FALSE;
   }
-  if (header != NULL && header->backing != NULL)
-    return engine_imagefile_resolve (path, header->backing);
+  if (header != NULL && header->backing != NULL) {
+    *parent = engine_imagefile_resolve (path, header->backing);
+    return TRUE;
+  }
   engine_error_set (error, ENGINE_ERROR_REFUSED, NOT_TO_BE_BELIEVED,
                     "VM '%s', disk '%s': '%s' does not lie on the base '%s'", disk->vm, disk->record->name, path,
                     disk->newest->base->path);
-  return NULL;
+  return FALSE;
 }
 
 static gboolean
@@ -220,7 +224,7 @@ add_overlay (EngineRebuildDisk *disk, Store *store, const char *path, const char
   g_autoptr (ChainsImage) image = chains_image_new ();
 
   image->path = g_strdup (path);
-  image->format = g_strdup ("qcow2");
+  image->format = g_strdup (note != NULL ? note->overlay->format : "qcow2");
   image->owned = TRUE;
   if (note != NULL) {
     image->device = note->overlay->device;
@@ -228,6 +232,8 @@ add_overlay (EngineRebuildDisk *disk, Store *store, const char *path, const char
     image->born_ns = note->overlay->born_ns;
     image->created_by = g_strdup (note->overlay->created_by);
     image->options = g_strdup (note->overlay->options);
+    /* A raw copy has no header that says it. */
+    image->virtual_size = note->image->virtual_size;
   }
   take_frozen (disk, image);
   return add_image (disk, store, image, parent, error);
@@ -240,7 +246,7 @@ add_chain (EngineRebuildDisk *disk, Store *store, const char *top, GError **erro
   g_autoptr (GPtrArray) missing = g_ptr_array_new_with_free_func (g_free);
   g_autofree char *path = g_strdup (top);
 
-  while (!g_hash_table_contains (disk->rows, path)) {
+  while (path != NULL && !g_hash_table_contains (disk->rows, path)) {
     char *parent;
 
     if (g_ptr_array_find_with_equal_func (missing, path, g_str_equal, NULL)) {
@@ -248,8 +254,7 @@ add_chain (EngineRebuildDisk *disk, Store *store, const char *top, GError **erro
                         "VM '%s', disk '%s': '%s' is said to lie on itself", disk->vm, disk->record->name, path);
       return FALSE;
     }
-    parent = find_parent (disk, path, error);
-    if (parent == NULL)
+    if (!find_parent (disk, path, &parent, error))
       return FALSE;
     g_ptr_array_add (missing, g_steal_pointer (&path));
     path = parent;

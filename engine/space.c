@@ -164,6 +164,15 @@ check_size (EngineVm *vm, const EngineOverlay *overlay, GError **error)
   return FALSE;
 }
 
+/* A block device has its own room, whatever /dev has. */
+static gboolean
+is_device (const EngineOverlay *overlay)
+{
+  EngineImagefile file;
+
+  return overlay->intent->reused && engine_imagefile_stat (overlay->intent->path, &file, NULL) && file.block;
+}
+
 /* All overlays on the file system of overlay @first, unless an earlier one has already spoken for it. */
 static gboolean
 check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, GError **error)
@@ -190,7 +199,8 @@ gboolean
 engine_space_check (EngineVm *vm, const GPtrArray *overlays, GError **error)
 {
   for (guint i = 0; i < overlays->len; i++)
-    if (!check_size (vm, g_ptr_array_index (overlays, i), error) || !check_file_system (vm, overlays, i, error))
+    if (!is_device (g_ptr_array_index (overlays, i)) &&
+        (!check_size (vm, g_ptr_array_index (overlays, i), error) || !check_file_system (vm, overlays, i, error)))
       return FALSE;
   return TRUE;
 }

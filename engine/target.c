@@ -9,6 +9,7 @@
 #include "engine/nbdprobe.h"
 #include "engine/needed.h"
 #include "engine/qcow2.h"
+#include "engine/qcow2map.h"
 #include "qmp/nodes.h"
 
 #include <string.h>
@@ -130,6 +131,19 @@ check_size (const Plan *plan, gint64 size, const char *what, GError **error)
                  size < wanted ? "small" : "large", size, wanted);
 }
 
+/* What it holds already would hide what is not copied. */
+static gboolean
+check_blank (const Plan *plan, GError **error)
+{
+  const char *path = plan->copy->path;
+  gboolean blank = TRUE;
+
+  if (plan->copy->backing != NULL && !engine_qcow2map_is_blank (path, &blank, error))
+    return FALSE;
+  return blank || refuse (plan, ENGINE_ERROR_REFUSED, "make it anew", error,
+                          "'%s' holds something already, and not all of it would be overwritten", path);
+}
+
 /* What stands in its header stays: read again later it has to mean the same. */
 static gboolean
 check_existing_qcow2 (const Plan *plan, GError **error)
@@ -153,7 +167,7 @@ check_existing_qcow2 (const Plan *plan, GError **error)
                    "'%s' stands on '%s', and what is copied would have to stand on %s", copy->path,
                    header->backing != NULL ? header->backing : "nothing",
                    copy->backing != NULL ? copy->backing : "nothing");
-  return TRUE;
+  return check_blank (plan, error);
 }
 
 static gboolean

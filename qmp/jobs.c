@@ -56,6 +56,8 @@ qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror)
   json_object_set_string_member (arguments, "job-id", mirror->id);
   json_object_set_string_member (arguments, "device", mirror->node);
   json_object_set_string_member (arguments, "target", mirror->target);
+  if (mirror->replaces != NULL)
+    json_object_set_string_member (arguments, "replaces", mirror->replaces);
   json_object_set_string_member (arguments, "sync", mirror->sync);
   json_object_set_string_member (arguments, "copy-mode", mirror->blocking ? "write-blocking" : "background");
   json_object_set_string_member (arguments, "filter-node-name", mirror->filter);

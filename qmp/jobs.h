@@ -43,6 +43,7 @@ typedef struct {
 /**
  * QmpJobsMirror: BlockdevMirror
  * @node: the uppermost one below the device; @target: a node
+ * @replaces: (nullable): the node in whose place @target comes, where filters between it and the device are to stay
  * @sync: MirrorSyncMode's words
  * @blocking: each write goes to both before it is done
  */
@@ -50,6 +51,7 @@ typedef struct {
   const char *id;
   const char *node;
   const char *target;
+  const char *replaces;
   const char *filter;
   const char *sync;
   gboolean blocking;

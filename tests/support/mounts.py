@@ -27,6 +27,17 @@ def ext4(folder, megabytes=8):
 
 
 @contextlib.contextmanager
+def loop(path):
+    """A block device on that file; what is written to it is in the file once it is closed."""
+    _run("losetup", "--find")
+    device = subprocess.run(["losetup", "--find", "--show", str(path)], capture_output=True, text=True, check=True)
+    try:
+        yield device.stdout.strip()
+    finally:
+        subprocess.run(["losetup", "--detach", device.stdout.strip()], check=True)
+
+
+@contextlib.contextmanager
 def read_only(folder):
     """The folder, with all that is in it, as on a file system that is mounted read-only."""
     with _undone(["mount", "--bind", folder, folder], ["umount", "--lazy", folder]):
