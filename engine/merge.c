@@ -128,8 +128,7 @@ static gboolean
 conclude (Run *run, ChainsOpState state, const char *why, GError **error)
 {
   run->vm->cancellable = NULL;
-  if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, error) ||
-      !engine_mergeend_record (run->vm, run->intent, run->merged, error))
+  if (!engine_mergeend_record (run->vm, run->intent, run->merged, error))
     return FALSE;
   engine_mergeresult_describe (run->result, run->intent, run->merged, is_active (run->intent), run->jobs);
   if (run->vm->monitor != NULL &&
@@ -200,7 +199,7 @@ take_back (Run *run, GError *why, GError **error)
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
-  if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, &failure) ||
+  if (!engine_mergeend_seal (run->vm, run->intent, run->merged, &failure) ||
       !engine_mergeend_restore (run->vm, run->op->id, run->intent, why->message, &failure)) {
     g_error_free (why);
     return set_interrupted (run, failure, error);
@@ -435,7 +434,7 @@ engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeMann
   run_init (&run, op, intent, manner);
   if (!prepare_guard (&run, error) || !begin (&run, error))
     return FALSE;
-  if (!engine_mergeend_unseal (run.vm, intent, TRUE, &failure) || !engine_mergeend_destroy (op, intent, &failure))
+  if (!engine_mergeend_unseal (run.vm, intent, &failure) || !engine_mergeend_destroy (op, intent, &failure))
     return take_back (&run, failure, error);
   done = start (&run, error) && (manner->detach ? detach (&run, error) : go_on (&run, error));
   *result = g_steal_pointer (&run.result);

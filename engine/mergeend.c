@@ -40,32 +40,59 @@ engine_mergeend_destroy (EngineOp *op, const EngineMergeIntent *intent, GError *
 }
 
 gboolean
-engine_mergeend_restore (EngineVm *vm, const char *op, EngineMergeIntent *intent, const char *why, GError **error)
-{
-  ChainsDb *db = vm->context->db;
-  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, error);
-
-  if (transaction == NULL)
-    return FALSE;
-  for (guint i = 0; i < intent->destroyed->len; i++) {
-    ChainsSnapshot *snapshot = g_ptr_array_index (intent->destroyed, i);
-    gboolean has;
-
-    snapshot->vm = vm->record->id;
-    if (!chains_snapshots_has (db, vm->record->id, snapshot->name, &has, error) ||
-        (!has && !chains_snapshots_add (db, snapshot, error)))
-      return FALSE;
-  }
-  return chains_journal_end (db, op, CHAINS_OP_UNDONE, why, error) && chains_transaction_commit (transaction, error);
-}
-
-gboolean
 engine_mergeend_is_untouched (const EngineMergePart *part)
 {
   EngineImagefile file;
 
   return engine_imagefile_stat (part->receiver->path, &file, NULL) && file.size == part->size &&
          file.mtime_ns == part->mtime_ns;
+}
+
+/* ---- sealed files ---- */
+
+typedef gboolean (*ChangeMode) (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error);
+
+/* @image: (nullable) */
+static gboolean
+change_mode (EngineVm *vm, const EngineMergePart *part, const EngineMergeImage *image, guint mode, ChangeMode change,
+             GError **error)
+{
+  EngineSealFile file = {.disk = part->disk};
+
+  if (image == NULL || mode == 0)
+    return TRUE;
+  file.path = image->path;
+  file.device = image->device;
+  file.inode = image->inode;
+  return change (vm->context, &file, mode, error);
+}
+
+gboolean
+engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, GError **error)
+{
+  for (guint i = 0; i < intent->parts->len; i++) {
+    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
+
+    if (!change_mode (vm, part, part->receiver, part->receiver_mode, engine_seal_open, error) ||
+        !change_mode (vm, part, part->above, part->above_mode, engine_seal_open, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+engine_mergeend_seal (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
+{
+  for (guint i = 0; i < intent->parts->len; i++) {
+    EngineMergePart *part = g_ptr_array_index (intent->parts, i);
+    gboolean written = intent->kind == ENGINE_MERGE_COMMIT && engine_mergeintent_is_active (part) &&
+                       g_ptr_array_find (merged, part, NULL);
+
+    if ((!written && !change_mode (vm, part, part->receiver, part->receiver_mode, engine_seal_close, error)) ||
+        !change_mode (vm, part, part->above, part->above_mode, engine_seal_close, error))
+      return FALSE;
+  }
+  return TRUE;
 }
 
 /* ---- rows ---- */
@@ -213,19 +240,26 @@ record_stream (EngineVm *vm, ChainsDisk *disk, const EngineMergePart *part, GErr
   return TRUE;
 }
 
-/* A job that did not do its work may have written all the same. */
+/* A job that did not do its work may have written all the same; and a file that was opened up has another change time.
+ */
 static gboolean
 record_unmerged (EngineVm *vm, const ChainsDisk *disk, const EngineMergePart *part, GError **error)
 {
-  return engine_mergeend_is_untouched (part) ||
-         renew (vm, part->receiver->row, disk->active == part->receiver->row, 0, error);
+  if ((part->receiver_mode != 0 || !engine_mergeend_is_untouched (part)) &&
+      !renew (vm, part->receiver->row, disk->active == part->receiver->row, 0, error))
+    return FALSE;
+  return part->above_mode == 0 || renew (vm, part->above->row, FALSE, 0, error);
 }
 
 gboolean
 engine_mergeend_record (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
 {
-  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (vm->context->db, error);
+  g_autoptr (ChainsTransaction) transaction = NULL;
 
+  /* What is noted of a sealed image is noted once it is sealed: its change time is among that. */
+  if (!engine_mergeend_seal (vm, intent, merged, error))
+    return FALSE;
+  transaction = chains_transaction_begin (vm->context->db, error);
   for (guint i = 0; transaction != NULL && i < intent->parts->len; i++) {
     EngineMergePart *part = g_ptr_array_index (intent->parts, i);
     ChainsDisk *disk = engine_vm_find_disk (vm, part->disk, error);
@@ -243,6 +277,33 @@ engine_mergeend_record (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray
       return FALSE;
   }
   return transaction != NULL && chains_transaction_commit (transaction, error);
+}
+
+gboolean
+engine_mergeend_restore (EngineVm *vm, const char *op, EngineMergeIntent *intent, const char *why, GError **error)
+{
+  ChainsDb *db = vm->context->db;
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_begin (db, error);
+
+  if (transaction == NULL)
+    return FALSE;
+  for (guint i = 0; i < intent->parts->len; i++) {
+    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
+    const ChainsDisk *disk = engine_vm_find_disk (vm, part->disk, error);
+
+    if (disk == NULL || !record_unmerged (vm, disk, part, error))
+      return FALSE;
+  }
+  for (guint i = 0; i < intent->destroyed->len; i++) {
+    ChainsSnapshot *snapshot = g_ptr_array_index (intent->destroyed, i);
+    gboolean has;
+
+    snapshot->vm = vm->record->id;
+    if (!chains_snapshots_has (db, vm->record->id, snapshot->name, &has, error) ||
+        (!has && !chains_snapshots_add (db, snapshot, error)))
+      return FALSE;
+  }
+  return chains_journal_end (db, op, CHAINS_OP_UNDONE, why, error) && chains_transaction_commit (transaction, error);
 }
 
 gboolean
@@ -393,24 +454,5 @@ engine_mergeend_clear_up (EngineVm *vm, const EngineMergeIntent *intent, const E
   for (guint i = 0; i < part->images->len; i++)
     if (!clear_image (vm, intent, g_ptr_array_index (part->images, i), removed, freed, error))
       return FALSE;
-  return TRUE;
-}
-
-/* ---- sealed files ---- */
-
-gboolean
-engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, gboolean writable, GError **error)
-{
-  for (guint i = 0; i < intent->parts->len; i++) {
-    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
-    const EngineSealFile file = {part->disk, part->receiver->path, part->receiver->device, part->receiver->inode};
-    gboolean active = intent->kind == ENGINE_MERGE_COMMIT && engine_mergeintent_is_active (part);
-
-    if (part->receiver_mode == 0 || (!writable && active))
-      continue;
-    if (!(writable ? engine_seal_open (vm->context, &file, part->receiver_mode, error)
-                   : engine_seal_close (vm->context, &file, part->receiver_mode, error)))
-      return FALSE;
-  }
   return TRUE;
 }

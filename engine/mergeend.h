@@ -14,6 +14,15 @@
 gboolean engine_mergeend_destroy (EngineOp *op, const EngineMergeIntent *intent, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/** Files that the merge writes to can be written to by their owner, before it begins: the receivers, and those whose
+ * headers get another name. */
+gboolean engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/** They are as they were, but for what the guest writes to now. @merged: as for engine_mergeend_record() */
+gboolean engine_mergeend_seal (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
 /** Nothing was overwritten after all: they are put back, and the operation is undone. @why: (nullable) */
 gboolean engine_mergeend_restore (EngineVm *vm, const char *op, EngineMergeIntent *intent, const char *why,
                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -24,7 +33,8 @@ gboolean engine_mergeend_is_untouched (const EngineMergePart *part);
 /**
  * engine_mergeend_record:
  * @merged: (element-type EngineMergePart): those whose job has done its work
- * One commit: images, snapshots and disks as they are now; what is remembered of the receivers of all parts is renewed.
+ * Seals, and in one commit: images, snapshots and disks as they are now; what is remembered of the receivers of all
+ * parts is renewed.
  */
 gboolean engine_mergeend_record (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
@@ -45,7 +55,3 @@ gboolean engine_mergeend_clear_up (EngineVm *vm, const EngineMergeIntent *intent
 /** The notes of the snapshots that were overwritten go where their overlays stay, on disks that are not merged: from
  * them the snapshots would come back with a lost database. A note that stays is a warning. */
 void engine_mergeend_forget_notes (EngineVm *vm, const EngineMergeIntent *intent);
-
-/** The receivers' files can be written to by their owner; or, @writable %FALSE, are as they were. */
-gboolean engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, gboolean writable, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;

@@ -126,6 +126,7 @@ part_to_json (const EngineMergePart *part)
     json_object_set_object_member (object, "below", image_to_json (part->below));
   json_object_set_array_member (object, "images", images);
   json_object_set_int_member (object, "receiver-mode", part->receiver_mode);
+  json_object_set_int_member (object, "above-mode", part->above_mode);
   json_object_set_int_member (object, "size", part->size);
   json_object_set_int_member (object, "mtime-ns", part->mtime_ns);
   return object;
@@ -234,6 +235,7 @@ part_from_json (EngineMergeIntent *intent, JsonObject *object, GError **error)
   part->root = g_strdup (root);
   part->qdev = g_strdup (qmp_message_peek_string (object, "qdev"));
   part->receiver_mode = (guint)qmp_message_peek_int (object, "receiver-mode", 0) & 07777;
+  part->above_mode = (guint)qmp_message_peek_int (object, "above-mode", 0) & 07777;
   part->size = qmp_message_peek_int (object, "size", 0);
   part->mtime_ns = qmp_message_peek_int (object, "mtime-ns", 0);
   return images_from_json (part, images, error) && peek_image (object, "receiver", &part->receiver, error) &&

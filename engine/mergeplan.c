@@ -382,8 +382,10 @@ fill (const Part *part)
   into->root = g_strdup (root_of (part->disk));
   into->qdev = g_strdup (part->op->vm->standin == NULL ? part->disk->device : NULL);
   describe_receiver (part, into, commit ? part->bottom : part->top);
-  if (commit && part->top > 0)
+  if (commit && part->top > 0) {
     into->above = describe (part, part->top - 1);
+    into->above_mode = mode_of_sealed (into->above->path);
+  }
   if (!commit && part->bottom < part->chain->len)
     into->below = describe (part, part->bottom);
   for (guint i = commit ? part->top : part->top + 1; i < part->bottom; i++)

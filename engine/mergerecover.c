@@ -140,8 +140,7 @@ finish (Run *run, GError **error)
   gboolean all = run->merged->len == run->intent->parts->len;
   ChainsOpState state = all ? CHAINS_OP_DONE : run->merged->len > 0 ? CHAINS_OP_FAILED : CHAINS_OP_UNDONE;
 
-  if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, error) ||
-      !engine_mergeend_record (run->vm, run->intent, run->merged, error))
+  if (!engine_mergeend_record (run->vm, run->intent, run->merged, error))
     return FALSE;
   for (guint i = 0; i < run->merged->len; i++)
     if (!engine_mergeend_clear_up (run->vm, run->intent, g_ptr_array_index (run->merged, i), NULL, NULL, error))
@@ -171,7 +170,7 @@ settle (Run *run, gboolean *finished, char **message, GError **error)
 {
   if (!run->begun || was_never_started (run)) {
     *finished = FALSE;
-    if (!engine_mergeend_unseal (run->vm, run->intent, FALSE, error) ||
+    if (!engine_mergeend_seal (run->vm, run->intent, run->merged, error) ||
         !engine_mergeend_restore (run->vm, run->row->id, run->intent, "interrupted before it was begun", error))
       return FALSE;
     *message = g_strdup_printf ("the %s had not been begun", run->row->verb);

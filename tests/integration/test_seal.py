@@ -111,6 +111,38 @@ def test_qemu_of_its_own_user_fails_on_a_frozen_image_and_runs_on_the_active_one
 
 
 @needs_root
+def test_commit_below_a_sealed_image_writes_its_header_and_seals_it_again(ctl):
+    with open_folder((NOBODY, NOBODY)) as home:
+        path = images.create(home / "vda.qcow2", "8M")
+        os.chown(path, NOBODY, NOBODY)
+        with QemuOf(disks.blockdev("vda", path)) as vm:
+            disks.register(ctl, vm)
+            for turn, name in enumerate(("one", "two", "three"), 1):
+                vm.qemu_io("vda", f"write -P {turn} {turn}M 64k")
+                ctl.ok("snapshot", "vm", name)
+            above = home / "vda.two.qcow2"
+            assert mode(above) == 0o444
+            ctl.ok("commit", "vm", "--top", "two", "--yes")
+            assert (mode(above), mode(path)) == (0o444, 0o444)
+            assert images.info(above)["full-backing-filename"] == str(path)
+            assert ctl.ok("check", "vm")["problems"] == []
+            vm.qemu_io("vda", *(f"read -P {turn} {turn}M 64k" for turn in (1, 2, 3)))
+
+
+def test_commit_that_is_cancelled_seals_its_base_again(vm, ctl, folder):
+    disks.register(ctl, vm)
+    ctl.ok("snapshot", "vm", "one", "--disk", "vda")
+    ctl.ok("commit", "vm", "--disk", "vda", "--yes")
+    assert mode(folder / "vda.qcow2") == 0o644, "it is written to"
+    (job,) = ctl.ok("jobs", "vm")["jobs"]
+    ctl.ok("job", "cancel", "vm", job["job"])
+    assert mode(folder / "vda.qcow2") == 0o444
+    assert ctl.ok("check", "vm")["problems"] == []
+    ctl.ok("commit", "vm", "--disk", "vda", "--pivot", "--yes")
+    assert mode(folder / "vda.qcow2") == 0o644, "the guest writes to it"
+
+
+@needs_root
 def test_label_of_the_image_below_is_taken_over(vm, chainctl, folder):
     label = b"system_u:object_r:svirt_image_t:s0:c1,c2\0"
     try:
