@@ -195,6 +195,8 @@ phase_of (const EngineJob *job)
 {
   if (engine_job_is_over (job))
     return ENGINE_PROGRESS_DONE;
+  if (job->switching)
+    return ENGINE_PROGRESS_SWITCH;
   if (job->stalled)
     return ENGINE_PROGRESS_STALLED;
   if (g_str_equal (job->status, "ready") || g_str_equal (job->status, "pending"))
@@ -214,6 +216,14 @@ tell (EngineVm *vm, const char *op, const GPtrArray *jobs)
 
     context->progress (&progress, context->progress_data);
   }
+}
+
+void
+engine_job_tell_switch (EngineVm *vm, const char *op, GPtrArray *jobs)
+{
+  for (guint i = 0; i < jobs->len; i++)
+    ((EngineJob *)g_ptr_array_index (jobs, i))->switching = TRUE;
+  tell (vm, op, jobs);
 }
 
 /* ---- one that stands still, or never ends ---- */
@@ -287,21 +297,32 @@ turn (EngineVm *vm, EngineJob *job, GError **error)
   return FALSE;
 }
 
-/* What is left of it has not fallen for a window: the guest writes faster than it copies. */
+/* A new window, from what is left now. */
+static void
+mark_left (EngineJob *job, gint64 left)
+{
+  job->least_left = left;
+  job->least_left_us = g_get_monotonic_time ();
+  job->least_left_current = job->current;
+}
+
+/* It copies, and yet what is left of it has not fallen for a window: the guest writes faster than that. One that does
+ * not copy meanwhile waits for its storage, or for its limit. */
 static gboolean
 look_after_endless (EngineVm *vm, EngineJob *job, GError **error)
 {
-  gint64 now_us = g_get_monotonic_time ();
   gint64 left = job->total - job->current;
+  gboolean copies = job->current > job->least_left_current;
 
   if (!g_str_equal (job->status, "running") || left < job->least_left) {
-    job->least_left = left;
-    job->least_left_us = now_us;
+    mark_left (job, left);
     return TRUE;
   }
-  if (now_us - job->least_left_us < WINDOW_US)
+  if (g_get_monotonic_time () - job->least_left_us < WINDOW_US)
     return TRUE;
-  job->least_left_us = now_us;
+  mark_left (job, job->least_left);
+  if (!copies)
+    return TRUE;
   if (job->turns)
     return turn (vm, job, error);
   engine_context_warn (vm->context, "not-converging",

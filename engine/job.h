@@ -16,6 +16,10 @@
  * @cancelled: it was ended by somebody
  * @turns: where it never ends, the guest's writes are to wait for it
  * @endless: that has come, and this QEMU cannot change a job that runs: it has to be begun anew
+ * @least_left, @least_left_us, @least_left_current: the least that was left of it, since when, and how much it had
+ *     copied then
+ * @stalled: it waits for room
+ * @switching: the graph is about to be changed by its end
  */
 typedef struct {
   char *disk;
@@ -30,9 +34,11 @@ typedef struct {
   gint64 asked_us;
   gint64 least_left;
   gint64 least_left_us;
+  gint64 least_left_current;
   gboolean stalled;
   gboolean turns;
   gboolean endless;
+  gboolean switching;
 } EngineJob;
 
 /** An empty list. Returns: (transfer full) (element-type EngineJob) */
@@ -69,6 +75,9 @@ gboolean engine_job_wait (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJ
 /** The same, but not past @deadline_us (%QMP_ERROR_TIMEOUT), and Ctrl-C does not cut it short. */
 gboolean engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobGoal goal, gint64 deadline_us,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Reports that @jobs, which have reached their goal, are about to be ended, and the graph changed. */
+void engine_job_tell_switch (EngineVm *vm, const char *op, GPtrArray *jobs);
 
 /** Says @command to those of @jobs that are not over, all at once. The first that QEMU refuses raises QMP_ERROR's. */
 gboolean engine_job_tell_all (EngineVm *vm, const GPtrArray *jobs, const char *command, gint64 deadline_us,

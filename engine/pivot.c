@@ -60,6 +60,8 @@ engine_pivot_announce (EngineOp *op, const EngineGuard *guard, GError **error)
 gboolean
 engine_pivot_run (const EnginePivot *pivot, GError **error)
 {
+  /* Before anything stands still: whoever is told may be slow. */
+  engine_job_tell_switch (pivot->op->vm, pivot->op->id, pivot->jobs);
   return engine_pivot_announce (pivot->op, pivot->guard, error) &&
          engine_guard_run (pivot->guard, move_guest, (gpointer)pivot, error);
 }

@@ -77,7 +77,7 @@ def test_json_is_an_object_a_line_at_least_every_second(filled):
     started.stdout.close(), started.stderr.close()
     assert {tuple(line) for line in lines} == {("op", "vm", "disk", "phase", "current", "total", "rate")}
     assert {line["disk"] for line in lines} == {"vda", "vdb"} and {line["vm"] for line in lines} == {"vm1"}
-    assert {line["phase"] for line in lines} >= {"copy", "ready", "done"} and len({line["op"] for line in lines}) == 1
+    assert {line["phase"] for line in lines} >= {"copy", "ready", "switch", "done"} and len({line["op"] for line in lines}) == 1
     assert lines[0]["rate"] is None and any(isinstance(line["rate"], int) for line in lines)
     assert all(0 <= line["current"] <= line["total"] for line in lines)
     assert max(after - before for before, after in zip(seen, seen[1:])) < 1.5
