@@ -6,8 +6,12 @@ import json
 import os
 import time
 
+from support import images
 from support.agent import Agent
 from support.qmp import JsonLines, Qmp
+
+BUFFER = 4 << 20  # the best of a sweep; granularities made no difference
+
 
 class Disk:
     """A disk's active image: the node on top, its file, its size."""
@@ -90,6 +94,39 @@ def commit(qmp, head):
         monitor.execute("job-dismiss", id="job")
         monitor.execute("blockdev-del", node_name=head.node)
         monitor.execute("blockdev-del", node_name=f"{head.node}f")
+
+
+def mirror(qmp, node, target):
+    """A whole copy to a file or URI that is there, ended once it is in step."""
+    with Qmp(qmp, timeout=300) as monitor:
+        monitor.execute("drive-mirror", device=node, **_mirror_words("job", target))
+        monitor.wait_event("BLOCK_JOB_READY", timeout=300, device="job")
+        monitor.execute("block-job-cancel", device="job")
+        monitor.wait_event("BLOCK_JOB_COMPLETED", timeout=300, device="job")
+
+
+def quiesced_copies(qmp, channel, nodes, folder):
+    """The same of several, ended in one instant: the guest frozen, and paused."""
+    with Qmp(qmp, timeout=300) as monitor, Agent(channel) as agent:
+        for node in nodes:
+            target = images.create(folder / f"{node}.qcow2", "128M")
+            monitor.execute("drive-mirror", device=node, **_mirror_words(node, target))
+        for node in nodes:
+            monitor.wait_event("BLOCK_JOB_READY", timeout=300, device=node)
+        agent.execute("guest-fsfreeze-freeze")
+        assert agent.execute("guest-fsfreeze-status") == "frozen"
+        monitor.execute("stop")
+        for node in nodes:
+            monitor.execute("block-job-cancel", device=node)
+        for node in nodes:
+            monitor.wait_event("BLOCK_JOB_COMPLETED", timeout=300, device=node)
+        monitor.execute("cont")
+        agent.execute("guest-fsfreeze-thaw")
+
+
+def _mirror_words(job, target):
+    form = "raw" if str(target).startswith("nbd") else "qcow2"
+    return {"job-id": job, "target": str(target), "sync": "full", "mode": "existing", "format": form, "buf-size": BUFFER}
 
 
 def stream(qmp, head):

@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 import rows_depth  # noqa: E402
 import rows_many  # noqa: E402
 import rows_merge  # noqa: E402
+import rows_mirror  # noqa: E402
 import rows_pivot  # noqa: E402
 import rows_snapshot  # noqa: E402
 import rows_start  # noqa: E402
@@ -32,7 +33,8 @@ MIN_ROUNDS = 7
 QUIET = 1.0
 PAGE = "docs/performance.md"
 GROUPS = {"a": rows_snapshot, "b": rows_snapshot, "c": rows_start, "d": rows_depth, "e": rows_writes, "f": rows_many,
-          "g": rows_merge, "h": rows_merge, "i": rows_pivot, "j": rows_merge, "k": rows_pivot}  # fmt: skip
+          "g": rows_merge, "h": rows_merge, "i": rows_pivot, "j": rows_merge, "k": rows_pivot,
+          "l": rows_mirror, "m": rows_mirror, "n": rows_mirror}  # fmt: skip
 
 
 class Bench:

@@ -11,10 +11,11 @@ import time
 
 import bare
 from figures import Row
+from jobtime import throughput
 from support import disks, images
 from support.qemu import Qemu
 
-MIB, SIZE = 1 << 20, 1 << 30
+SIZE = 1 << 30
 SLOW, SLOW_SIZE = "64M", 256 << 20
 
 
@@ -29,23 +30,6 @@ def held_against(letter, what, samples):
     rival = Row(letter, f"{what}: bare", samples["bare"], unit="MiB/s")
     yield Row(letter, f"{what}: chainctl", samples["chainctl"], unit="MiB/s", ratios={"bare": rival}, floors={"bare": 0.97})
     yield rival
-
-
-def throughput(vm, action, *words):
-    """MiB a second, of the one job that the action lets run."""
-    os.sync()
-    monitor = vm.monitor()
-    monitor.execute("query-status")
-    monitor.events.clear()
-    action(*words)
-    completed = monitor.wait_event("BLOCK_JOB_COMPLETED")
-    created = monitor.wait_event("JOB_STATUS_CHANGE", status="created")
-    assert "error" not in completed["data"] and completed["data"]["len"] >= SIZE, completed
-    return SIZE / MIB / (moment(completed) - moment(created))
-
-
-def moment(event):
-    return event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6
 
 
 def fill(vm, length, region=64 << 20):
@@ -67,11 +51,11 @@ def commits(bench, folder):
         for turn in range(bench.rounds + 1):
             ctl("snapshot", "vm", f"s{turn}")
             fill(vms["chainctl"], SIZE)
-            took = {"chainctl": throughput(vms["chainctl"], ctl, "commit", "vm", "--pivot")}
+            took = {"chainctl": throughput(vms["chainctl"], SIZE, ctl, "commit", "vm", "--pivot")}
             heads = [base]
             bare.snapshot(vms["bare"].qmp, heads, f"c{turn}")
             fill(vms["bare"], SIZE)
-            took["bare"] = throughput(vms["bare"], bare.commit, vms["bare"].qmp, heads[0])
+            took["bare"] = throughput(vms["bare"], SIZE, bare.commit, vms["bare"].qmp, heads[0])
             heads[0].path.unlink()
             for name in samples if turn > 0 else ():  # the first allocates the base
                 samples[name].append(took[name])
@@ -100,12 +84,12 @@ def one_stream(bench, base, name, turn):
         if name == "bare":
             heads = [bare.Disk("vda-format", base, SIZE)]
             bare.snapshot(vm.qmp, heads, f"b{turn}")
-            took, overlay = throughput(vm, bare.stream, vm.qmp, heads[0]), heads[0].path
+            took, overlay = throughput(vm, SIZE, bare.stream, vm.qmp, heads[0]), heads[0].path
         else:
             ctl = bench.chainctl(f"stream{turn}")
             ctl("vm", "add", "vm", "--qmp", vm.qmp)
             ctl("snapshot", "vm", f"s{turn}")
-            took, overlay = throughput(vm, ctl, "stream", "vm"), base.with_name(f"vda.s{turn}.qcow2")
+            took, overlay = throughput(vm, SIZE, ctl, "stream", "vm"), base.with_name(f"vda.s{turn}.qcow2")
     overlay.unlink()
     return took
 
