@@ -42,10 +42,11 @@ typedef struct {
 static gboolean
 receive (const Probe *probe, void *bytes, gsize length, GError **error)
 {
-  gsize got;
+  gsize got = 0;
 
-  if (!g_input_stream_read_all (g_io_stream_get_input_stream (probe->stream), bytes, length, &got, probe->cancellable,
-                                error))
+  /* An answer may have no data, and there is no buffer for it then. */
+  if (length > 0 && !g_input_stream_read_all (g_io_stream_get_input_stream (probe->stream), bytes, length, &got,
+                                              probe->cancellable, error))
     return FALSE;
   if (got == length)
     return TRUE;
