@@ -320,6 +320,8 @@ plan_export (const Plan *plan, EngineTargets *targets, GError **error)
   plan->copy->path = engine_nbdaddress_uri (request->nbd, export, request->credentials != NULL);
   plan->copy->format = g_strdup ("raw");
   plan->copy->reused = TRUE;
+  /* Not seen from here: whoever asks for less than all has put it there. */
+  choose_backing (plan);
   if (request->several && !engine_nbdaddress_is_of_each (request->nbd))
     return refuse (plan, ENGINE_ERROR_USAGE, "write %d where the disk's name stands: HOST:PORT/%d", error,
                    "several disks cannot be copied to one export");
