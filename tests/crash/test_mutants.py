@@ -14,7 +14,8 @@ import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
 from crash_machine import REGION
 from crash_points import Pointed, Stopped
-from crash_snapshot import ADD, COMMIT, CREATE, FREEZE, NAME, SWITCH, running
+from crash_receive import leaves_nothing_where_it_cannot_serve, syncs_what_came, waits_for_a_silent_sender
+from crash_snapshot import ADD, CREATE, FREEZE, NAME, SWITCH, running
 from crash_strike import strike
 from crash_switch import Commit, Rollback, assert_runs_again
 from support import images
@@ -200,11 +201,14 @@ MUTANTS = {
     "outcome-not-from-files": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
     "record-before-switch": passes_the_points_of(ONE),
     "pivot-not-journalled": strikes_a_switch(Commit, 2, "qmp:job-complete", BEFORE, 1),
+    "received-not-removed": leaves_nothing_where_it_cannot_serve,
+    "received-not-synced": syncs_what_came,
     "recover-always-undoes": dies(Case(moment(ONE, AFTER, SWITCH), CHAINCTL)),
     "recover-does-not-thaw": dies(Case(moment(ONE, AFTER, FREEZE), BOTH)),
     "rescue-records-nothing": what_is_written_after_a_rescue_is_there,
     "rollback-not-journalled": dies_with_its_watchdog_behind_the_switch,
     "rollback-not-put-back": strikes_a_switch(Rollback, 2, "qmp:qom-set", BEFORE, 1),
+    "sender-not-waited-for": waits_for_a_silent_sender,
     "snapshots-not-destroyed-first": merges,
     "switch-disk-by-disk": passes_the_points_of(TWO),
     "switch-not-journalled": dies(Case(moment(ONE, AFTER, SWITCH), ALL)),
