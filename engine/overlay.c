@@ -72,12 +72,13 @@ check_name_length (const EngineOverlay *overlay, GError **error)
   return FALSE;
 }
 
-/* Its own path will stand in the header of the overlay above it. */
+/* Its own path will stand in the header of the overlay above it. What lies below stands in its own, which somebody else
+ * has written where it is reused. */
 static gboolean
 check_header (const EngineOverlay *overlay, GError **error)
 {
   const EngineQcow2Blank blank = engine_overlay_blank (overlay);
-  gsize most = engine_qcow2_blank_max_backing (&blank);
+  gsize most = overlay->intent->reused ? ENGINE_QCOW2_MAX_BACKING : engine_qcow2_blank_max_backing (&blank);
   const char *too_long = strlen (overlay->intent->backing) > most ? overlay->intent->backing : overlay->intent->path;
 
   if (strlen (too_long) <= most)

@@ -186,6 +186,20 @@ def test_reused_overlay_is_switched_to_and_left_as_it_was_made(vm, ctl, folder):
     assert (mine.stat().st_ino, mine.stat().st_mode) == (made.st_ino, made.st_mode)
 
 
+def test_reused_overlay_may_have_a_longer_name_in_it_than_one_of_ours(qemu, chainctl, folder):
+    """There is no room for such a name in so small a cluster, but in theirs there is."""
+    long = folder / ("d" * 200) / ("e" * 150)
+    long.mkdir(parents=True)
+    (folder / "conf").write_text("[overlay]\ncluster_size=512\n")
+    path = images.create(long / "vda.qcow2", "1M")
+    mine = images.create(folder / "mine.qcow2", None, backing=path)
+    vm, ctl = qemu(disks.blockdev("vda", path)), chainctl(env={"CHAINCTL_CONFIG": str(folder / "conf")})
+    disks.register(ctl, vm, "--quiesce", "off")
+    ctl.fails(9, "snapshot", "vm", "one", "--dir", folder)
+    ctl.ok("snapshot", "vm", "one", "--reuse", f"vda={mine}")
+    assert vm.monitor().chain("vda") == [str(mine), str(path)]
+
+
 @pytest.mark.parametrize("fault", ["size", "backing", "data", "absent"])
 def test_reused_overlay_that_is_not_what_is_needed_is_refused(vm, ctl, folder, fault):
     mine = folder / "mine.qcow2"
