@@ -11,6 +11,7 @@
 #include "engine/inflight.h"
 #include "engine/mergeend.h"
 #include "engine/mergelive.h"
+#include "engine/nodeflush.h"
 #include "engine/notebook.h"
 #include "engine/pivot.h"
 #include "qmp/error.h"
@@ -344,6 +345,24 @@ record_pivot (gpointer data, GError **error)
   return find_merged (run, error) && engine_mergeend_record (run->vm, run->intent, run->merged, error);
 }
 
+/* What was copied, before headers let go of where it came from. Where there is a guest to pause, the pause does that.
+ */
+static gboolean
+flush (Run *run, GError **error)
+{
+  EngineVm *vm = run->vm;
+
+  for (guint i = 0; (vm->daemon || vm->standin != NULL) && !is_active (run->intent) && i < run->intent->parts->len;
+       i++) {
+    const EngineMergePart *part = g_ptr_array_index (run->intent->parts, i);
+    g_autofree char *name = engine_mergeintent_flush_node (run->op->id, i);
+
+    if (!engine_nodeflush_run (vm, part->receiver->node, name, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 /* The guest is moved on to the receivers; or lets go of what was pulled up, and is only paused for that. */
 static gboolean
 pivot (Run *run, GError **error)
@@ -352,6 +371,8 @@ pivot (Run *run, GError **error)
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
+  if (!flush (run, &failure))
+    return cancel_begun (run, failure, error);
   if (!prepare_pivot (run, &failure))
     return pivot_failed (run, failure, error);
   if (!engine_pivot_run (&(EnginePivot){run->op, run->jobs, run->guard, word, record_pivot, run}, &failure)) {

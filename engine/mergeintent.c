@@ -82,6 +82,12 @@ engine_mergeintent_is_active (const EngineMergePart *part)
   return part->above == NULL;
 }
 
+char *
+engine_mergeintent_flush_node (const char *op, guint index)
+{
+  return engine_op_name_of (op, index, "w");
+}
+
 /* ---- to JSON ---- */
 
 static void

@@ -78,6 +78,9 @@ EngineMergePart *engine_mergeintent_add_part (EngineMergeIntent *intent, const c
 /** Whether the guest's active image is among what is merged downwards. */
 gboolean engine_mergeintent_is_active (const EngineMergePart *part);
 
+/** Of the node that flushes a receiver (engine/nodeflush) in operation @op. Returns: (transfer full) */
+char *engine_mergeintent_flush_node (const char *op, guint index);
+
 /** For the journal. Returns: (transfer full) */
 JsonObject *engine_mergeintent_to_json (const EngineMergeIntent *intent);
 /** From the journal. Raises %ENGINE_ERROR_FAILED where it is not one of ours. Returns: (transfer full) */

@@ -10,6 +10,7 @@
 #include "engine/merge.h"
 #include "engine/mergeend.h"
 #include "engine/mergelive.h"
+#include "engine/nodeflush.h"
 #include "engine/pivot.h"
 #include "engine/qcow2.h"
 #include "qmp/error.h"
@@ -66,9 +67,22 @@ end_jobs (Run *run, GError **error)
 }
 
 static gboolean
+end_flushes (Run *run, GError **error)
+{
+  for (guint i = 0; run->vm->daemon && i < run->intent->parts->len; i++) {
+    g_autofree char *name = engine_mergeintent_flush_node (run->row->id, i);
+
+    if (!engine_nodeflush_end (run->vm, name, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
 find_in_qemu (Run *run, GError **error)
 {
-  return end_jobs (run, error) && engine_mergelive_find (run->vm, run->intent, run->merged, error);
+  return end_jobs (run, error) && end_flushes (run, error) &&
+         engine_mergelive_find (run->vm, run->intent, run->merged, error);
 }
 
 /* ---- QEMU is gone ---- */

@@ -372,6 +372,16 @@ qmp_commands_object_del (QmpClient *client, QmpWait wait, const char *id, GError
 }
 
 gboolean
+qmp_commands_blockdev_reopen (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
+{
+  g_autoptr (JsonObject) arguments = json_object_new ();
+  JsonArray *list = json_array_new ();
+  json_array_add_object_element (list, json_object_ref (options));
+  json_object_set_array_member (arguments, "options", list);
+  return execute_plain (client, wait, "blockdev-reopen", arguments, error);
+}
+
+gboolean
 qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
 {
   g_autoptr (JsonObject) arguments = one_string ("node-name", node);

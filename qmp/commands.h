@@ -104,6 +104,9 @@ gboolean qmp_commands_object_add (QmpClient *client, QmpWait wait, JsonObject *p
 /** object-del */
 gboolean qmp_commands_object_del (QmpClient *client, QmpWait wait, const char *id, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+/** blockdev-reopen. @options: BlockdevOptions, of one node (transfer none) */
+gboolean qmp_commands_blockdev_reopen (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 

@@ -43,6 +43,10 @@ def add(ctl, daemon, name="q", *words):
     return ctl.ok("vm", "add", name, "--qmp", daemon.qmp, *words)["vm"]
 
 
+def nodes(daemon):
+    return daemon.monitor().execute("query-named-block-nodes", flat=True)
+
+
 def problems(ctl, name="q"):
     return ctl.ok("check", name)["problems"]
 
@@ -207,3 +211,21 @@ def test_dry_run_on_a_storage_daemon_changes_nothing(chainctl, web, folder):
     before = web.files(), {path: images.sha256(path) for path in folder.iterdir()}
     assert ctl.ok("--dry-run", "snapshot", "q", "one")["plan"]
     assert (web.files(), {path: images.sha256(path) for path in folder.iterdir()}) == before
+
+
+@pytest.mark.parametrize("words", [("stream", "q", "--base", "none"), ("commit", "q", "--top", "two")], ids=" ".join)
+def test_killed_behind_a_merge_nothing_of_it_was_only_in_memory(daemon, chainctl, folder, golden, words):
+    """A daemon has no `stop` that would flush; and a job does not flush what is open for writing already."""
+    path = images.create(folder / "web.qcow2", None, backing=golden)
+    web, ctl = daemon([*blockdev("w", path), *export("web", "w")]), chainctl()
+    add(ctl, web)
+    for turn, name in enumerate(("one", "two", "three"), 1):
+        web.qemu_io("web", f"write -P {turn} {turn}M 1M")
+        ctl.ok("snapshot", "q", name)
+    web.qemu_io("web", "write -P 4 4M 1M", "flush")
+    ctl.ok(*words)
+    assert problems(ctl) == [] and "preallocate" not in {node["drv"] for node in nodes(web)}
+    web.kill()
+    active = ctl.ok("path", "q", "web")["path"]
+    for pattern, at in ((9, 0), (1, 1 << 20), (2, 2 << 20), (3, 3 << 20), (4, 4 << 20)):
+        assert images.reads(active, pattern, at, 64 << 10), pattern
