@@ -81,6 +81,34 @@ engine_mirrorend_record (EngineVm *vm, const char *op, EngineIntent *moved, GErr
   return engine_ending_record (vm, op, moved, FALSE, error);
 }
 
+/* QEMU may not have such a node, nor such a command. */
+static gboolean
+cut_node (EngineVm *vm, const char *node, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (qmp_commands_yank_node (vm->monitor, engine_vm_wait (vm), node, &failure) ||
+      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) ||
+      g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND) ||
+      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND))
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return FALSE;
+}
+
+gboolean
+engine_mirrorend_cut (EngineVm *vm, const EngineIntent *copies, GError **error)
+{
+  for (guint i = 0; vm->monitor != NULL && i < copies->overlays->len; i++) {
+    const EngineIntentOverlay *copy = g_ptr_array_index (copies->overlays, i);
+
+    /* Where the export is larger than the disk the connection is the lower node's. */
+    if (copy->path[0] != '/' && (!cut_node (vm, copy->node, error) || !cut_node (vm, copy->file_node, error)))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
 {

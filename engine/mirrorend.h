@@ -31,6 +31,13 @@ gboolean engine_mirrorend_record (EngineVm *vm, const char *op, EngineIntent *mo
 gboolean engine_mirrorend_let_go (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * engine_mirrorend_cut:
+ * Hangs up on the NBD servers among the copies, which are given up: with one that is dead QEMU would stand still, guest
+ * and all, for the whole reconnect-delay when its node is closed.
+ */
+gboolean engine_mirrorend_cut (EngineVm *vm, const EngineIntent *copies, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Forgets the TLS credentials in QEMU, where there were any. */
 gboolean engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

@@ -72,7 +72,8 @@ take_back (Run *run, const char *why, GError **error)
   g_autoptr (EngineIntent) left = engine_mirrorend_split (run->intent, none);
 
   run->vm->cancellable = NULL;
-  return engine_job_cancel (run->vm, run->op->id, run->jobs, error) && engine_job_dismiss (run->vm, run->jobs, error) &&
+  return engine_mirrorend_cut (run->vm, left, error) && engine_job_cancel (run->vm, run->op->id, run->jobs, error) &&
+         engine_job_dismiss (run->vm, run->jobs, error) &&
          engine_mirrorend_take_back (run->vm, run->op->id, left, error) &&
          engine_mirrorend_forget_credentials (run->vm, run->intent, error) &&
          chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_UNDONE, why, error);
@@ -374,7 +375,9 @@ finish (Run *run, GError **error)
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
-  if (!prepare_guard (run, &failure) || !engine_pivot_announce (run->op, run->guard, &failure) ||
+  /* A guest does not stand still for a server that is not there: QEMU would wait for it in `stop` already. */
+  if (!engine_target_await (run->vm, run->intent, &failure) || !prepare_guard (run, &failure) ||
+      !engine_pivot_announce (run->op, run->guard, &failure) ||
       !engine_guard_run (run->guard, end_in_step, run, &failure)) {
     if (engine_guard_is_refusal (failure))
       return stay_ready (run, failure, error);

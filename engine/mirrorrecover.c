@@ -55,6 +55,7 @@ end_jobs (Run *run, GError **error)
   gboolean pivoting;
 
   if (!engine_pivot_settle_jobs (run->vm, run->row->id, run->jobs, &pivoting, error) ||
+      (!pivoting && !run->finished && !engine_mirrorend_cut (run->vm, run->intent->copies, error)) ||
       (!pivoting && !engine_job_cancel (run->vm, run->row->id, run->jobs, error)))
     return FALSE;
   return engine_job_refresh (run->vm, run->jobs, error) && engine_job_dismiss (run->vm, run->jobs, error);

@@ -107,16 +107,32 @@ parse_qemu (EngineNbdAddress *address, const char *text)
   return server[strlen ("unix:")] != '\0';
 }
 
+/* "%d" is no escaped byte, unless it goes on like one. Returns: (transfer full) */
+static char *
+escape_placeholder (const char *text)
+{
+  GString *escaped = g_string_new (NULL);
+
+  for (; text[0] != '\0'; text++)
+    if (g_str_has_prefix (text, OF_DISK) && !g_ascii_isxdigit (text[2]))
+      g_string_append (escaped, "%25");
+    else
+      g_string_append_c (escaped, text[0]);
+  return g_string_free (escaped, FALSE);
+}
+
 static gboolean
 parse_uri (EngineNbdAddress *address, const char *text)
 {
-  g_autoptr (GUri) uri = g_uri_parse (text, G_URI_FLAGS_NONE, NULL);
+  g_autofree char *escaped = escape_placeholder (text);
+  g_autoptr (GUri) uri = g_uri_parse (escaped, G_URI_FLAGS_ENCODED_QUERY, NULL);
   const char *query = uri != NULL ? g_uri_get_query (uri) : NULL;
   g_autoptr (GHashTable) words = query != NULL ? g_uri_parse_params (query, -1, "&", G_URI_PARAMS_NONE, NULL) : NULL;
   const char *path = words != NULL ? g_hash_table_lookup (words, "socket") : NULL;
 
   if (uri == NULL)
     return FALSE;
+  address->tls = g_str_has_prefix (g_uri_get_scheme (uri), "nbds");
   address->export = g_strdup (g_uri_get_path (uri)[0] == '/' ? g_uri_get_path (uri) + 1 : "");
   if (strstr (g_uri_get_scheme (uri), "+unix") != NULL) {
     address->path = path != NULL ? g_canonicalize_filename (path, NULL) : NULL;
@@ -176,11 +192,13 @@ engine_nbdaddress_uri (const EngineNbdAddress *address, const char *export, gboo
 {
   const char *scheme = tls ? "nbds" : "nbd";
   gboolean v6 = address->host != NULL && strchr (address->host, ':') != NULL;
+  g_autofree char *name = g_uri_escape_string (export, "/:@", TRUE);
+  g_autofree char *path = address->path != NULL ? g_uri_escape_string (address->path, "/:@", TRUE) : NULL;
 
-  if (address->path != NULL)
-    return g_strdup_printf ("%s+unix:///%s?socket=%s", scheme, export, address->path);
+  if (path != NULL)
+    return g_strdup_printf ("%s+unix:///%s?socket=%s", scheme, name, path);
   return g_strdup_printf ("%s://%s%s%s:%s/%s", scheme, v6 ? "[" : "", address->host, v6 ? "]" : "", address->port,
-                          export);
+                          name);
 }
 
 JsonObject *

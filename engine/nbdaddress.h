@@ -11,20 +11,22 @@
  * @host, @port: (nullable): of TCP; an IPv6 address without brackets
  * @path: (nullable): of a Unix socket, absolute
  * @export: "" for the server's only one; may hold "%d" for the disk's name
+ * @tls: it was said to be spoken to over TLS: nbds://…
  */
 typedef struct {
   char *host;
   char *port;
   char *path;
   char *export;
+  gboolean tls;
 } EngineNbdAddress;
 
 /**
  * engine_nbdaddress_parse:
  * Takes HOST[:PORT][/EXPORT], [IPV6][:PORT][/EXPORT], unix:PATH[/EXPORT] (where PATH is a socket that is there, or all
- * of it where nothing is), nbd://…, nbd+unix:///EXPORT?socket=PATH, and QEMU's nbd:HOST:PORT[:exportname=EXPORT] and
- * nbd:unix:PATH[:exportname=EXPORT]. The port is 10809 where none is given. Raises %ENGINE_ERROR_USAGE.
- * Source: QEMU docs/system/device-url-syntax.rst.inc; NBD doc/uri.md. Returns: (transfer full)
+ * of it where nothing is), nbd[s]://…, nbd[s]+unix:///EXPORT?socket=PATH, and QEMU's nbd:HOST:PORT[:exportname=EXPORT]
+ * and nbd:unix:PATH[:exportname=EXPORT]. The port is 10809 where none is given. Raises %ENGINE_ERROR_USAGE. Source:
+ * QEMU docs/system/device-url-syntax.rst.inc; NBD doc/uri.md. Returns: (transfer full)
  */
 EngineNbdAddress *engine_nbdaddress_parse (const char *text, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void engine_nbdaddress_free (EngineNbdAddress *address);
@@ -36,7 +38,8 @@ gboolean engine_nbdaddress_is_of_each (const EngineNbdAddress *address);
 /** The export of @disk: "%d" is replaced. Returns: (transfer full) */
 char *engine_nbdaddress_export (const EngineNbdAddress *address, const char *disk);
 
-/** "nbd://host:port/vda", "nbds://…" with @tls, "nbd+unix:///vda?socket=/path". Returns: (transfer full) */
+/** "nbd://host:port/vda", "nbds://…" with @tls, "nbd+unix:///vda?socket=/path", escaped, as
+ * engine_nbdaddress_parse() takes it. Returns: (transfer full) */
 char *engine_nbdaddress_uri (const EngineNbdAddress *address, const char *export, gboolean tls);
 
 /** SocketAddress (QAPI). Returns: (transfer full) */

@@ -33,25 +33,47 @@
 typedef struct {
   const EngineNbdAddress *address;
   const char *export;
-  GIOStream *stream;
+  GSocketConnection *connection;
+  gint64 deadline_us;
   GCancellable *cancellable;
 } Probe;
 
 /* ---- bytes ---- */
 
+/* One deadline for all of it: a server that says a byte now and then is no better than one that says nothing. */
 static gboolean
-receive (const Probe *probe, void *bytes, gsize length, GError **error)
+await (const Probe *probe, GIOCondition condition, GError **error)
 {
-  gsize got = 0;
+  gint64 left_us = probe->deadline_us - g_get_monotonic_time ();
 
-  /* An answer may have no data, and there is no buffer for it then. */
-  if (length > 0 && !g_input_stream_read_all (g_io_stream_get_input_stream (probe->stream), bytes, length, &got,
-                                              probe->cancellable, error))
-    return FALSE;
-  if (got == length)
-    return TRUE;
-  g_set_error (error, G_IO_ERROR, G_IO_ERROR_CLOSED, "it hung up");
+  if (left_us > 0)
+    return g_socket_condition_timed_wait (g_socket_connection_get_socket (probe->connection), condition, left_us,
+                                          probe->cancellable, error);
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT, "it does not come to an end");
   return FALSE;
+}
+
+static gboolean
+receive (const Probe *probe, guint8 *bytes, gsize length, GError **error)
+{
+  GSocket *socket = g_socket_connection_get_socket (probe->connection);
+  gsize done = 0;
+
+  while (done < length) {
+    gssize got = await (probe, G_IO_IN, error)
+                     ? g_socket_receive_with_blocking (socket, (char *)bytes + done, length - done, FALSE,
+                                                       probe->cancellable, error)
+                     : -1;
+
+    if (got < 0)
+      return FALSE;
+    if (got == 0) {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_CLOSED, "it hung up");
+      return FALSE;
+    }
+    done += (gsize)got;
+  }
+  return TRUE;
 }
 
 static void
@@ -75,8 +97,10 @@ get (const guint8 *from, gsize bytes)
 static gboolean
 send_bytes (const Probe *probe, const GByteArray *bytes, GError **error)
 {
-  return g_output_stream_write_all (g_io_stream_get_output_stream (probe->stream), bytes->data, bytes->len, NULL,
-                                    probe->cancellable, error);
+  GOutputStream *stream = g_io_stream_get_output_stream (G_IO_STREAM (probe->connection));
+
+  return await (probe, G_IO_OUT, error) &&
+         g_output_stream_write_all (stream, bytes->data, bytes->len, NULL, probe->cancellable, error);
 }
 
 /* ---- the handshake ---- */
@@ -228,7 +252,7 @@ engine_nbdprobe_run (const EngineNbdAddress *address, const char *export, gboole
   guint timeout_s = (guint)MAX (timeout_us / G_USEC_PER_SEC, 1);
   g_autoptr (GError) failure = NULL;
   g_autoptr (GSocketConnection) connection = connect_to (address, timeout_s, cancellable, &failure);
-  const Probe probe = {address, export, G_IO_STREAM (connection), cancellable};
+  const Probe probe = {address, export, connection, g_get_monotonic_time () + timeout_us, cancellable};
   g_autofree char *uri = engine_nbdaddress_uri (address, export, tls);
 
   *out = (EngineNbdExport){0};

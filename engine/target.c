@@ -4,6 +4,7 @@
  */
 #include "engine/target.h"
 
+#include "base/fiber.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/nbdprobe.h"
@@ -14,6 +15,8 @@
 
 #include <string.h>
 #include <sys/stat.h>
+
+#define LOOK_AGAIN_US (G_USEC_PER_SEC / 4)
 
 /* One disk's target while it is planned. Borrowed. */
 typedef struct {
@@ -408,6 +411,46 @@ engine_target_open (EngineVm *vm, const EngineMirrorIntent *mirror, const Engine
 {
   return engine_overlay_prepare (vm, targets->files, error) && open_exports (vm, targets, error) &&
          check_opened (vm, mirror, error);
+}
+
+static gboolean
+look_at_export (EngineVm *vm, const EngineIntentOverlay *copy, GError **error)
+{
+  g_autoptr (EngineNbdAddress) address = engine_nbdaddress_parse (copy->path, error);
+  EngineNbdExport told;
+
+  return address != NULL && engine_nbdprobe_run (address, address->export, address->tls, vm->context->timeout_us,
+                                                 vm->cancellable, &told, error);
+}
+
+/* One that went away is waited for as long as QEMU waits for it. */
+static gboolean
+await_export (EngineVm *vm, const EngineIntentOverlay *copy, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + ENGINE_TARGET_RECONNECT_S * G_USEC_PER_SEC;
+  GError *failure = NULL;
+
+  while (!look_at_export (vm, copy, &failure)) {
+    if (!g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_UNREACHABLE) || g_get_monotonic_time () > until_us) {
+      g_propagate_prefixed_error (error, failure, "VM '%s', disk '%s': ", vm->record->name, copy->disk);
+      return FALSE;
+    }
+    g_clear_error (&failure);
+    base_fiber_sleep (LOOK_AGAIN_US);
+  }
+  return TRUE;
+}
+
+gboolean
+engine_target_await (EngineVm *vm, const EngineMirrorIntent *mirror, GError **error)
+{
+  for (guint i = 0; i < mirror->copies->overlays->len; i++) {
+    const EngineIntentOverlay *copy = g_ptr_array_index (mirror->copies->overlays, i);
+
+    if (copy->path[0] != '/' && !await_export (vm, copy, error))
+      return FALSE;
+  }
+  return TRUE;
 }
 
 void

@@ -55,6 +55,9 @@ gboolean engine_target_plan (EngineOp *op, EngineMirrorIntent *mirror, const Eng
                              EngineNodeOptions *options, const EngineTargetRequest *request, EngineTargets *targets,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Waits, for as long as QEMU would, until each server among them answers. Raises %ENGINE_ERROR_UNREACHABLE. */
+gboolean engine_target_await (EngineVm *vm, const EngineMirrorIntent *mirror, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Makes the files, opens the nodes, and sees that each is as large as its disk. */
 gboolean engine_target_open (EngineVm *vm, const EngineMirrorIntent *mirror, const EngineTargets *targets,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;

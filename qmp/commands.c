@@ -382,6 +382,19 @@ qmp_commands_blockdev_reopen (QmpClient *client, QmpWait wait, JsonObject *optio
 }
 
 gboolean
+qmp_commands_yank_node (QmpClient *client, QmpWait wait, const char *node, GError **error)
+{
+  g_autoptr (JsonObject) arguments = json_object_new ();
+  JsonObject *instance = one_string ("type", "block-node");
+  JsonArray *instances = json_array_new ();
+
+  json_object_set_string_member (instance, "node-name", node);
+  json_array_add_object_element (instances, instance);
+  json_object_set_array_member (arguments, "instances", instances);
+  return execute_plain (client, wait, "yank", arguments, error);
+}
+
+gboolean
 qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
 {
   g_autoptr (JsonObject) arguments = one_string ("node-name", node);

@@ -102,6 +102,9 @@ QmpCall *qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us,
 gboolean qmp_commands_object_add (QmpClient *client, QmpWait wait, JsonObject *properties, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 /** object-del */
+/** yank of a block node: its connection is cut, and nothing that is under way on it is waited for. Since QEMU 6.0. */
+gboolean qmp_commands_yank_node (QmpClient *client, QmpWait wait, const char *node, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 gboolean qmp_commands_object_del (QmpClient *client, QmpWait wait, const char *id, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 /** blockdev-reopen. @options: BlockdevOptions, of one node (transfer none) */

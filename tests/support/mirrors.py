@@ -7,6 +7,7 @@ import contextlib
 import json
 import subprocess
 import threading
+import time
 
 from support import disks, images, process
 
@@ -117,6 +118,30 @@ class Writer:
                 self._stop.wait(PACE)
         except Exception as error:  # noqa: BLE001: told by stop()
             self.failure = error
+
+
+class Pulse:
+    """Asks QEMU for its status again and again, in a thread: `slowest` is the longest that it did nothing else for, in
+    seconds. While it stands still, so does a guest that writes. Nobody else may use the test's monitor meanwhile."""
+
+    def __init__(self, vm):
+        self.vm, self.slowest = vm, 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(60)
+
+    def _run(self):
+        while not self._stop.wait(PACE):
+            begun = time.monotonic()
+            self.vm.monitor().execute("query-status", timeout=60)
+            self.slowest = max(self.slowest, time.monotonic() - begun)
 
 
 def last_number(path, first=4, most=200, stride=1, form=None):

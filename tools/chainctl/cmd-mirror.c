@@ -105,6 +105,16 @@ parse (const Options *options, EngineMirrorPlanRequest *plan, GError **error)
 }
 
 static gboolean
+check_tls (const Options *options, const EngineNbdAddress *nbd, GError **error)
+{
+  if (!nbd->tls || options->credentials != NULL)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_USAGE, "name a folder with certificates: --tls-creds DIR",
+                    "'%s' says TLS, and there are no credentials to speak it with", options->nbd);
+  return FALSE;
+}
+
+static gboolean
 mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
 {
   EngineMirrorRequest request = {.vm = invocation->vm, .detach = options->detach};
@@ -118,7 +128,7 @@ mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
       !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
     return FALSE;
   nbd = options->nbd != NULL ? engine_nbdaddress_parse (options->nbd, error) : NULL;
-  if (options->nbd != NULL && nbd == NULL)
+  if (options->nbd != NULL && (nbd == NULL || !check_tls (options, nbd, error)))
     return FALSE;
   request.plan.nbd = nbd;
   request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
