@@ -11,6 +11,7 @@
 #include "engine/inflight.h"
 #include "engine/mergeend.h"
 #include "engine/mergelive.h"
+#include "engine/mergeseal.h"
 #include "engine/nodeflush.h"
 #include "engine/notebook.h"
 #include "engine/pivot.h"
@@ -200,7 +201,7 @@ take_back (Run *run, GError *why, GError **error)
   GError *failure = NULL;
 
   run->vm->cancellable = NULL;
-  if (!engine_mergeend_seal (run->vm, run->intent, run->merged, &failure) ||
+  if (!engine_mergeseal_close (run->vm, run->intent, NULL, &failure) ||
       !engine_mergeend_restore (run->vm, run->op->id, run->intent, why->message, &failure)) {
     g_error_free (why);
     return set_interrupted (run, failure, error);
@@ -455,7 +456,7 @@ engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeMann
   run_init (&run, op, intent, manner);
   if (!prepare_guard (&run, error) || !begin (&run, error))
     return FALSE;
-  if (!engine_mergeend_unseal (run.vm, intent, &failure) || !engine_mergeend_destroy (op, intent, &failure))
+  if (!engine_mergeseal_open (run.vm, intent, &failure) || !engine_mergeend_destroy (op, intent, &failure))
     return take_back (&run, failure, error);
   done = start (&run, error) && (manner->detach ? detach (&run, error) : go_on (&run, error));
   *result = g_steal_pointer (&run.result);

@@ -12,9 +12,9 @@
 #include "chains/transaction.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
+#include "engine/mergeseal.h"
 #include "engine/needed.h"
 #include "engine/note.h"
-#include "engine/seal.h"
 #include "engine/tree.h"
 #include "qmp/error.h"
 #include "qmp/nodes.h"
@@ -46,53 +46,6 @@ engine_mergeend_is_untouched (const EngineMergePart *part)
 
   return engine_imagefile_stat (part->receiver->path, &file, NULL) && file.size == part->size &&
          file.mtime_ns == part->mtime_ns;
-}
-
-/* ---- sealed files ---- */
-
-typedef gboolean (*ChangeMode) (EngineContext *context, const EngineSealFile *sealed, guint mode, GError **error);
-
-/* @image: (nullable) */
-static gboolean
-change_mode (EngineVm *vm, const EngineMergePart *part, const EngineMergeImage *image, guint mode, ChangeMode change,
-             GError **error)
-{
-  EngineSealFile file = {.disk = part->disk};
-
-  if (image == NULL || mode == 0)
-    return TRUE;
-  file.path = image->path;
-  file.device = image->device;
-  file.inode = image->inode;
-  return change (vm->context, &file, mode, error);
-}
-
-gboolean
-engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, GError **error)
-{
-  for (guint i = 0; i < intent->parts->len; i++) {
-    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
-
-    if (!change_mode (vm, part, part->receiver, part->receiver_mode, engine_seal_open, error) ||
-        !change_mode (vm, part, part->above, part->above_mode, engine_seal_open, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-gboolean
-engine_mergeend_seal (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
-{
-  for (guint i = 0; i < intent->parts->len; i++) {
-    EngineMergePart *part = g_ptr_array_index (intent->parts, i);
-    gboolean written = intent->kind == ENGINE_MERGE_COMMIT && engine_mergeintent_is_active (part) &&
-                       g_ptr_array_find (merged, part, NULL);
-
-    if ((!written && !change_mode (vm, part, part->receiver, part->receiver_mode, engine_seal_close, error)) ||
-        !change_mode (vm, part, part->above, part->above_mode, engine_seal_close, error))
-      return FALSE;
-  }
-  return TRUE;
 }
 
 /* ---- rows ---- */
@@ -256,8 +209,8 @@ engine_mergeend_record (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray
 {
   g_autoptr (ChainsTransaction) transaction = NULL;
 
-  /* What is noted of a sealed image is noted once it is sealed: its change time is among that. */
-  if (!engine_mergeend_seal (vm, intent, merged, error))
+  /* What is remembered of a frozen file is remembered of it sealed. */
+  if (!engine_mergeseal_close (vm, intent, merged, error))
     return FALSE;
   transaction = chains_transaction_begin (vm->context->db, error);
   for (guint i = 0; transaction != NULL && i < intent->parts->len; i++) {

@@ -14,15 +14,6 @@
 gboolean engine_mergeend_destroy (EngineOp *op, const EngineMergeIntent *intent, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** Files that the merge writes to can be written to by their owner, before it begins: the receivers, and those whose
- * headers get another name. */
-gboolean engine_mergeend_unseal (EngineVm *vm, const EngineMergeIntent *intent, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-
-/** They are as they were, but for what the guest writes to now. @merged: as for engine_mergeend_record() */
-gboolean engine_mergeend_seal (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray *merged, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-
 /** Nothing was overwritten after all: they are put back, and the operation is undone. @why: (nullable) */
 gboolean engine_mergeend_restore (EngineVm *vm, const char *op, EngineMergeIntent *intent, const char *why,
                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;

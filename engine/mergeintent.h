@@ -29,7 +29,7 @@ typedef struct {
  * @above: (nullable): of a commit, the image above the merged ones; %NULL where the active one is merged
  * @below: (nullable): of a stream, what lies below @receiver afterwards
  * @images: (element-type EngineMergeImage): the uppermost first, without @receiver
- * @receiver_mode, @above_mode: of its file, where that is sealed (engine/seal) and has to be written to; else 0
+ * @receiver_mode, @above_mode: of their files, where these are sealed (engine/seal) and have to be written to; else 0
  * @size, @mtime_ns: of the receiver's file beforehand
  */
 typedef struct {

@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/inspect.h"
 #include "engine/mergeroom.h"
+#include "engine/mergeseal.h"
 #include "engine/needed.h"
 #include "engine/preflight.h"
 #include "engine/tree.h"
@@ -340,22 +341,13 @@ describe (const Part *part, guint index)
   return image;
 }
 
-/* A file that its owner may not write to is sealed, or was made so by a person; for the job it is opened up. */
-static guint
-mode_of_sealed (const char *path)
-{
-  struct stat st;
-
-  return stat (path, &st) == 0 && S_ISREG (st.st_mode) && (st.st_mode & 0222) == 0 ? (st.st_mode & 07777) | 0200 : 0;
-}
-
 static void
 describe_receiver (const Part *part, EngineMergePart *into, guint receiver)
 {
   EngineImagefile file;
 
   into->receiver = describe (part, receiver);
-  into->receiver_mode = mode_of_sealed (into->receiver->path);
+  into->receiver_mode = engine_mergeseal_mode_of (into->receiver->path, image_at (part, 0)->path);
   if (engine_imagefile_stat (into->receiver->path, &file, NULL)) {
     into->size = file.size;
     into->mtime_ns = file.mtime_ns;
@@ -384,7 +376,7 @@ fill (const Part *part)
   describe_receiver (part, into, commit ? part->bottom : part->top);
   if (commit && part->top > 0) {
     into->above = describe (part, part->top - 1);
-    into->above_mode = mode_of_sealed (into->above->path);
+    into->above_mode = engine_mergeseal_mode_of (into->above->path, image_at (part, 0)->path);
   }
   if (!commit && part->bottom < part->chain->len)
     into->below = describe (part, part->bottom);
@@ -422,7 +414,7 @@ plan_disk (Part *part, gboolean *planned, GError **error)
     return FALSE;
   fill (part);
   *planned = TRUE;
-  return TRUE;
+  return engine_mergeseal_check (vm, g_ptr_array_index (part->intent->parts, part->intent->parts->len - 1), error);
 }
 
 /* ---- all of them ---- */

@@ -10,6 +10,7 @@
 #include "engine/merge.h"
 #include "engine/mergeend.h"
 #include "engine/mergelive.h"
+#include "engine/mergeseal.h"
 #include "engine/nodeflush.h"
 #include "engine/pivot.h"
 #include "engine/qcow2.h"
@@ -184,7 +185,7 @@ settle (Run *run, gboolean *finished, char **message, GError **error)
 {
   if (!run->begun || was_never_started (run)) {
     *finished = FALSE;
-    if (!engine_mergeend_seal (run->vm, run->intent, run->merged, error) ||
+    if (!engine_mergeseal_close (run->vm, run->intent, NULL, error) ||
         !engine_mergeend_restore (run->vm, run->row->id, run->intent, "interrupted before it was begun", error))
       return FALSE;
     *message = g_strdup_printf ("the %s had not been begun", run->row->verb);
