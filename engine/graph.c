@@ -8,11 +8,14 @@
 #include "engine/imagefile.h"
 #include "engine/op.h"
 #include "engine/standin.h"
+#include "qmp/commands.h"
 
 #include <string.h>
 
 #define PERIPHERAL "/machine/peripheral/"
 #define VIRTIO_BACKEND "/virtio-backend"
+/* The first version known to answer whatever its jobs are. */
+#define ASKABLE_SINCE 10
 
 typedef struct {
   const char *prefix;
@@ -249,13 +252,42 @@ engine_graph_disk_new_known (const char *name, const char *device, const QmpNode
   return disk;
 }
 
+/*
+ * A stream that has concluded and that nobody has dismissed holds a node that is half gone: QEMU 7.2 dies of the next
+ * question for its nodes, 10.0 does not.
+ */
+static gboolean
+check_askable (EngineVm *vm, GError **error)
+{
+  g_autoptr (GPtrArray) jobs = NULL;
+
+  if (vm->major_version >= ASKABLE_SINCE)
+    return TRUE;
+  jobs = qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error);
+  for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
+    const QmpJob *job = g_ptr_array_index (jobs, i);
+
+    if (!g_str_equal (job->type, "stream") || !g_str_equal (job->status, "concluded"))
+      continue;
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "dismiss it: `job-dismiss`, on QEMU's monitor",
+                      "VM '%s': the stream job '%s' has concluded and was not dismissed by whoever began it; this QEMU "
+                      "would crash if it were asked for its images now",
+                      vm->record->name, job->id);
+    return FALSE;
+  }
+  return jobs != NULL;
+}
+
 EngineGraph *
 engine_graph_read (EngineVm *vm, GError **error)
 {
   g_autoptr (EngineGraph) graph = engine_graph_new (NULL);
   QmpNodesScope scope = vm->daemon ? QMP_NODES_OF_DAEMON : QMP_NODES_OF_MACHINE;
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, scope, engine_context_deadline (vm->context));
+  QmpNodesQuery *query;
 
+  if (!check_askable (vm, error))
+    return NULL;
+  query = qmp_nodes_start (vm->monitor, scope, engine_context_deadline (vm->context));
   graph->nodes = qmp_nodes_finish (query, vm->cancellable, error);
   if (graph->nodes == NULL || !read_disks (vm, graph, error))
     return NULL;

@@ -57,7 +57,9 @@ typedef struct {
 /** Without disks yet. @nodes: (transfer full). Returns: (transfer full) */
 EngineGraph *engine_graph_new (QmpNodes *nodes);
 
-/** Asks @vm's monitor. Raises QMP_ERROR's. Returns: (transfer full) */
+/** Asks @vm's monitor. Raises QMP_ERROR's, and %ENGINE_ERROR_REFUSED where QEMU would die of it. Returns: (transfer
+ * full)
+ */
 EngineGraph *engine_graph_read (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void engine_graph_free (EngineGraph *graph);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGraph, engine_graph_free)
