@@ -35,16 +35,6 @@ find_live (const EngineGraphDisk *disk, const ChainsImage *image)
   return NULL;
 }
 
-static JsonObject *
-cache_json (gboolean direct, gboolean no_flush)
-{
-  JsonObject *cache = json_object_new ();
-
-  json_object_set_boolean_member (cache, "direct", direct);
-  json_object_set_boolean_member (cache, "no-flush", no_flush);
-  return cache;
-}
-
 /* BlockdevOptions of a frozen image. @below: (nullable): a node */
 static JsonObject *
 image_json (const ChainsImage *image, const char *node, const char *below, const EngineNodeOptions *options)
@@ -60,12 +50,13 @@ image_json (const ChainsImage *image, const char *node, const char *below, const
   json_object_set_boolean_member (file, "auto-read-only", TRUE);
   json_object_set_string_member (file, "aio", options->aio);
   json_object_set_string_member (file, "discard", options->file_discard);
-  json_object_set_object_member (file, "cache", cache_json (options->file_direct, options->file_no_flush));
+  json_object_set_object_member (file, "cache",
+                                 engine_nodeoptions_cache (options->file_direct, options->file_no_flush));
   json_object_set_string_member (object, "driver", image->format);
   json_object_set_string_member (object, "node-name", node);
   json_object_set_boolean_member (object, "read-only", TRUE);
   json_object_set_string_member (object, "discard", options->discard);
-  json_object_set_object_member (object, "cache", cache_json (options->direct, options->no_flush));
+  json_object_set_object_member (object, "cache", engine_nodeoptions_cache (options->direct, options->no_flush));
   json_object_set_object_member (object, "file", file);
   if (below != NULL)
     json_object_set_string_member (object, "backing", below);

@@ -16,7 +16,6 @@
 #include "engine/seal.h"
 #include "engine/standin.h"
 #include "qmp/error.h"
-#include "qmp/nodes.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -233,14 +232,6 @@ engine_ending_is_recorded (EngineVm *vm, const EngineIntent *intent, gboolean *r
 
 /* ---- undone ---- */
 
-static QmpNodes *
-ask_for_nodes (EngineVm *vm, GError **error)
-{
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
-
-  return qmp_nodes_finish (query, vm->cancellable, error);
-}
-
 static gboolean
 close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **error)
 {
@@ -252,7 +243,7 @@ close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **erro
 gboolean
 engine_ending_close_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
-  g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
+  g_autoptr (QmpNodes) nodes = engine_vm_ask_for_nodes (vm, error);
 
   for (guint i = 0; nodes != NULL && i < intent->overlays->len; i++)
     if (!close_node (vm, nodes, ((const EngineIntentOverlay *)g_ptr_array_index (intent->overlays, i))->node, error))
@@ -261,19 +252,6 @@ engine_ending_close_nodes (EngineVm *vm, const EngineIntent *intent, GError **er
     if (!close_node (vm, nodes, g_ptr_array_index (intent->opened, i - 1), error))
       return FALSE;
   return nodes != NULL;
-}
-
-static gboolean
-unlink_file (const char *path, GError **error)
-{
-  if (!base_point_before ("file", "remove", error))
-    return FALSE;
-  if (g_unlink (path) != 0) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot remove '%s': %s", path, g_strerror (errno));
-    return FALSE;
-  }
-  base_point_after ("file", "remove");
-  return TRUE;
 }
 
 gboolean
@@ -301,7 +279,7 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
     return TRUE;
   }
-  return unlink_file (overlay->path, error);
+  return engine_imagefile_remove (overlay->path, error);
 }
 
 /* An image that was sealed and not recorded as frozen (a death in between) stays the active one. */
@@ -349,7 +327,7 @@ engine_ending_undo (EngineVm *vm, const char *op, const EngineIntent *intent, co
 static gboolean
 retire_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
-  g_autoptr (QmpNodes) nodes = intent->retired->len > 0 ? ask_for_nodes (vm, error) : NULL;
+  g_autoptr (QmpNodes) nodes = intent->retired->len > 0 ? engine_vm_ask_for_nodes (vm, error) : NULL;
 
   for (guint i = 0; nodes != NULL && i < intent->retired->len; i++) {
     g_autoptr (GError) failure = NULL;
@@ -380,7 +358,7 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
     return TRUE;
   }
   engine_note_forget (vm->context, discard->path);
-  if (!unlink_file (discard->path, error))
+  if (!engine_imagefile_remove (discard->path, error))
     return FALSE;
   if (removed != NULL)
     g_ptr_array_add (removed, g_strdup (discard->path));

@@ -4,6 +4,7 @@
  */
 #include "engine/imagefile.h"
 
+#include "base/point.h"
 #include "engine/error.h"
 
 #include <errno.h>
@@ -105,4 +106,17 @@ engine_imagefile_names (const char *path, const char *name, const char *target)
   if (engine_imagefile_stat (absolute, &named, NULL) && engine_imagefile_stat (target, &meant, NULL))
     return named.device == meant.device && named.inode == meant.inode;
   return g_str_equal (name, target) || g_str_equal (absolute, target);
+}
+
+gboolean
+engine_imagefile_remove (const char *path, GError **error)
+{
+  if (!base_point_before ("file", "remove", error))
+    return FALSE;
+  if (unlink (path) != 0) {
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot remove '%s': %s", path, g_strerror (errno));
+    return FALSE;
+  }
+  base_point_after ("file", "remove");
+  return TRUE;
 }

@@ -59,3 +59,6 @@ char *engine_imagefile_resolve (const char *path, const char *name);
  * Whether it does, by device and inode where both are files; relative names begin at the image's folder.
  */
 gboolean engine_imagefile_names (const char *path, const char *name, const char *target);
+
+/** Removes the file at @path, whose it is being known. */
+gboolean engine_imagefile_remove (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -17,7 +17,6 @@
 #include "engine/note.h"
 #include "engine/tree.h"
 #include "qmp/error.h"
-#include "qmp/nodes.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -300,19 +299,11 @@ close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **erro
   return FALSE;
 }
 
-static QmpNodes *
-ask_for_nodes (EngineVm *vm, GError **error)
-{
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
-
-  return qmp_nodes_finish (query, vm->cancellable, error);
-}
-
 /* The uppermost first. One that QEMU's own options made has gone by itself. */
 static gboolean
 close_formats (EngineVm *vm, const EngineMergePart *part, GError **error)
 {
-  g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
+  g_autoptr (QmpNodes) nodes = engine_vm_ask_for_nodes (vm, error);
 
   for (guint i = 0; nodes != NULL && i < part->images->len; i++)
     if (!close_node (vm, nodes, ((const EngineMergeImage *)g_ptr_array_index (part->images, i))->node, error))
@@ -324,7 +315,7 @@ close_formats (EngineVm *vm, const EngineMergePart *part, GError **error)
 static gboolean
 close_files (EngineVm *vm, const EngineMergePart *part, GError **error)
 {
-  g_autoptr (QmpNodes) nodes = ask_for_nodes (vm, error);
+  g_autoptr (QmpNodes) nodes = engine_vm_ask_for_nodes (vm, error);
 
   for (guint i = 0; nodes != NULL && i < part->images->len; i++)
     if (!close_node (vm, nodes, ((const EngineMergeImage *)g_ptr_array_index (part->images, i))->file_node, error))
@@ -356,21 +347,6 @@ engine_mergeend_forget_notes (EngineVm *vm, const EngineMergeIntent *intent)
   }
 }
 
-static gboolean
-remove_file (const EngineMergeImage *image, GPtrArray *removed, GError **error)
-{
-  if (!base_point_before ("file", "remove", error))
-    return FALSE;
-  if (g_unlink (image->path) != 0) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot remove '%s': %s", image->path, g_strerror (errno));
-    return FALSE;
-  }
-  base_point_after ("file", "remove");
-  if (removed != NULL)
-    g_ptr_array_add (removed, g_strdup (image->path));
-  return TRUE;
-}
-
 /* A file of ours that no row names any more, and that is the very one. */
 static gboolean
 clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeImage *image, GPtrArray *removed,
@@ -391,8 +367,10 @@ clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeIma
                          "'%s' is not needed any more; it stays, since chainctl did not make it", image->path);
     return TRUE;
   }
-  if (!remove_file (image, removed, error))
+  if (!engine_imagefile_remove (image->path, error))
     return FALSE;
+  if (removed != NULL)
+    g_ptr_array_add (removed, g_strdup (image->path));
   if (freed != NULL)
     *freed += file.allocated;
   return TRUE;

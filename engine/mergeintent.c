@@ -90,13 +90,6 @@ engine_mergeintent_flush_node (const char *op, guint index)
 
 /* ---- to JSON ---- */
 
-static void
-set_if (JsonObject *object, const char *member, const char *value)
-{
-  if (value != NULL)
-    json_object_set_string_member (object, member, value);
-}
-
 static JsonObject *
 image_to_json (const EngineMergeImage *image)
 {
@@ -104,8 +97,8 @@ image_to_json (const EngineMergeImage *image)
 
   json_object_set_int_member (object, "row", image->row);
   json_object_set_string_member (object, "path", image->path);
-  set_if (object, "node", image->node);
-  set_if (object, "file-node", image->file_node);
+  qmp_message_put_string (object, "node", image->node);
+  qmp_message_put_string (object, "file-node", image->file_node);
   json_object_set_boolean_member (object, "made", image->made);
   json_object_set_int_member (object, "device", (gint64)image->device);
   json_object_set_int_member (object, "inode", (gint64)image->inode);
@@ -124,7 +117,7 @@ part_to_json (const EngineMergePart *part)
   json_object_set_string_member (object, "job", part->job);
   json_object_set_string_member (object, "filter", part->filter);
   json_object_set_string_member (object, "root", part->root);
-  set_if (object, "qdev", part->qdev);
+  qmp_message_put_string (object, "qdev", part->qdev);
   json_object_set_object_member (object, "receiver", image_to_json (part->receiver));
   if (part->above != NULL)
     json_object_set_object_member (object, "above", image_to_json (part->above));

@@ -238,3 +238,13 @@ engine_nodeoptions_to_json (const EngineNodeOptions *options)
   node = json_node_init_object (json_node_alloc (), object);
   return json_to_string (node, FALSE);
 }
+
+JsonObject *
+engine_nodeoptions_cache (gboolean direct, gboolean no_flush)
+{
+  JsonObject *cache = json_object_new ();
+
+  json_object_set_boolean_member (cache, "direct", direct);
+  json_object_set_boolean_member (cache, "no-flush", no_flush);
+  return cache;
+}

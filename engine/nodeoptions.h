@@ -51,3 +51,6 @@ GPtrArray *engine_nodeoptions_list (char **arguments, const char *option);
 
 /** To remember with the image. Returns: (transfer full) */
 char *engine_nodeoptions_to_json (const EngineNodeOptions *options);
+
+/** BlockdevCacheOptions. Returns: (transfer full) */
+JsonObject *engine_nodeoptions_cache (gboolean direct, gboolean no_flush);

@@ -223,16 +223,6 @@ engine_overlay_free (EngineOverlay *overlay)
 
 /* ---- what QEMU is told ---- */
 
-static JsonObject *
-cache_json (gboolean direct, gboolean no_flush)
-{
-  JsonObject *cache = json_object_new ();
-
-  json_object_set_boolean_member (cache, "direct", direct);
-  json_object_set_boolean_member (cache, "no-flush", no_flush);
-  return cache;
-}
-
 /* BlockdevOptionsFile */
 static JsonObject *
 file_node_json (const EngineOverlay *overlay)
@@ -247,7 +237,8 @@ file_node_json (const EngineOverlay *overlay)
   json_object_set_string_member (object, "filename", overlay->intent->path);
   json_object_set_string_member (object, "aio", options->aio);
   json_object_set_string_member (object, "discard", options->file_discard);
-  json_object_set_object_member (object, "cache", cache_json (options->file_direct, options->file_no_flush));
+  json_object_set_object_member (object, "cache",
+                                 engine_nodeoptions_cache (options->file_direct, options->file_no_flush));
   return object;
 }
 
@@ -267,7 +258,7 @@ node_json (const EngineOverlay *overlay)
     json_object_set_null_member (object, "backing");
   json_object_set_string_member (object, "discard", options->discard);
   json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
-  json_object_set_object_member (object, "cache", cache_json (options->direct, options->no_flush));
+  json_object_set_object_member (object, "cache", engine_nodeoptions_cache (options->direct, options->no_flush));
   return object;
 }
 

@@ -113,6 +113,14 @@ engine_vm_free (EngineVm *vm)
   g_free (vm);
 }
 
+QmpNodes *
+engine_vm_ask_for_nodes (EngineVm *vm, GError **error)
+{
+  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
+
+  return qmp_nodes_finish (query, vm->cancellable, error);
+}
+
 QmpWait
 engine_vm_wait (const EngineVm *vm)
 {

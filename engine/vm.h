@@ -8,6 +8,7 @@
 #include "engine/context.h"
 #include "engine/lock.h"
 #include "qmp/commands.h"
+#include "qmp/nodes.h"
 #include "qmp/qga.h"
 
 /** "running", "paused", "shut-off", "unreachable" */
@@ -118,6 +119,9 @@ gboolean engine_vm_is_uuid (const char *uuid);
 
 /** A session with the agent, if one is registered and the VM runs; that it does not answer is a warning. */
 void engine_vm_try_agent (EngineVm *vm);
+
+/** Its nodes, without devices. QAPI: query-named-block-nodes. Returns: (transfer full) */
+QmpNodes *engine_vm_ask_for_nodes (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** How a command to this VM's peers waits now. */
 QmpWait engine_vm_wait (const EngineVm *vm);

@@ -113,16 +113,6 @@ gboolean qmp_commands_blockdev_reopen (QmpClient *client, QmpWait wait, JsonObje
 gboolean qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/**
- * qmp_commands_finish_jobs:
- * @job_ids: %NULL-terminated: jobs started with `auto-dismiss:false` and `auto-finalize:true`, as ours are
- * Waits until each has concluded, before or after the call, and dismisses all. Other jobs' events stay queued.
- * Raises %QMP_ERROR_COMMAND with the id and QEMU's words for the first of @job_ids that failed or is not listed.
- * On a timeout, cancellation or loss of the connection nothing is dismissed: the jobs go on.
- */
-gboolean qmp_commands_finish_jobs (QmpClient *client, QmpWait wait, const char *const *job_ids, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-
 /** One action of a transaction: the live head @node gets @overlay (a node added with "backing":null) on top. */
 typedef struct {
   const char *node;

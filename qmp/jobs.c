@@ -9,13 +9,6 @@
 /* Of what was tried the fastest, to files and to NBD servers; see docs/performance.md. */
 #define MIRROR_BUFFER (4 << 20)
 
-static void
-set_if (JsonObject *object, const char *member, const char *value)
-{
-  if (value != NULL)
-    json_object_set_string_member (object, member, value);
-}
-
 JsonObject *
 qmp_jobs_commit_arguments (const QmpJobsCommit *commit)
 {
@@ -25,7 +18,7 @@ qmp_jobs_commit_arguments (const QmpJobsCommit *commit)
   json_object_set_string_member (arguments, "device", commit->device);
   json_object_set_string_member (arguments, "top-node", commit->top);
   json_object_set_string_member (arguments, "base-node", commit->base);
-  set_if (arguments, "backing-file", commit->backing_file);
+  qmp_message_put_string (arguments, "backing-file", commit->backing_file);
   json_object_set_string_member (arguments, "filter-node-name", commit->filter);
   json_object_set_string_member (arguments, "on-error", "enospc");
   json_object_set_int_member (arguments, "speed", commit->speed);
@@ -41,8 +34,8 @@ qmp_jobs_stream_arguments (const QmpJobsStream *stream)
 
   json_object_set_string_member (arguments, "job-id", stream->id);
   json_object_set_string_member (arguments, "device", stream->node);
-  set_if (arguments, "base-node", stream->base);
-  set_if (arguments, "backing-file", stream->backing_file);
+  qmp_message_put_string (arguments, "base-node", stream->base);
+  qmp_message_put_string (arguments, "backing-file", stream->backing_file);
   json_object_set_string_member (arguments, "filter-node-name", stream->filter);
   json_object_set_string_member (arguments, "on-error", "enospc");
   json_object_set_int_member (arguments, "speed", stream->speed);

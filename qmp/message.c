@@ -204,3 +204,10 @@ qmp_message_as_array (JsonNode *reply, const char *command, GError **error)
   g_set_error (error, QMP_ERROR, QMP_ERROR_PROTOCOL, "'%s' was answered with something that is no array", command);
   return NULL;
 }
+
+void
+qmp_message_put_string (JsonObject *object, const char *member, const char *value)
+{
+  if (value != NULL)
+    json_object_set_string_member (object, member, value);
+}

@@ -47,3 +47,6 @@ gboolean qmp_message_peek_boolean (JsonObject *object, const char *member, gbool
 /* What a reply must be as a whole; @command is for the message. Borrowed from @reply. */
 JsonObject *qmp_message_as_object (JsonNode *reply, const char *command, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 JsonArray *qmp_message_as_array (JsonNode *reply, const char *command, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Adds @member to @object; with no @value (nullable), nothing. */
+void qmp_message_put_string (JsonObject *object, const char *member, const char *value);

@@ -30,15 +30,12 @@ query_all (QmpClient *client, QmpWait wait)
   g_autofree char *status = NULL;
   g_autoptr (GError) error = NULL;
   g_autoptr (GPtrArray) jobs = NULL;
-  const char *const ids[] = {"j", NULL};
 
   status = qmp_commands_finish_query_status (qmp_commands_start_query_status (client, wait.deadline_us), NULL, &error);
   g_assert ((status == NULL) == (error != NULL));
   g_clear_error (&error);
   jobs = qmp_commands_query_jobs (client, wait, &error);
   g_assert ((jobs == NULL) != (error == NULL));
-  g_clear_error (&error);
-  g_assert (qmp_commands_finish_jobs (client, wait, ids, &error) == (error == NULL));
 }
 
 static void

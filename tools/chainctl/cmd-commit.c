@@ -6,6 +6,7 @@
 #include "tools/chainctl/ask.h"
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/mergeview.h"
+#include "tools/chainctl/quiescing.h"
 
 typedef struct {
   char **disks;
@@ -15,9 +16,7 @@ typedef struct {
   gboolean detach;
   gboolean keep_images;
   char *speed;
-  char *quiesce;
-  double freeze_timeout;
-  char *hooks;
+  ChainctlQuiescing quiescing;
 } Options;
 
 static void
@@ -27,8 +26,7 @@ options_clear (Options *options)
   g_free (options->top);
   g_free (options->base);
   g_free (options->speed);
-  g_free (options->quiesce);
-  g_free (options->hooks);
+  chainctl_quiescing_clear (&options->quiescing);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
@@ -54,15 +52,12 @@ commit (ChainctlInvocation *invocation, const Options *options, GError **error)
                                  .detach = options->detach,
                                  .keep_images = options->keep_images};
   g_autoptr (EngineMergeResult) result = NULL;
-  ChainsQuiesce quiesce;
+  ChainsQuiesce mode;
   gboolean done;
 
   if (!chainctl_command_speed ("--speed", options->speed, &request.speed, error) ||
-      !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
-      !chainctl_command_hooks (options->hooks, error) ||
-      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+      !chainctl_quiescing_read (&options->quiescing, &mode, &request.quiesce, &request.freeze_timeout_us, error))
     return FALSE;
-  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
   request.confirm = chainctl_ask_may (invocation) ? confirm : NULL;
   request.confirm_data = invocation;
   done = engine_commit_run (invocation->context, &request, &result, error);
@@ -74,7 +69,7 @@ commit (ChainctlInvocation *invocation, const Options *options, GError **error)
 gboolean
 chainctl_cmd_commit (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  g_auto (Options) options = {.quiescing = CHAINCTL_QUIESCING_INIT};
   const GOptionEntry entries[] = {
       {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
       {"top", 0, 0, G_OPTION_ARG_STRING, &options.top, "merge from this snapshot down", "SNAPSHOT"},
@@ -83,9 +78,7 @@ chainctl_cmd_commit (ChainctlInvocation *invocation, GError **error)
       {"speed", 0, 0, G_OPTION_ARG_STRING, &options.speed, "at most so many bytes a second", "SPEED"},
       {"detach", 0, 0, G_OPTION_ARG_NONE, &options.detach, "do not wait", NULL},
       {"keep-images", 0, 0, G_OPTION_ARG_NONE, &options.keep_images, "remove no file", NULL},
-      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
-      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
-      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      CHAINCTL_QUIESCING_ENTRIES (options.quiescing),
       {NULL},
   };
 

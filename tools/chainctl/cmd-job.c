@@ -7,18 +7,16 @@
 #include "tools/chainctl/jobview.h"
 #include "tools/chainctl/mergeview.h"
 #include "tools/chainctl/mirrorview.h"
+#include "tools/chainctl/quiescing.h"
 
 typedef struct {
-  char *quiesce;
-  double freeze_timeout;
-  char *hooks;
+  ChainctlQuiescing quiescing;
 } Options;
 
 static void
 options_clear (Options *options)
 {
-  g_free (options->quiesce);
-  g_free (options->hooks);
+  chainctl_quiescing_clear (&options->quiescing);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
@@ -28,16 +26,13 @@ act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *opt
 {
   EngineJobsRequest request = {.vm = invocation->vm, .job = invocation->arguments[0], .action = action};
   g_auto (EngineJobsResult) result = {0};
-  ChainsQuiesce quiesce;
+  ChainsQuiesce mode;
   gboolean done;
 
   if ((action == ENGINE_JOBS_SPEED &&
        !chainctl_command_speed ("SPEED", invocation->arguments[1], &request.speed, error)) ||
-      !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
-      !chainctl_command_hooks (options->hooks, error) ||
-      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+      !chainctl_quiescing_read (&options->quiescing, &mode, &request.quiesce, &request.freeze_timeout_us, error))
     return FALSE;
-  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
   done = engine_jobs_act (invocation->context, &request, &result, error);
   if (result.merge != NULL)
     chainctl_mergeview_say (invocation->output, result.merge, invocation->vm);
@@ -51,11 +46,9 @@ act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *opt
 static gboolean
 run (ChainctlInvocation *invocation, EngineJobsAction action, GError **error)
 {
-  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  g_auto (Options) options = {.quiescing = CHAINCTL_QUIESCING_INIT};
   const GOptionEntry guarded[] = {
-      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
-      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
-      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      CHAINCTL_QUIESCING_ENTRIES (options.quiescing),
       {NULL},
   };
   static const GOptionEntry none[] = {{NULL}};

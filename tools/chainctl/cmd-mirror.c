@@ -6,6 +6,7 @@
 #include "engine/mirror.h"
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/mirrorview.h"
+#include "tools/chainctl/quiescing.h"
 
 typedef struct {
   char **disks;
@@ -21,9 +22,7 @@ typedef struct {
   char *copy_mode;
   char *credentials;
   gboolean detach;
-  char *quiesce;
-  double freeze_timeout;
-  char *hooks;
+  ChainctlQuiescing quiescing;
 } Options;
 
 static void
@@ -37,8 +36,7 @@ options_clear (Options *options)
   g_free (options->speed);
   g_free (options->copy_mode);
   g_free (options->credentials);
-  g_free (options->quiesce);
-  g_free (options->hooks);
+  chainctl_quiescing_clear (&options->quiescing);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
@@ -120,18 +118,16 @@ mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
   EngineMirrorRequest request = {.vm = invocation->vm, .detach = options->detach};
   g_autoptr (EngineNbdAddress) nbd = NULL;
   g_autoptr (EngineMirrorResult) result = NULL;
-  ChainsQuiesce quiesce;
+  ChainsQuiesce mode;
   gboolean done;
 
-  if (!parse (options, &request.plan, error) || !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
-      !chainctl_command_hooks (options->hooks, error) ||
-      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+  if (!parse (options, &request.plan, error) ||
+      !chainctl_quiescing_read (&options->quiescing, &mode, &request.quiesce, &request.freeze_timeout_us, error))
     return FALSE;
   nbd = options->nbd != NULL ? engine_nbdaddress_parse (options->nbd, error) : NULL;
   if (options->nbd != NULL && (nbd == NULL || !check_tls (options, nbd, error)))
     return FALSE;
   request.plan.nbd = nbd;
-  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
   done = engine_mirror_run (invocation->context, &request, &result, error);
   if (result != NULL)
     chainctl_mirrorview_say (invocation->output, result, invocation->vm);
@@ -141,7 +137,7 @@ mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
 gboolean
 chainctl_cmd_mirror (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  g_auto (Options) options = {.quiescing = CHAINCTL_QUIESCING_INIT};
   const GOptionEntry entries[] = {
       {"to", 0, 0, G_OPTION_ARG_FILENAME, &options.to, "a file, or a folder for several disks", "PATH"},
       {"nbd", 0, 0, G_OPTION_ARG_STRING, &options.nbd, "HOST:PORT/EXPORT or unix:PATH/EXPORT; %d is the disk",
@@ -159,9 +155,7 @@ chainctl_cmd_mirror (ChainctlInvocation *invocation, GError **error)
       {"tls-creds", 0, 0, G_OPTION_ARG_FILENAME, &options.credentials, "X.509 credentials, as QEMU lays them out",
        "DIR"},
       {"detach", 0, 0, G_OPTION_ARG_NONE, &options.detach, "do not wait", NULL},
-      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
-      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
-      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      CHAINCTL_QUIESCING_ENTRIES (options.quiescing),
       {NULL},
   };
 

@@ -7,15 +7,14 @@
 #include "tools/chainctl/ask.h"
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
+#include "tools/chainctl/quiescing.h"
 #include "tools/chainctl/render.h"
 
 typedef struct {
   char **disks;
   gboolean discard;
   char *reset;
-  char *quiesce;
-  double freeze_timeout;
-  char *hooks;
+  ChainctlQuiescing quiescing;
 } Options;
 
 static void
@@ -23,8 +22,7 @@ options_clear (Options *options)
 {
   g_strfreev (options->disks);
   g_free (options->reset);
-  g_free (options->quiesce);
-  g_free (options->hooks);
+  chainctl_quiescing_clear (&options->quiescing);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
@@ -93,15 +91,12 @@ roll_back (ChainctlInvocation *invocation, const Options *options, GError **erro
                                    .disks = (const char *const *)options->disks,
                                    .discard = options->discard};
   g_autoptr (EngineRollbackResult) result = NULL;
-  ChainsQuiesce quiesce;
+  ChainsQuiesce mode;
   gboolean done;
 
   if (!parse_reset (options->reset, &request.reset, error) ||
-      !chainctl_command_quiesce (options->quiesce, &quiesce, error) ||
-      !chainctl_command_hooks (options->hooks, error) ||
-      !chainctl_command_freeze_timeout (options->freeze_timeout, &request.freeze_timeout_us, error))
+      !chainctl_quiescing_read (&options->quiescing, &mode, &request.quiesce, &request.freeze_timeout_us, error))
     return FALSE;
-  request.quiesce = options->quiesce != NULL ? &quiesce : NULL;
   if (!confirm (invocation, options, error))
     return FALSE;
   done = engine_rollback_run (invocation->context, &request, &result, error);
@@ -113,14 +108,12 @@ roll_back (ChainctlInvocation *invocation, const Options *options, GError **erro
 gboolean
 chainctl_cmd_rollback (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  g_auto (Options) options = {.quiescing = CHAINCTL_QUIESCING_INIT};
   const GOptionEntry entries[] = {
       {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
       {"discard", 0, 0, G_OPTION_ARG_NONE, &options.discard, "do not keep what is active now", NULL},
       {"reset", 0, 0, G_OPTION_ARG_STRING, &options.reset, "reset the guest (auto)", "auto|always|never"},
-      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
-      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
-      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      CHAINCTL_QUIESCING_ENTRIES (options.quiescing),
       {NULL},
   };
 

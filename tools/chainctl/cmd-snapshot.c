@@ -4,6 +4,7 @@
  */
 #include "tools/chainctl/commands.h"
 #include "tools/chainctl/exit.h"
+#include "tools/chainctl/quiescing.h"
 #include "tools/chainctl/render.h"
 
 #include <string.h>
@@ -16,9 +17,7 @@ typedef struct {
   gboolean protected;
   char *directory;
   char **reuse;
-  char *quiesce;
-  double freeze_timeout;
-  char *hooks;
+  ChainctlQuiescing quiescing;
 } Options;
 
 static void
@@ -30,8 +29,7 @@ options_clear (Options *options)
   g_strfreev (options->tags);
   g_free (options->directory);
   g_strfreev (options->reuse);
-  g_free (options->quiesce);
-  g_free (options->hooks);
+  chainctl_quiescing_clear (&options->quiescing);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
@@ -81,10 +79,9 @@ say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
 
 static gboolean
 fill_request (EngineSnapshotRequest *request, ChainctlInvocation *invocation, const Options *options,
-              ChainsQuiesce *quiesce, GError **error)
+              ChainsQuiesce *mode, GError **error)
 {
-  if (!chainctl_command_quiesce (options->quiesce, quiesce, error) || !chainctl_command_hooks (options->hooks, error) ||
-      !chainctl_command_freeze_timeout (options->freeze_timeout, &request->freeze_timeout_us, error))
+  if (!chainctl_quiescing_read (&options->quiescing, mode, &request->quiesce, &request->freeze_timeout_us, error))
     return FALSE;
   request->vm = invocation->vm;
   request->name = invocation->arguments[0];
@@ -93,7 +90,6 @@ fill_request (EngineSnapshotRequest *request, ChainctlInvocation *invocation, co
   request->excludes = (const char *const *)options->excludes;
   request->tags = (const char *const *)options->tags;
   request->protected = options->protected;
-  request->quiesce = options->quiesce != NULL ? quiesce : NULL;
   return TRUE;
 }
 
@@ -102,13 +98,13 @@ take (ChainctlInvocation *invocation, gconstpointer data, GError **error)
 {
   const Options *options = data;
   EngineSnapshotRequest request = {0};
-  ChainsQuiesce quiesce;
+  ChainsQuiesce mode;
   g_autoptr (GHashTable) reuse = parse_reuse (options->reuse, error);
   g_autofree char *directory = options->directory != NULL ? g_canonicalize_filename (options->directory, NULL) : NULL;
   g_autoptr (EngineSnapshotResult) result = NULL;
   gboolean taken;
 
-  if (reuse == NULL || !fill_request (&request, invocation, options, &quiesce, error))
+  if (reuse == NULL || !fill_request (&request, invocation, options, &mode, error))
     return FALSE;
   request.directory = directory;
   request.reuse = reuse;
@@ -121,7 +117,7 @@ take (ChainctlInvocation *invocation, gconstpointer data, GError **error)
 gboolean
 chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error)
 {
-  g_auto (Options) options = {.freeze_timeout = CHAINCTL_COMMAND_FREEZE_TIMEOUT};
+  g_auto (Options) options = {.quiescing = CHAINCTL_QUIESCING_INIT};
   const GOptionEntry entries[] = {
       {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
       {"exclude", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.excludes, "all but this disk (may be repeated)", "DISK"},
@@ -131,9 +127,7 @@ chainctl_cmd_snapshot (ChainctlInvocation *invocation, GError **error)
       {"dir", 0, 0, G_OPTION_ARG_FILENAME, &options.directory, "where the overlays go", "DIR"},
       {"reuse", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.reuse, "an overlay that you made (may be repeated)",
        "DISK=PATH"},
-      {"quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce, "freeze the guest (the VM's)", "auto|require|off"},
-      {"freeze-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.freeze_timeout, "for the agent to freeze (30)", "S"},
-      {"hooks", 0, 0, G_OPTION_ARG_STRING, &options.hooks, "application hooks", "auto|require|off"},
+      CHAINCTL_QUIESCING_ENTRIES (options.quiescing),
       {NULL},
   };
 

@@ -111,9 +111,6 @@ char *chainctl_command_split_pair (const char *option, const char *pair, const c
 
 /* Options that every verb that switches takes. */
 
-/** Seconds */
-#define CHAINCTL_COMMAND_FREEZE_TIMEOUT 30
-
 /** @text of @option, bytes a second, with K, M, G for powers of 1024; (nullable): 0. */
 gboolean chainctl_command_speed (const char *option, const char *text, gint64 *out, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
