@@ -27,6 +27,9 @@
 /* The kernel tells nobody that a connection of another process has come or gone: so often we look. */
 #define LOOK_US (G_USEC_PER_SEC / 4)
 
+/* How long a sender that is done may take to hang up. */
+#define HANGING_UP_US G_USEC_PER_SEC
+
 /**
  * Run:
  * @images: (element-type EngineNewimage); @disks: (element-type EngineStandinDisk): the same, with what lies below
@@ -400,12 +403,30 @@ look (Run *run, Stage *stage, GError **error)
   return TRUE;
 }
 
+/* How it stands; a sender that has just said goodbye may not have hung up yet. */
+static gboolean
+look_closely (Run *run, Stage *stage, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + HANGING_UP_US;
+
+  do {
+    gint64 next_us = g_get_monotonic_time () + HANGING_UP_US / 20;
+    g_autoptr (GError) passed = NULL;
+
+    if (!learn (run, error) || !look (run, stage, error))
+      return FALSE;
+    if (*stage == IN_USE && qmp_call_wait_until (has_lost_daemon, run, next_us, NULL, &passed))
+      return fail_serving (run, qmp_client_get_error (run->monitor), error);
+  } while (*stage == IN_USE && g_get_monotonic_time () < until_us);
+  return TRUE;
+}
+
 static gboolean
 interrupt (Run *run, GError **error)
 {
   Stage stage = IN_USE;
 
-  if (!learn (run, error) || !look (run, &stage, error))
+  if (!look_closely (run, &stage, error))
     return FALSE;
   if (stage == OVER)
     return TRUE;

@@ -302,6 +302,18 @@ def test_interrupted_when_the_sender_has_gone_it_is_done_at_once(chainctl, folde
     assert images.reads(folder / "vda.qcow2", 4, 0, 65536) and images.is_clean(folder / "vda.qcow2")
 
 
+def test_interrupted_while_the_sender_is_hanging_up_it_is_done(chainctl, folder):
+    with Receiver(chainctl(), folder, "vda=8M") as receiver:
+        words = [program("qemu-io"), "-f", "raw", receiver.uris["vda"]]
+        with process.running(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
+            sender.stdin.write("write -P 1 0 64k\nsleep 300\n")
+            sender.stdin.close()
+            assert sender.stdout.readline()
+            receiver.process.terminate()
+            assert receiver.wait().status == 0
+    assert images.reads(folder / "vda.qcow2", 1, 0, 65536)
+
+
 def test_interrupted_while_it_receives_it_says_so_and_keeps_what_came(chainctl, folder):
     with Receiver(chainctl(), folder, "vda=8M") as receiver:
         words = [program("qemu-io"), "-f", "raw", receiver.uris["vda"]]
