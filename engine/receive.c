@@ -6,26 +6,18 @@
 #include "engine/receive.h"
 
 #include "base/point.h"
-#include "engine/daemon.h"
 #include "engine/error.h"
-#include "engine/listener.h"
+#include "engine/nbdserver.h"
 #include "engine/overlayfile.h"
 #include "engine/receiveplan.h"
-#include "qmp/error.h"
-#include "qmp/exports.h"
-
-#include <string.h>
 
 #define NAME "receive"
-#define TLS "tls"
-
-/* QEMU 9.1's own limit, so that nobody's connections can take all of the daemon's descriptors; copies have some each.
- */
-#define MOST_STRANGERS 100
-#define MOST_PER_DISK 4
 
 /* The kernel tells nobody that a connection of another process has come or gone: so often we look. */
 #define LOOK_US (G_USEC_PER_SEC / 4)
+
+/* --timeout is about senders here; a daemon of ours on a busy host gets no less than its default. */
+#define LEAST_PATIENCE_US (10 * G_USEC_PER_SEC)
 
 /* How long a sender that is done may take to hang up. */
 #define HANGING_UP_US G_USEC_PER_SEC
@@ -34,8 +26,6 @@
  * Run:
  * @images: (element-type EngineNewimage); @disks: (element-type EngineStandinDisk): the same, with what lies below
  * @exports: (element-type EngineReceiveExport): the same, as they are told about
- * @gone: per disk, whether its export was taken back: nobody was connected any more
- * @connections: who was connected when we last looked; @changed_us: since when it is so
  */
 typedef struct {
   EngineContext *context;
@@ -44,11 +34,7 @@ typedef struct {
   GPtrArray *images;
   GPtrArray *disks;
   GPtrArray *exports;
-  EngineDaemon *daemon;
-  QmpClient *monitor;
-  gboolean *gone;
-  char *connections;
-  gint64 changed_us;
+  EngineNbdserver *server;
 } Run;
 
 static void
@@ -63,14 +49,11 @@ export_free (EngineReceiveExport *export)
 static void
 run_clear (Run *run)
 {
-  g_clear_pointer (&run->monitor, qmp_client_free);
-  g_clear_pointer (&run->daemon, engine_daemon_free);
+  g_clear_pointer (&run->server, engine_nbdserver_free);
   g_clear_pointer (&run->listener, engine_listener_free);
   g_clear_pointer (&run->images, g_ptr_array_unref);
   g_clear_pointer (&run->disks, g_ptr_array_unref);
   g_clear_pointer (&run->exports, g_ptr_array_unref);
-  g_free (run->gone);
-  g_free (run->connections);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
@@ -142,97 +125,21 @@ make_images (Run *run, GError **error)
   return TRUE;
 }
 
-/* @option with @value (transfer full) as JSON. */
-static void
-add_option (GPtrArray *words, const char *option, JsonObject *value)
-{
-  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
-
-  json_node_take_object (node, value);
-  g_ptr_array_add (words, g_strdup (option));
-  g_ptr_array_add (words, json_to_string (node, FALSE));
-}
-
-static void
-add_credentials (GPtrArray *words, const char *folder)
-{
-  JsonObject *object = json_object_new ();
-
-  json_object_set_string_member (object, "qom-type", "tls-creds-x509");
-  json_object_set_string_member (object, "id", TLS);
-  json_object_set_string_member (object, "endpoint", "server");
-  json_object_set_boolean_member (object, "verify-peer", TRUE);
-  json_object_set_string_member (object, "dir", folder);
-  add_option (words, "--object", object);
-}
-
-static void
-add_server (GPtrArray *words, const Run *run)
-{
-  JsonObject *server = json_object_new (), *address = json_object_new ();
-  g_autofree char *fd = g_strdup_printf ("%d", ENGINE_DAEMON_FIRST_FD);
-
-  json_object_set_string_member (address, "type", "fd");
-  json_object_set_string_member (address, "str", fd);
-  json_object_set_object_member (server, "addr", address);
-  json_object_set_int_member (server, "max-connections", MOST_STRANGERS + MOST_PER_DISK * (gint64)run->images->len);
-  if (run->request->tls_creds != NULL)
-    json_object_set_string_member (server, "tls-creds", TLS);
-  add_option (words, "--nbd-server", server);
-}
-
-static char *
-node_of (guint index)
-{
-  return g_strdup_printf (NAME "-%u", index);
-}
-
-/* Its NBD server and its exports; an export's id is its node's name. */
-static char **
-server_words (const Run *run)
-{
-  g_autoptr (GPtrArray) words = g_ptr_array_new ();
-
-  if (run->request->tls_creds != NULL)
-    add_credentials (words, run->request->tls_creds);
-  add_server (words, run);
-  for (guint i = 0; i < run->images->len; i++) {
-    JsonObject *export = json_object_new ();
-    g_autofree char *node = node_of (i);
-
-    json_object_set_string_member (export, "type", "nbd");
-    json_object_set_string_member (export, "id", node);
-    json_object_set_string_member (export, "node-name", node);
-    json_object_set_string_member (export, "name", ((const EngineNewimage *)g_ptr_array_index (run->images, i))->disk);
-    json_object_set_boolean_member (export, "writable", TRUE);
-    add_option (words, "--export", export);
-  }
-  g_ptr_array_add (words, NULL);
-  return (char **)g_ptr_array_steal (words, NULL);
-}
-
 static gboolean
-start_daemon (Run *run, GError **error)
+start_server (Run *run, GError **error)
 {
-  g_auto (GStrv) words = server_words (run);
-  int listener = engine_listener_get_fd (run->listener);
-  gint64 version;
-  const EngineDaemonOrder order = {
+  const EngineNbdserverOrder order = {
       .name = NAME,
       .disks = run->disks,
-      .words = (const char *const *)words,
-      .fds = &listener,
-      .n_fds = 1,
-      .patience_us = run->context->timeout_us,
+      .listener = run->listener,
+      .tls_creds = run->request->tls_creds,
+      .patience_us = MAX (run->context->timeout_us, LEAST_PATIENCE_US),
   };
 
-  run->daemon = engine_daemon_spawn (&order, &run->monitor, error);
-  if (run->daemon == NULL)
-    return FALSE;
-  if (engine_daemon_greet (run->daemon, run->monitor, run->context->cancellable, &version, error))
-    return TRUE;
-  g_prefix_error (error, "nothing can be served: ");
-  return FALSE;
+  run->server = engine_nbdserver_start (&order, run->context->cancellable, error);
+  if (run->server == NULL)
+    g_prefix_error (error, "nothing can be served: ");
+  return run->server != NULL;
 }
 
 static gboolean
@@ -255,7 +162,6 @@ static void
 list_exports (Run *run)
 {
   run->exports = g_ptr_array_new_with_free_func ((GDestroyNotify)export_free);
-  run->gone = g_new0 (gboolean, run->images->len);
   for (guint i = 0; i < run->images->len; i++) {
     const EngineNewimage *image = g_ptr_array_index (run->images, i);
     EngineReceiveExport *export = g_new0 (EngineReceiveExport, 1);
@@ -274,9 +180,7 @@ prepare (Run *run, GError **error)
   run->listener = engine_listener_open (run->request->listen, error);
   if (run->listener == NULL)
     return FALSE;
-  if (!make_images (run, error) || !sync_images (run, error) || !start_daemon (run, error)) {
-    g_clear_pointer (&run->monitor, qmp_client_free);
-    g_clear_pointer (&run->daemon, engine_daemon_free);
+  if (!make_images (run, error) || !sync_images (run, error) || !start_server (run, error)) {
     remove_images (run);
     return FALSE;
   }
@@ -290,100 +194,25 @@ prepare (Run *run, GError **error)
 
 /* ---- serve ---- */
 
-static QmpWait
-patience (const Run *run)
-{
-  /* Not cancellable: it is asked at Ctrl-C too. */
-  return (QmpWait){engine_context_deadline (run->context), NULL};
-}
-
-static gboolean
-has_lost_daemon (gpointer user_data)
-{
-  const Run *run = user_data;
-
-  return qmp_client_get_error (run->monitor) != NULL;
-}
-
 /* What has come stays, and nobody knows whether it is all. */
 static gboolean
 fail_serving (const Run *run, const GError *failure, GError **error)
 {
-  g_autofree char *words = engine_daemon_has_died (run->daemon) ? engine_daemon_last_words (run->daemon) : NULL;
-
   engine_error_set (error, ENGINE_ERROR_PARTLY, "remove the images, and receive again",
-                    "%s, which served the images in '%s', failed: %s; what has come stays there", ENGINE_DAEMON_PROGRAM,
-                    run->request->folder, words != NULL ? words : failure->message);
+                    "%s; what has come stays in '%s', and may not be all", failure->message, run->request->folder);
   return FALSE;
 }
 
-/* What has been written to each disk by now. */
-static gboolean
-learn_written (Run *run, GError **error)
-{
-  g_autoptr (GHashTable) written = qmp_exports_query_written (run->monitor, patience (run), error);
-
-  for (guint i = 0; written != NULL && i < run->exports->len; i++) {
-    EngineReceiveExport *export = g_ptr_array_index (run->exports, i);
-    g_autofree char *node = node_of (i);
-    const gint64 *end = g_hash_table_lookup (written, node);
-
-    if (end == NULL || *end == export->end)
-      continue;
-    export->end = *end;
-    run->changed_us = g_get_monotonic_time ();
-  }
-  return written != NULL;
-}
-
-static void
-learn_connections (Run *run)
-{
-  g_autofree char *now = engine_daemon_connections (run->daemon);
-
-  if (g_strcmp0 (now, run->connections) == 0)
-    return;
-  g_free (run->connections);
-  run->connections = g_steal_pointer (&now);
-  run->changed_us = g_get_monotonic_time ();
-}
-
-/* One who comes, writes and goes between two looks leaves at least what was written. */
-static gboolean
-learn (Run *run, GError **error)
-{
-  g_autoptr (GError) failure = NULL;
-
-  learn_connections (run);
-  return learn_written (run, &failure) || fail_serving (run, failure, error);
-}
-
-/* Takes back the exports of disks that are @written, or not, as long as nobody is connected to them. */
-static gboolean
-take_back (Run *run, gboolean written, gboolean *in_use, GError **error)
-{
-  for (guint i = 0; i < run->exports->len && !*in_use; i++) {
-    const EngineReceiveExport *export = g_ptr_array_index (run->exports, i);
-    g_autofree char *node = node_of (i);
-    g_autoptr (GError) failure = NULL;
-
-    if (run->gone[i] || (export->end > 0) != written)
-      continue;
-    run->gone[i] = qmp_exports_delete_unused (run->monitor, patience (run), node, &failure);
-    *in_use = g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND);
-    if (*in_use && base_point_is_mutant ("sender-not-waited-for")) {
-      g_clear_error (&failure);
-      *in_use = FALSE;
-    }
-    if (failure != NULL && !*in_use) {
-      g_propagate_error (error, g_steal_pointer (&failure));
-      return FALSE;
-    }
-  }
-  return TRUE;
-}
-
 typedef enum { UNTOUCHED, IN_USE, OVER } Stage;
+
+static gboolean
+is_touched (const Run *run)
+{
+  for (guint i = 0; i < run->images->len; i++)
+    if (engine_nbdserver_written (run->server, i) > 0)
+      return TRUE;
+  return FALSE;
+}
 
 /*
  * How far it is, asked when nobody has come or gone for a while. Connections that never shook hands do not count here.
@@ -392,14 +221,13 @@ typedef enum { UNTOUCHED, IN_USE, OVER } Stage;
 static gboolean
 look (Run *run, Stage *stage, GError **error)
 {
-  gboolean any = FALSE, in_use = FALSE;
+  gboolean touched = is_touched (run), in_use = FALSE;
   g_autoptr (GError) failure = NULL;
 
-  for (guint i = 0; i < run->exports->len; i++)
-    any = any || ((const EngineReceiveExport *)g_ptr_array_index (run->exports, i))->end > 0;
-  if (any && (!take_back (run, TRUE, &in_use, &failure) || !take_back (run, FALSE, &in_use, &failure)))
+  if (touched && (!engine_nbdserver_take_back (run->server, TRUE, &in_use, &failure) ||
+                  (!in_use && !engine_nbdserver_take_back (run->server, FALSE, &in_use, &failure))))
     return fail_serving (run, failure, error);
-  *stage = !any ? UNTOUCHED : in_use ? IN_USE : OVER;
+  *stage = !touched ? UNTOUCHED : in_use ? IN_USE : OVER;
   return TRUE;
 }
 
@@ -408,15 +236,17 @@ static gboolean
 look_closely (Run *run, Stage *stage, GError **error)
 {
   gint64 until_us = g_get_monotonic_time () + HANGING_UP_US;
+  g_autoptr (GError) failure = NULL;
+  gboolean changed;
 
   do {
-    gint64 next_us = g_get_monotonic_time () + HANGING_UP_US / 20;
-    g_autoptr (GError) passed = NULL;
-
-    if (!learn (run, error) || !look (run, stage, error))
+    if (!engine_nbdserver_learn (run->server, &changed, &failure))
+      return fail_serving (run, failure, error);
+    if (!look (run, stage, error))
       return FALSE;
-    if (*stage == IN_USE && qmp_call_wait_until (has_lost_daemon, run, next_us, NULL, &passed))
-      return fail_serving (run, qmp_client_get_error (run->monitor), error);
+    if (*stage == IN_USE &&
+        !engine_nbdserver_wait (run->server, g_get_monotonic_time () + HANGING_UP_US / 20, NULL, &failure))
+      return fail_serving (run, failure, error);
   } while (*stage == IN_USE && g_get_monotonic_time () < until_us);
   return TRUE;
 }
@@ -445,25 +275,24 @@ interrupt (Run *run, GError **error)
 static gboolean
 serve (Run *run, GError **error)
 {
+  gint64 changed_us = g_get_monotonic_time ();
   Stage stage = UNTOUCHED;
 
   run->request->ready (run->exports, run->request->data);
-  run->changed_us = g_get_monotonic_time ();
   while (stage != OVER) {
     g_autoptr (GError) failure = NULL;
-    gint64 next_us = g_get_monotonic_time () + LOOK_US;
+    gboolean changed = FALSE;
 
-    if (qmp_call_wait_until (has_lost_daemon, run, next_us, run->context->cancellable, &failure))
-      return fail_serving (run, qmp_client_get_error (run->monitor), error);
-    if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-      return interrupt (run, error);
-    if (!learn (run, error))
-      return FALSE;
-    if (g_get_monotonic_time () - run->changed_us < run->context->timeout_us)
+    if (!engine_nbdserver_wait (run->server, g_get_monotonic_time () + LOOK_US, run->context->cancellable, &failure))
+      return g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED) ? interrupt (run, error)
+                                                                         : fail_serving (run, failure, error);
+    if (!engine_nbdserver_learn (run->server, &changed, &failure))
+      return fail_serving (run, failure, error);
+    if (!changed && g_get_monotonic_time () - changed_us < run->context->timeout_us)
       continue;
-    if (!look (run, &stage, error))
+    if (!changed && !look (run, &stage, error))
       return FALSE;
-    run->changed_us = g_get_monotonic_time ();
+    changed_us = g_get_monotonic_time ();
   }
   return TRUE;
 }
@@ -477,8 +306,9 @@ finish (Run *run, GError **error)
   g_autoptr (GError) failure = NULL;
   gboolean synced = sync_images (run, &failure), ended;
 
-  g_clear_pointer (&run->monitor, qmp_client_free);
-  ended = engine_daemon_stop (g_steal_pointer (&run->daemon));
+  for (guint i = 0; i < run->exports->len; i++)
+    ((EngineReceiveExport *)g_ptr_array_index (run->exports, i))->end = engine_nbdserver_written (run->server, i);
+  ended = engine_nbdserver_stop (g_steal_pointer (&run->server));
   if (!synced || !ended || !sync_images (run, &failure)) {
     engine_error_set (error, ENGINE_ERROR_PARTLY, "check the images, or receive again",
                       "what has come may not be whole on the disk: %s",
