@@ -80,7 +80,8 @@ view_new (const EngineVm *vm, const QmpJob *job, const QmpBlockJob *block, const
   return view;
 }
 
-/* Adds to @views the jobs of @vm, which is connected. */
+/* Adds to @views the jobs of @vm, which is connected, in the order in which they were begun: QEMU names the newest
+ * first. */
 static gboolean
 list_of (EngineVm *vm, GPtrArray *views, GError **error)
 {
@@ -88,7 +89,7 @@ list_of (EngineVm *vm, GPtrArray *views, GError **error)
   g_autoptr (GPtrArray) jobs = ops != NULL ? qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error) : NULL;
   g_autoptr (GHashTable) blocks = jobs != NULL ? qmp_jobs_query (vm->monitor, engine_vm_wait (vm), error) : NULL;
 
-  for (guint i = 0; blocks != NULL && i < jobs->len; i++) {
+  for (guint i = blocks != NULL ? jobs->len : 0; i-- > 0;) {
     const QmpJob *job = g_ptr_array_index (jobs, i);
 
     g_ptr_array_add (views, view_new (vm, job, g_hash_table_lookup (blocks, job->id), find_op (ops, job->id)));

@@ -1,0 +1,153 @@
+"""`jobs` and `job …` on a running QEMU: what is ours and what is not, and who is told what while one is at work."""
+import signal
+
+import pytest
+
+from support import disks, images, process
+from support.chainctl import finish
+from support.merges import assert_sound, chained, held_up, reads
+
+MERGES = [("commit", "vm", "--pivot"), ("commit", "vm", "--top", "three"), ("stream", "vm")]
+OTHERS = [("snapshot", "vm", "late"), ("rollback", "vm", "one", "--reset", "never"), ("commit", "vm", "--pivot"), ("stream", "vm"),
+          ("vm", "rescan", "vm", "--accept")]  # fmt: skip
+
+
+@pytest.fixture
+def two(qemu, chainctl, folder):
+    """(vm, ctl): two disks with three snapshots."""
+    vm, ctl = qemu(disks.two(folder)[0], paused=False), chainctl()
+    chained(ctl, vm, count=4)
+    return vm, ctl
+
+
+def assert_data(vm):
+    for disk in ("vda", "vdb"):
+        reads(vm, disk, *(pattern for pattern in (1, 2, 3, 9) for _ in range(4)))
+
+
+def jobs(vm):
+    return {job["id"]: job["status"] for job in vm.monitor().execute("query-jobs")}
+
+
+def foreign(vm):
+    """A backup of vda that is none of ours, and that takes for ever."""
+    monitor = vm.monitor()
+    monitor.execute("blockdev-add", driver="null-co", node_name="null", size=8 << 20, read_zeroes=True)
+    node = disks.inserted(vm, "vda")["node-name"]
+    monitor.execute("blockdev-backup", job_id="theirs", device=node, target="null", sync="full", speed=1)
+
+
+@pytest.mark.parametrize("words", MERGES, ids=" ".join)
+def test_vm_is_held_while_a_merge_of_ours_goes_on_without_a_process(two, folder, words):
+    vm, ctl = two
+    op = ctl.ok(*words, "--detach", "--speed", "64K")["op"]
+    ours = ctl.ok("jobs", "vm")["jobs"]
+    assert [(job["disk"], job["op"], job["ours"], job["speed"]) for job in ours] == [("vda", op, True, 65536), ("vdb", op, True, 65536)]
+    assert {job["type"] for job in ours} == {words[0]}
+    for other in OTHERS:
+        error = ctl.fails(6, *other)
+        assert error["code"] == "held" and op in error["message"] + (error["hint"] or ""), (other, error)
+    assert len(jobs(vm)) == 2
+    ctl.ok("job", "cancel", "vm", op)
+    assert_data(vm)
+    assert_sound(ctl, vm)
+
+
+@pytest.mark.parametrize("words", MERGES, ids=" ".join)
+def test_vm_is_held_while_a_process_merges(two, words):
+    vm, ctl = two
+    with held_up(ctl, vm, *words, count=2) as held:
+        for other in (*OTHERS, ("job", "wait", "vm", next(iter(jobs(vm))))):
+            assert ctl.fails(6, *other)["code"] == "held"
+    assert held.result.status == 0, held.result
+    assert_data(vm)
+
+
+def test_job_is_paused_goes_on_and_gets_another_speed_under_its_own_name(two):
+    vm, ctl = two
+    op = ctl.ok("stream", "vm", "--detach", "--speed", "64K")["op"]
+    first, second = sorted(jobs(vm))
+    ctl.ok("job", "pause", "vm", first)
+    assert jobs(vm) == {first: "paused", second: "running"}
+    assert [job["status"] for job in ctl.ok("jobs", "vm")["jobs"]] == ["paused", "running"]
+    ctl.ok("job", "resume", "vm", first)
+    assert jobs(vm) == {first: "running", second: "running"}
+    ctl.ok("job", "speed", "vm", second, "128K")
+    assert [job["speed"] for job in ctl.ok("jobs", "vm")["jobs"]] == [65536, 131072]
+    assert {job["device"]: job["speed"] for job in vm.monitor().execute("query-block-jobs")} == {first: 65536, second: 131072}
+    ctl.ok("job", "pause", "vm", op)
+    assert set(jobs(vm).values()) <= {"paused", "standby"}
+    ctl.ok("job", "resume", "vm", op[:8])
+    ctl.ok("job", "speed", "vm", op, "0")
+    ctl.ok("job", "wait", "vm", op)
+    assert len(vm.monitor().chain("vda")) == len(vm.monitor().chain("vdb")) == 1
+    assert_data(vm)
+    assert_sound(ctl, vm)
+
+
+def test_member_that_is_completed_or_cancelled_takes_the_whole_operation_with_it(two):
+    vm, ctl = two
+    op = ctl.ok("commit", "vm")["op"]
+    first, second = sorted(jobs(vm))
+    done = ctl.ok("job", "complete", "vm", second)
+    assert [merge["pivoted"] for merge in done["merges"]] == [True, True] and jobs(vm) == {}
+    assert ctl.fails(3, "job", "wait", "vm", op)["code"] == "no-such-job"
+    ctl.ok("snapshot", "vm", "next")
+    ctl.ok("commit", "vm")
+    ctl.ok("job", "cancel", "vm", sorted(jobs(vm))[0])
+    assert jobs(vm) == {} and len(vm.monitor().chain("vdb")) == 2
+    assert_data(vm)
+    assert_sound(ctl, vm)
+
+
+def test_job_of_somebody_else_is_shown_as_theirs_and_left_alone(two, folder):
+    vm, ctl = two
+    foreign(vm)
+    [job] = ctl.ok("jobs")["jobs"]
+    assert (job["vm"], job["disk"], job["job"], job["op"], job["type"], job["ours"]) == ("vm", None, "theirs", None, "backup", False)
+    for words in OTHERS:
+        error = ctl.fails(9, *words)
+        assert error["code"] == "refused" and "'theirs'" in error["message"], (words, error)
+    assert ctl.ok("recover", "vm")["recovered"] == []
+    assert list(jobs(vm)) == ["theirs"]
+    assert_data(vm)
+
+
+def test_job_of_somebody_else_is_steered_where_it_is_named(two):
+    vm, ctl = two
+    foreign(vm)
+    ctl.ok("job", "pause", "vm", "theirs")
+    assert jobs(vm) == {"theirs": "paused"}
+    ctl.ok("job", "resume", "vm", "theirs")
+    ctl.ok("job", "speed", "vm", "theirs", "2M")
+    ctl.ok("job", "wait", "vm", "theirs")
+    assert jobs(vm) == {}
+    ctl.ok("snapshot", "vm", "next")
+
+
+def test_jobs_of_all_vms_are_listed_and_one_that_does_not_answer_is_told(two, folder, tmp_path):
+    vm, ctl = two
+    path = images.create(folder / "other.qcow2", "8M")
+    ctl.ok("vm", "add", "other", "--qmp", tmp_path / "nobody", "--disk", f"vda={path}")
+    ctl.ok("commit", "vm")
+    listed = ctl.ok("jobs")
+    assert {job["vm"] for job in listed["jobs"]} == {"vm"} and listed["warnings"] == []
+    assert ctl.ok("jobs", "other")["jobs"] == []
+    vm.process.send_signal(signal.SIGSTOP)
+    try:
+        listed = ctl.ok("jobs", "--timeout", "1")
+        assert listed["jobs"] == [] and [warning["code"] for warning in listed["warnings"]] == ["not-asked"]
+    finally:
+        vm.process.send_signal(signal.SIGCONT)
+
+
+def test_end_of_qemu_ends_the_waiting_at_once(two):
+    vm, ctl = two
+    op = ctl.ok("commit", "vm", "--pivot", "--detach", "--speed", "64K")["op"]
+    started = ctl.start("job", "wait", "vm", op)
+    process.wait_until(lambda: ctl.ok("log", "vm")["operations"][-1]["state"] == "open", 10, "it to be waited for")
+    vm.kill()
+    result = finish(started, timeout=10)
+    assert result.status == 8 and result.json["op"] == op, result
+    ctl.ok("recover", "vm")
+    assert ctl.ok("jobs", "vm")["jobs"] == []
