@@ -236,6 +236,22 @@ def test_legacy_drive_is_merged(qemu, chainctl, folder):
     assert ctl.ok("check", "vm")["problems"] == []
 
 
+@pytest.mark.parametrize("words", [("--pivot",), ("--top", "two")], ids=" ".join)
+def test_scsi_disks_are_merged(qemu, chainctl, folder, words):
+    paths = {name: images.create(folder / f"{name}.qcow2", "8M") for name in ("vda", "vdb")}
+    devices = [word for name, path in paths.items() for word in disks.blockdev(name, path, device="scsi-hd", more="bus=scsi.0")]
+    vm, ctl = qemu(["-device", "virtio-scsi-pci,id=scsi", *devices], paused=False), chainctl()
+    chained(vm, ctl)
+    done = ctl.ok("commit", "vm", *words)
+    assert {merge["disk"] for merge in done["merges"]} == set(paths)
+    for disk in paths:
+        reads(vm, disk, 1, 2, 3, 9)
+        fill(vm, disk, 7, 4)
+        reads(vm, disk, 1, 2, 3, 9, 7)
+        assert vm.monitor().chain(disk)[-1] == str(paths[disk])
+    assert_sound(ctl, vm)
+
+
 def test_job_of_somebody_else_is_left_alone(two, folder):
     vm, ctl, _ = two
     vm.monitor().execute("blockdev-add", driver="null-co", node_name="null", size=8 << 20, read_zeroes=True)

@@ -6,6 +6,7 @@ import pytest
 
 from support import disks, images
 from support.merges import REGION, chained, reads
+from support.proxy import Proxy
 
 COUNT = 4  # regions of a pattern
 PATTERNS = [pattern for pattern in (1, 2, 3, 9) for _ in range(COUNT)]
@@ -137,3 +138,31 @@ def test_disk_that_is_still_copied_when_the_other_fails_is_left_as_it_was(bad, w
     assert merged(said) == {"vda": False, "vdb": False} and bad.live() == bad.chains
     bad.assert_data(well=False)
     bad.assert_well_again(*words)
+
+
+@pytest.mark.parametrize("words", [("commit", "vm", "--pivot"), ("commit", "vm", "--top", "three"), ("stream", "vm")], ids=" ".join)
+def test_second_disk_that_qemu_refuses_to_begin_with_ends_the_first(qemu, chainctl, folder, tmp_path, words):
+    """Somebody else begins a job on it at the last moment."""
+    vm, ctl, seen = qemu(disks.two(folder)[0], paused=False), chainctl(), []
+
+    def before(command, _):
+        if command in ("block-commit", "block-stream"):
+            seen.append(command)
+        if len(seen) == 2 and command == seen[0]:
+            vm.monitor().execute("block-stream", job_id="theirs", device=disks.inserted(vm, "vdb")["node-name"], speed=1)
+
+    chained(ctl, vm, count=COUNT)
+    with Proxy(tmp_path / "tap", vm.qmp, [], before=before) as proxy:
+        ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
+        result = ctl.run(*words)
+        assert result.status == 10 and result.json["error"]["code"] == "partly", result
+        assert "'vdb'" in result.json["error"]["message"] and not any(merged(result.json).values())
+        assert [job["id"] for job in vm.monitor().execute("query-jobs")] == ["theirs"]
+        assert [len(vm.monitor().chain(name)) for name in ("vda", "vdb")] == [4, 4]
+        vm.monitor().execute("block-job-cancel", device="theirs")
+        vm.monitor().wait_event("BLOCK_JOB_CANCELLED")
+        assert ctl.ok("check", "vm")["problems"] == []
+        ctl.ok(*words)
+        for name in ("vda", "vdb"):
+            reads(vm, name, *PATTERNS)
+        assert ctl.ok("check", "vm")["problems"] == []

@@ -106,6 +106,41 @@ def test_vm_that_the_unit_starts_is_on_its_newest_images_each_time(chainctl, fol
         assert ctl.ok("check", "vm")["problems"] == []
 
 
+def test_unit_starts_the_vm_on_the_branch_that_it_went_back_to(chainctl, folder):
+    """The same words after each rollback, and after the merge of what is left; while it runs, and shut off."""
+    ctl, path = chainctl(), images.create(folder / "vda.qcow2", "8M")
+    with contextlib.ExitStack() as stack:
+        vm = Bare(paused=False)
+        vm.ctl, vm.disk_images = ctl, {"vda": path}
+        stack.enter_context(vm)
+        disks.register(ctl, vm)
+        vm.by_unit = True
+
+        def start_again(*patterns):
+            vm.kill()
+            vm.start()
+            assert vm.monitor().chain("vda")[0] == ctl.ok("path", "vm", "vda")["path"]
+            vm.qemu_io("vda", *(f"read -P {pattern} {region}M 64k" for region, pattern in enumerate(patterns)))
+            assert ctl.ok("check", "vm")["problems"] == []
+
+        for number, name in enumerate(("one", "two")):
+            vm.qemu_io("vda", f"write -P {number + 1} {number}M 64k")
+            ctl.ok("snapshot", "vm", name)
+        vm.qemu_io("vda", "write -P 3 2M 64k")
+        automatic = ctl.ok("rollback", "vm", "one", "--reset", "never")["rollback"]["automatic_snapshot"]
+        vm.qemu_io("vda", "write -P 4 3M 64k")
+        start_again(1, 0, 0, 4)
+        vm.kill()
+        ctl.ok("rollback", "vm", automatic)
+        vm.start()
+        start_again(1, 2, 3, 0)
+        ctl.ok("rollback", "vm", "two", "--discard", "--reset", "never")
+        start_again(1, 2, 0, 0)
+        ctl.ok("stream", "vm")
+        assert len(vm.monitor().chain("vda")) == 1
+        start_again(1, 2, 0, 0)
+
+
 def test_real_guest_goes_on_where_it_was_cut_off(guest_image, chainctl, tmp_path):
     ctl = chainctl()
     with Booted(guest_image, tmp_path) as vm:
