@@ -133,7 +133,7 @@ engine_mirrorend_let_go (EngineVm *vm, const EngineMirrorIntent *intent, GError 
 static void
 spare_used (EngineVm *vm, const EngineIntent *left)
 {
-  for (guint i = 0; i < left->overlays->len; i++) {
+  for (guint i = 0; i < left->overlays->len && !base_point_is_mutant ("copy-in-use-removed"); i++) {
     EngineIntentOverlay *copy = g_ptr_array_index (left->overlays, i);
 
     if (copy->reused || copy->path[0] != '/' || !engine_imagefile_is_locked (copy->path))

@@ -4,6 +4,7 @@
  */
 #include "engine/mirrorrecover.h"
 
+#include "base/point.h"
 #include "engine/ending.h"
 #include "engine/inflight.h"
 #include "engine/mirrorend.h"
@@ -86,7 +87,7 @@ record (Run *run, GError **error)
 static gboolean
 are_kept (const Run *run)
 {
-  return run->finished || (run->following && !run->same);
+  return run->finished || (run->following && !run->same && !base_point_is_mutant ("followed-copy-removed"));
 }
 
 static gboolean

@@ -13,6 +13,7 @@ import crash_durability as durability
 import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
 from crash_machine import REGION
+from crash_mirror import keeps_a_copy_that_somebody_uses, keeps_what_was_in_step
 from crash_points import Pointed, Stopped
 from crash_receive import leaves_nothing_where_it_cannot_serve, syncs_what_came, waits_for_a_silent_sender
 from crash_snapshot import ADD, CREATE, FREEZE, NAME, SWITCH, running
@@ -192,9 +193,11 @@ def what_is_written_after_a_rescue_is_there(rig):
 
 MUTANTS = {
     "backing-not-checked": refuses_to_reuse_an_overlay_of_another,
+    "copy-in-use-removed": keeps_a_copy_that_somebody_uses,
     "database-not-synced": syncs,
     "file-not-synced": syncs,
     "folder-not-synced": syncs,
+    "followed-copy-removed": keeps_what_was_in_step,
     "hung-parent-not-fenced": hangs_behind_the_moves_of_a_rollback,
     "merge-ignores-branches": does_not_merge_into_a_branch,
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),

@@ -5,6 +5,7 @@ import pytest
 
 import crash_oracle as oracle
 from crash_cases import AFTER, BEFORE, Scenario
+from crash_mirror import MirrorFinish, MirrorFollow, MirrorPivot
 from crash_points import Missed, Stopped
 from crash_strike import ATTEMPTS, attempts
 from crash_switch import Commit, CommitBelow, Rollback, Stream, assert_runs_again
@@ -18,6 +19,9 @@ SWEPT = [
     (Scenario(Commit(), 2, False, ()), 24, (CHAINCTL, BOTH, ALL)),
     (Scenario(CommitBelow(), 1, False, ()), 17, (CHAINCTL, BOTH, ALL)),
     (Scenario(Stream(), 1, False, ()), 14, (CHAINCTL, ALL)),
+    (Scenario(MirrorPivot(), 2, False, ()), 35, (CHAINCTL, BOTH, ALL)),
+    (Scenario(MirrorFinish(), 2, False, ()), 23, (CHAINCTL, BOTH, ALL)),
+    (Scenario(MirrorFollow(), 2, False, ()), 11, (CHAINCTL, ALL)),
 ]
 CASES = [
     pytest.param(scenario, place, when, killed, id=f"{scenario}-{place + 1:02}-{when}-{killed}")
@@ -27,7 +31,9 @@ CASES = [
 ]
 WHILE_QEMU_DIES = [(SWEPT[0][0], "qmp:qom-set"), (SWEPT[0][0], "qmp:cont"), (SWEPT[2][0], "qmp:job-complete"),
                    (SWEPT[2][0], "qmp:cont"), (SWEPT[3][0], "qmp:job-finalize"), (SWEPT[3][0], "qmp:job-dismiss"),
-                   (SWEPT[4][0], "qmp:job-finalize")]  # fmt: skip
+                   (SWEPT[4][0], "qmp:job-finalize"), (SWEPT[5][0], "qmp:job-complete"), (SWEPT[5][0], "qmp:cont"),
+                   (SWEPT[5][0], "qmp:job-dismiss"), (SWEPT[6][0], "qmp:block-job-cancel"), (SWEPT[6][0], "qmp:job-dismiss"),
+                   (SWEPT[7][0], "qmp:blockdev-mirror")]  # fmt: skip
 
 
 def strike(scenario, point, when, killed, machine, folder):
