@@ -280,20 +280,32 @@ is_in_a_chain (const EngineGraph *graph, const char *node)
   return FALSE;
 }
 
-/* A node with a name of ours that no disk uses: recovery has been here, so another database knows it, or none does. */
-static void
-find_strays (const EngineGraph *graph, GPtrArray *problems)
+static gboolean
+is_at_work (const GPtrArray *ops, const char *node)
+{
+  for (guint i = 0; i < ops->len; i++)
+    if (engine_op_is_of (((const ChainsOp *)g_ptr_array_index (ops, i))->id, node))
+      return TRUE;
+  return FALSE;
+}
+
+/* A node with a name of ours that no disk uses, nor an operation that goes on in QEMU: recovery has been here, so
+ * another database knows it, or none does. */
+static gboolean
+find_strays (const EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, GError **error)
 {
   const GPtrArray *nodes = qmp_nodes_get_all (graph->nodes);
+  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
 
-  for (guint i = 0; i < nodes->len; i++) {
+  for (guint i = 0; ops != NULL && i < nodes->len; i++) {
     const QmpNode *node = g_ptr_array_index (nodes, i);
 
-    if (engine_op_is_ours (node->name) && !is_in_a_chain (graph, node->name))
+    if (engine_op_is_ours (node->name) && !is_in_a_chain (graph, node->name) && !is_at_work (ops, node->name))
       engine_problem_add (problems, "node-left-over", TRUE, NULL, node->filename,
                           "is another chainctl at work on this VM, with another --state? else stop and start QEMU",
                           "QEMU has the node '%s' open, which no disk uses", node->name);
   }
+  return ops != NULL;
 }
 
 static void
@@ -322,8 +334,7 @@ engine_drift_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *problems, 
       return FALSE;
   }
   find_added (vm, graph, problems);
-  find_strays (graph, problems);
-  return TRUE;
+  return find_strays (vm, graph, problems, error);
 }
 
 gboolean

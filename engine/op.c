@@ -75,6 +75,14 @@ engine_op_is_ours (const char *name)
          digits[PREFIX_DIGITS] == '-';
 }
 
+gboolean
+engine_op_is_of (const char *id, const char *name)
+{
+  g_autofree char *prefix = prefix_of (id);
+
+  return g_str_has_prefix (name, prefix);
+}
+
 static char *
 boot_id (void)
 {

@@ -38,6 +38,8 @@ char *engine_op_name_of (const char *id, guint index, const char *suffix);
 
 /** Whether a node name or job id is of the form that operations give. */
 gboolean engine_op_is_ours (const char *name);
+/** Whether @name was made from operation @id. */
+gboolean engine_op_is_of (const char *id, const char *name);
 
 /** Commits the row, with @intent: all that @verb is about to use. No side effect may come before it. */
 gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
