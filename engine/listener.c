@@ -72,8 +72,10 @@ engine_listener_get_fd (const EngineListener *listener)
 static void
 cannot_bind (const char *address, const char *why, GError **error)
 {
-  engine_error_set (error, errno == EADDRINUSE ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED, NULL, NOT_THERE, address,
-                    why);
+  gboolean left = errno == EADDRINUSE && g_str_has_prefix (address, UNIX_PREFIX);
+
+  engine_error_set (error, errno == EADDRINUSE ? ENGINE_ERROR_EXISTS : ENGINE_ERROR_FAILED,
+                    left ? "remove it, if nobody serves there any more" : NULL, NOT_THERE, address, why);
 }
 
 /* ---- Unix sockets ---- */
