@@ -1,6 +1,7 @@
 """`receive`: new images served over NBD until the sender is done, and what is left in every case."""
 import contextlib
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -122,6 +123,17 @@ def test_it_stays_as_long_as_somebody_is_connected_however_silent(chainctl, fold
         result = receiver.wait()
     assert result.status == 0 and "disk 'vdb': nothing was written to it" in result.err
     assert images.reads(folder / "vda.qcow2", 2, 65536, 65536)
+
+
+def test_the_kernel_watches_a_connection_so_that_a_host_that_dies_is_noticed(chainctl, folder):
+    """QEMU's own sockets have no keep-alive. Source: proc(5), /proc/net/tcp; timer 2 is that of keep-alive."""
+    with Receiver(chainctl(), folder, "vda=8M", listen="127.0.0.1:0") as receiver:
+        port = int(receiver.nbd.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert client.recv(8) == b"NBDMAGIC"
+            rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            timers = [row[5] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+    assert len(timers) == 1 and timers[0].startswith("02:"), timers
 
 
 def test_sparse_stays_sparse(chainctl, folder, tmp_path):

@@ -4,6 +4,7 @@ import subprocess
 import pytest
 
 from support import disks, images, process
+from support.nbd import Relay
 from support.receiver import Receiver
 from support.tls import Tls
 
@@ -106,6 +107,21 @@ def test_it_stays_while_copies_are_kept_in_step(vm, chainctl, folder):
         with pytest.raises(subprocess.TimeoutExpired):
             receiver.process.wait(3)
         ctl.ok("job", "complete", "vm", op)
+        assert receiver.wait().status == 0
+    for name, source in sources(vm).items():
+        assert images.compare(source, folder / f"{name}.qcow2")
+
+
+def test_a_link_that_is_cut_for_less_than_the_timeout_costs_nothing(vm, chainctl, folder):
+    ctl = chainctl()
+    with Receiver(ctl, folder, "vda=8M", "vdb=8M", listen="127.0.0.1:0", timeout=6) as receiver:
+        with Relay(int(receiver.nbd.rpartition(":")[2])) as relay:
+            op = ctl.ok("mirror", "vm", "--nbd", f"127.0.0.1:{relay.port}/%d", "--follow")["op"]
+            with relay.cut():
+                vm.qemu_io("vda", "write -P 8 3M 64k")
+                assert not process.wait_dead(receiver.process.pid, 3)
+            vm.qemu_io("vdb", "write -P 9 3M 64k")
+            ctl.ok("job", "complete", "vm", op)
         assert receiver.wait().status == 0
     for name, source in sources(vm).items():
         assert images.compare(source, folder / f"{name}.qcow2")

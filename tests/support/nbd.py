@@ -11,14 +11,20 @@
     Nbdkit("memory", "8M", filters=("delay",), words=("wdelay=100ms",), read_only=False)
     Nbdkit("file", path, filters=("error",), words=("error-pwrite=EIO", "error-pwrite-rate=100%", f"error-file={flag}"))
 
-All take tcp=True (a free port of `host`, "127.0.0.1" or "::1") and tls=FOLDER (support/tls.py: Tls(…).server), which a
+    with Relay(port) as relay:             stands before a server at that port of 127.0.0.1, with a port of its own
+        relay.port
+        with relay.cut():                  nobody gets through, and those who had are cut off
+
+All servers take tcp=True (a free port of `host`, "127.0.0.1" or "::1") and tls=FOLDER (support/tls.py: Tls(…).server), which a
 client answers with `Tls(…).client`. A server dies with the test. Each serves up to 16 clients, and goes on without any.
 """
+import contextlib
 import pathlib
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 
 from support import process
 from support.qemu import is_listening
@@ -143,3 +149,52 @@ class Nbdkit(Server):
         words += ["--tls=require", f"--tls-certificates={self.tls}", "--tls-verify-peer"] if self.tls else []
         words += [f"--filter={name}" for name in self.filters]
         return [*words, self.plugin, *self.arguments, *self.words]
+
+
+class Relay:
+    """A link between client and server that can be cut."""
+
+    def __init__(self, target):
+        self.target, self.port = target, free_port()
+        self._listener, self._open = None, []
+
+    def __enter__(self):
+        self._listen()
+        return self
+
+    def __exit__(self, *_):
+        self._hang_up()
+
+    @contextlib.contextmanager
+    def cut(self):
+        self._hang_up()
+        yield
+        self._listen()
+
+    def _listen(self):
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def _hang_up(self):
+        for each in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._open.clear()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self._open += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=[source, sink], daemon=True).start()
+
+    @staticmethod
+    def _pump(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
