@@ -241,7 +241,9 @@ shows_keys (const ChainctlOutput *output, const GError *error)
   int status = chainctl_exit_status (error);
 
   return output->in_part || status == CHAINCTL_EXIT_DONE || status == CHAINCTL_EXIT_PROBLEMS ||
-         status == CHAINCTL_EXIT_PARTLY || status == CHAINCTL_EXIT_INTERRUPTED;
+         status == CHAINCTL_EXIT_PARTLY || status == CHAINCTL_EXIT_INTERRUPTED ||
+         /* All is copied then, and an operation is left that is to be completed. */
+         (status == CHAINCTL_EXIT_NOT_QUIESCED && json_object_has_member (output->document, "op"));
 }
 
 /* What a run has to say of itself, into @document. */
