@@ -196,7 +196,10 @@ ask_export (const Probe *probe, EngineNbdExport *out, GError **error)
     if (type == REP_INFO)
       learn (out, answer);
   }
-  return type == REP_ACK || type == REP_ERR_UNSUP || refuse (probe, type, error);
+  if (type != REP_INFO)
+    return type == REP_ACK || type == REP_ERR_UNSUP || refuse (probe, type, error);
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "its answer does not come to an end");
+  return FALSE;
 }
 
 static gboolean

@@ -106,6 +106,11 @@ MERGES = [{"disk": text, "job": text, "top": path, "base": or_null(path), "bytes
            "removed": [path], "freed": size}]  # fmt: skip
 MERGED = {"merges": MERGES, "snapshots_removed": [text], "active": ACTIVE, "frozen_us": or_null(size),
           "paused_us": or_null(size)}  # fmt: skip
+MIRRORED = {"mirrors": [{"disk": text, "job": text, "target": text, "bytes": size,
+                         "state": one_of("finished", "pivoted", "following")}],
+            "consistency": or_null(one_of("application", "filesystem", "crash", "offline")), "reason": or_null(text),
+            "active": ACTIVE, "automatic_snapshot": or_null(text), "frozen_us": or_null(size),
+            "paused_us": or_null(size)}  # fmt: skip
 JOB = {"vm": text, "disk": or_null(text), "job": text, "op": or_null(uuid), "type": text, "status": text,
        "current": size, "total": size, "speed": size, "ours": boolean}  # fmt: skip
 JOBS = {"jobs": [JOB]}
@@ -125,6 +130,7 @@ SHAPES = {
     "show": {"snapshot": SNAPSHOT},
     "commit": MERGED,
     "stream": MERGED,
+    "mirror": MIRRORED,
     "receive": {"exports": [{"disk": text, "uri": text, "bitmap": or_null(text), "path": path}]},
     "jobs": JOBS,
     "job wait": {},

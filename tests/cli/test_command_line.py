@@ -6,7 +6,7 @@ import pytest
 from documents import assert_failure, assert_success, only_document
 
 COMMANDS = ["vm add", "vm list", "vm show", "vm set", "vm rescan", "vm discover", "vm remove", "snapshot", "list", "show", "tree", "path", "exec", "log", "check", "doctor",
-            "guest", "rollback", "commit", "stream", "jobs", "job wait", "job pause", "job resume", "job cancel",
+            "guest", "rollback", "commit", "stream", "mirror", "jobs", "job wait", "job pause", "job resume", "job cancel",
             "job complete", "job speed", "protect"]  # fmt: skip
 
 WRONG = {
@@ -59,6 +59,21 @@ WRONG = {
     **{f"commit with a speed of {speed!r}": (["commit", "vm1", f"--speed={speed}"], "commit")
        for speed in ("fast", "-1", "10MB", "10 M", "1.2.3", "0x10", "1e3", "nan", "M", "0.1", "99999999999G", "1T")},
     "stream with a bad speed": (["stream", "vm1", "--speed", "1M/s"], "stream"),
+    "mirror to nowhere": (["mirror", "vm1"], "mirror"),
+    "mirror to a file and a server": (["mirror", "vm1", "--to", "/x", "--nbd", "host"], "mirror"),
+    "mirror to no server": (["mirror", "vm1", "--nbd", "host:port"], "mirror"),
+    "mirror with a word too many": (["mirror", "vm1", "x", "--to", "/x"], "mirror"),
+    "mirror with two ends": (["mirror", "vm1", "--to", "/x", "--pivot", "--follow"], "mirror"),
+    "mirror with a bad sync": (["mirror", "vm1", "--to", "/x", "--sync", "half"], "mirror"),
+    "mirror with a bad copy mode": (["mirror", "vm1", "--to", "/x", "--copy-mode", "fast"], "mirror"),
+    "mirror with a bad format": (["mirror", "vm1", "--to", "/tmp", "--format", "vmdk"], "mirror"),
+    "mirror with a bad speed": (["mirror", "vm1", "--to", "/x", "--speed", "1M/s"], "mirror"),
+    "mirror of what is written from now on, to go on on": (["mirror", "vm1", "--to", "/x", "--sync", "none", "--pivot"], "mirror"),
+    "mirror over an export that is there anyway": (["mirror", "vm1", "--nbd", "host", "--existing"], "mirror"),
+    "mirror with the format of an export": (["mirror", "vm1", "--nbd", "host", "--format", "raw"], "mirror"),
+    "mirror to a file over TLS": (["mirror", "vm1", "--to", "/x", "--tls-creds", "/y"], "mirror"),
+    "mirror over TLS without credentials": (["mirror", "vm1", "--nbd", "nbds://host/x"], "mirror"),
+    "mirror of both disks to one file": (["mirror", "vm1", "--to", "/tmp/one-file.qcow2"], "mirror"),
     "job speed with a bad speed": (["job", "speed", "vm1", "job", "slow"], "job speed"),
     "job speed without a speed": (["job", "speed", "vm1", "job"], "job speed"),
     "job without a verb": (["job"], None),
@@ -187,6 +202,8 @@ OPTIONS = {
     "rollback": ["--disk", "--discard", "--reset"],
     "commit": ["--disk", "--top", "--base", "--pivot", "--speed", "--detach", "--keep-images"],
     "stream": ["--disk", "--base", "--top", "--speed", "--detach"],
+    "mirror": ["--to", "--nbd", "--disk", "--sync", "--pivot", "--finish", "--follow", "--existing", "--format", "--speed",
+               "--copy-mode", "--tls-creds", "--detach", "--quiesce", "--freeze-timeout", "--hooks"],
     "protect": ["--off"],
     "guest": ["ping", "info", "status", "thaw"],
 }  # fmt: skip

@@ -294,6 +294,16 @@ offer_address (Line *line, const char *kind, const char *behind)
   offer (line, "file", "", NULL);
 }
 
+/* Spelled out they would make the help texts wider than a terminal. */
+static void
+offer_copy_modes (Line *line, const char *kind, const char *behind)
+{
+  const char *const modes[] = {"auto", "background", "write-blocking"};
+
+  for (gsize i = 0; i < G_N_ELEMENTS (modes) && *behind == '\0'; i++)
+    offer (line, kind, modes[i], NULL);
+}
+
 /* What the help texts call the things that can be offered. */
 static const struct {
   const char *what;
@@ -301,7 +311,7 @@ static const struct {
 } offers[] = {
     {"VM", offer_vms},     {"DISK", offer_disks},  {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
     {"FILE", offer_file},  {"PATH", offer_file},   {"SOCKET", offer_address}, {"ADDR", offer_address},
-    {"DIR", offer_folder}, {"CMD", offer_program}, {"JOB", offer_jobs},
+    {"DIR", offer_folder}, {"CMD", offer_program}, {"JOB", offer_jobs},       {"MODE", offer_copy_modes},
 };
 
 static void
