@@ -157,7 +157,6 @@ engine_mirrorend_settle (EngineVm *vm, const char *op, EngineMirrorIntent *inten
 {
   g_autoptr (GPtrArray) jobs = engine_mirrorintent_jobs (intent, op), moved = g_ptr_array_new ();
   g_autoptr (GPtrArray) recorded = g_ptr_array_new ();
-  g_autoptr (EngineIntent) left = NULL;
   gboolean pivoting = FALSE;
 
   if (base_point_is_mutant ("rescue-records-nothing") || intent->goal != ENGINE_MIRROR_PIVOT)
@@ -167,6 +166,7 @@ engine_mirrorend_settle (EngineVm *vm, const char *op, EngineMirrorIntent *inten
     return FALSE;
   if (recorded->len > 0)
     return TRUE;
-  left = engine_mirrorend_split (intent, moved);
+  /* What was not moved is whoever recovers' to take back. */
+  engine_intent_free (engine_mirrorend_split (intent, moved));
   return engine_mirrorend_record (vm, op, intent->copies, error);
 }

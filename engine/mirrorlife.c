@@ -161,9 +161,12 @@ start_jobs (Run *run, GError **error)
 static gboolean
 is_any_endless (const Run *run)
 {
-  for (guint i = 0; i < run->jobs->len; i++)
-    if (((const EngineJob *)g_ptr_array_index (run->jobs, i))->endless)
+  for (guint i = 0; i < run->jobs->len; i++) {
+    const EngineJob *job = g_ptr_array_index (run->jobs, i);
+
+    if (job != NULL && job->endless)
       return TRUE;
+  }
   return FALSE;
 }
 
