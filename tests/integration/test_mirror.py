@@ -497,3 +497,47 @@ def test_encrypted_disk_is_refused(qemu, chainctl, folder, copies):
     disks.register(ctl, vm)
     with disks.unchanged(vm, copies):
         assert "encrypted" in ctl.fails(9, "mirror", "vm", "--to", copies)["message"]
+
+
+# ---- as the disk was ----
+
+
+@pytest.mark.parametrize("form", ["qcow2", "raw"])
+def test_guest_finds_its_copy_opened_as_its_disk_was(qemu, chainctl, folder, copies, form):
+    path = images.create(folder / "vda.qcow2", "8M")
+    options = {"file": "cache.direct=on,discard=unmap", "top": "cache.direct=on,discard=unmap,detect-zeroes=unmap"}
+    vm, ctl = qemu(disks.blockdev("vda", path, **options), paused=False), chainctl()
+    disks.register(ctl, vm)
+    before = disks.nodes(vm)
+    ctl.ok("mirror", "vm", "--to", copies, "--pivot", "--format", form)
+    after = {node["drv"]: node for node in disks.nodes(vm).values()}
+    assert set(after) == {form, "file"}
+    assert after[form]["detect_zeroes"] == before["vda-format"]["detect_zeroes"] == "unmap"
+    assert after[form]["cache"] == before["vda-format"]["cache"] and after["file"]["cache"] == before["vda-file"]["cache"]
+    vm.qemu_io("vda", "write -P 7 0 4M", "discard 0 4M")
+    assert allocated(copies / f"vda.{form}") < 1 << 20, "what the guest discards is given back"
+    ctl.ok("snapshot", "vm", "next")
+    assert disks.inserted(vm, "vda")["detect_zeroes"] == "unmap"
+
+
+def test_names_of_any_kind_are_no_trouble(two, tmp_path):
+    vm, ctl, paths = two
+    odd = tmp_path / "a,b c=d%e \N{LATIN SMALL LETTER U WITH DIAERESIS}:f"
+    odd.mkdir()
+    ctl.ok("mirror", "vm", "--to", odd)
+    for name in NAMES:
+        assert_copied(paths[name], odd / f"{name}.qcow2")
+    ctl.ok("mirror", "vm", "--to", odd, "--pivot", "--existing")
+    assert vm.monitor().chain("vda")[0] == str(odd / "vda.qcow2")
+    assert ctl.ok("check", "vm")["problems"] == []
+
+
+def test_disk_that_grew_is_copied_as_it_is_now(two, copies):
+    vm, ctl, paths = two
+    vm.monitor().execute("block_resize", node_name="vda-format", size=16 << 20)
+    ctl.ok("vm", "rescan", "vm", "--accept")
+    vm.qemu_io("vda", "write -P 4 12M 64k")
+    ctl.ok("mirror", "vm", "--to", copies, "--pivot")
+    assert images.info(copies / "vda.qcow2")["virtual-size"] == 16 << 20
+    assert_copied(paths["vda"], copies / "vda.qcow2")
+    assert_sound(ctl, vm)

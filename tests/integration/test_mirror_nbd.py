@@ -256,6 +256,28 @@ def test_server_that_dies_at_the_last_moment_costs_the_guest_that_moment(exporte
     assert_sound(ctl, vm)
 
 
+def test_chainctl_killed_mid_copy_is_taken_back_with_its_credentials(large, target, tmp_path):
+    vm, ctl, path = large
+    tls = Tls(tmp_path)
+    with QemuNbd(target(64 << 20), tcp=True, tls=tls.server) as server, leaves_nothing(vm):
+        started = ctl.start("mirror", "vm", "--nbd", server.nbd, "--tls-creds", tls.client, "--speed", "4M")
+        await_progress(vm)
+        started.kill()
+        started.communicate()
+        assert [one["outcome"] for one in ctl.ok("recover", "vm")["recovered"]] == ["undone"]
+    assert_sound(ctl, vm)
+
+
+def test_qemu_killed_while_an_export_is_followed_leaves_what_is_there(disk, target):
+    vm, ctl, path = disk
+    with QemuNbd(target()) as server:
+        ctl.ok("mirror", "vm", "--nbd", server.nbd, "--follow")
+        vm.kill()
+        [entry] = ctl.ok("recover", "vm")["recovered"]
+        assert entry["verb"] == "mirror" and entry["outcome"] == "finished"
+        assert_copied(path, server.image, "raw")
+
+
 # ---- servers that do not fit ----
 
 
