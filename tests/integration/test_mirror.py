@@ -489,9 +489,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(two, copies, tmp_path):
 
 def test_encrypted_disk_is_refused(qemu, chainctl, folder, copies):
     secret = ["-object", "secret,id=s,data=secret"]
-    path = folder / "vda.qcow2"
-    words = ["--object", "secret,id=s,data=secret", "-f", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"]
-    images.qemu_img("create", "-q", *words, path, "8M")
+    path = images.create_encrypted(folder / "vda.qcow2", "8M", "secret")
     vm = qemu([*secret, *disks.blockdev("vda", path, top="encrypt.format=luks,encrypt.key-secret=s")], paused=False)
     ctl = chainctl()
     disks.register(ctl, vm)
