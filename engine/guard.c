@@ -328,6 +328,26 @@ wait_for_qemu (void)
   return (QmpWait){g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US, NULL};
 }
 
+/* A connection that is lost is opened again: QEMU may live on without it. Where QEMU is gone, so is the pause. */
+static gboolean
+let_go_on (EngineGuard *guard, GError **error)
+{
+  EngineVm *vm = guard->vm;
+
+  for (guint attempt = 0;; attempt++) {
+    g_autoptr (GError) failure = NULL;
+
+    if (engine_vm_is_gone (vm) && !engine_vm_reconnect (vm, error))
+      return FALSE;
+    if (vm->monitor == NULL || qmp_commands_cont (vm->monitor, wait_for_qemu (), &failure))
+      return TRUE;
+    if (attempt == 0 && engine_vm_is_gone (vm))
+      continue;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+}
+
 /* A `stop` that was not answered may have happened all the same. */
 static gboolean
 pause_vm (EngineGuard *guard, gint64 deadline_us, GError **error)
@@ -338,7 +358,7 @@ pause_vm (EngineGuard *guard, gint64 deadline_us, GError **error)
     return FALSE;
   if (qmp_commands_stop (guard->vm->monitor, wait, error))
     return TRUE;
-  guard->stays_paused = !qmp_commands_cont (guard->vm->monitor, wait, NULL) && !engine_vm_is_gone (guard->vm);
+  guard->stays_paused = !let_go_on (guard, NULL) && !engine_vm_is_gone (guard->vm);
   return FALSE;
 }
 
@@ -349,8 +369,7 @@ resume_vm (EngineGuard *guard)
   g_autoptr (GError) failure = NULL;
   gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US;
 
-  if (!engine_watchdog_extend (guard->watchdog, until_us, &failure) ||
-      !qmp_commands_cont (guard->vm->monitor, wait_for_qemu (), &failure))
+  if (!engine_watchdog_extend (guard->watchdog, until_us, &failure) || !let_go_on (guard, &failure))
     guard->stays_paused = !engine_vm_is_gone (guard->vm);
   if (guard->stays_paused)
     engine_context_warn (guard->vm->context, "still-paused",

@@ -32,6 +32,33 @@ end_jobs (const EnginePivot *pivot, gint64 deadline_us, GError **error)
   return FALSE;
 }
 
+/* The connection was lost and QEMU was not: what was said may not have been heard, and is said again. */
+static gboolean
+end_jobs_again (const EnginePivot *pivot, GError **error)
+{
+  EngineOp *op = pivot->op;
+  gboolean pivoting;
+
+  if (!engine_vm_reconnect (op->vm, error))
+    return FALSE;
+  if (op->vm->monitor != NULL)
+    return engine_pivot_settle_jobs (op->vm, op->id, pivot->jobs, &pivoting, error);
+  g_set_error (error, QMP_ERROR, QMP_ERROR_CLOSED, "VM '%s': QEMU is gone", op->vm->record->name);
+  return FALSE;
+}
+
+static gboolean
+end_and_record (const EnginePivot *pivot, gint64 deadline_us, GError **error)
+{
+  g_autoptr (GError) lost = NULL;
+
+  if (!end_jobs (pivot, deadline_us, &lost) && (!engine_vm_is_gone (pivot->op->vm) || !end_jobs_again (pivot, NULL))) {
+    g_propagate_error (error, g_steal_pointer (&lost));
+    return FALSE;
+  }
+  return pivot->record (pivot->data, error);
+}
+
 /* The body of the guard: the VM is paused. From the step on, a death is settled by whoever comes next. */
 static gboolean
 move_guest (gpointer data, gint64 deadline_us, GError **error)
@@ -41,7 +68,7 @@ move_guest (gpointer data, gint64 deadline_us, GError **error)
   if (!flush (pivot, deadline_us, error) ||
       (!base_point_is_mutant ("pivot-not-journalled") && !engine_op_step_durable (pivot->op, "pivoting", NULL, error)))
     return FALSE;
-  if (end_jobs (pivot, deadline_us, error) && pivot->record (pivot->data, error))
+  if (end_and_record (pivot, deadline_us, error))
     return TRUE;
   pivot->guard->stays_paused = !engine_vm_is_gone (pivot->op->vm);
   return FALSE;

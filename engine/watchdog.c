@@ -251,7 +251,8 @@ rescue (const Charge *charge, EngineContext *context, gboolean hangs, gboolean *
   if (!engine_context_open (context, CHAINS_DB_UPDATE, error))
     return FALSE;
   vm = engine_vm_open (context, charge->vm, NULL, error);
-  if (vm == NULL || !(hangs ? fence (vm, error) : inherit (vm, error)))
+  /* The connection may have been lost, and QEMU not: then a new one tells. */
+  if (vm == NULL || !(hangs || qemu_is_gone () ? fence (vm, error) : inherit (vm, error)))
     return FALSE;
   *was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
   return vm->monitor == NULL || ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&

@@ -1,15 +1,17 @@
 """A monitor's connection that is cut while a merge is under way, QEMU living on: the command ends at once and says so,
 and what goes on in QEMU is waited for, cancelled or recovered by the next one."""
+import signal
 import time
 
 import pytest
 
-from support import disks
+from support import disks, process
 from support.chainctl import finish
 from support.merges import SLOW, assert_sound, await_jobs, chained, reads, unleash
 from support.proxy import Proxy
 
 AT_ONCE = 5  # seconds, on a machine that is busy
+AGAIN_WITHIN = 8
 
 
 @pytest.fixture
@@ -78,3 +80,48 @@ def test_it_is_recovered_once_qemu_is_gone(cut, words):
     assert recovered["outcome"] == "undone"
     assert ctl.ok("recover", "vm")["recovered"] == []
     ctl.ok(*words)
+
+
+def test_qemu_that_falls_silent_is_left_to_itself_and_waited_for_later(qemu, chainctl, folder):
+    vm, ctl = qemu(disks.two(folder)[0], paused=False), chainctl()
+    chained(ctl, vm, count=4)
+    started = ctl.start("stream", "vm", "--speed", str(SLOW), "--timeout", "1", "--progress=json")
+    await_jobs(vm, 2, "running")
+    vm.process.send_signal(signal.SIGSTOP)
+    try:
+        result = finish(started)
+    finally:
+        vm.process.send_signal(signal.SIGCONT)
+    assert result.status == 8 and "job wait" in result.json["error"]["hint"], result
+    unleash(vm)
+    ctl.ok("job", "wait", "vm", result.json["op"])
+    reads(vm, "vda", *[1] * 4, *[2] * 4, *[3] * 4, *[9] * 4)
+    assert_sound(ctl, vm)
+
+
+@pytest.mark.parametrize("words, command", [(VERBS[0], "stop"), (VERBS[0], "job-complete"), (VERBS[0], "cont"), (VERBS[1], "job-finalize"), (VERBS[1], "cont"),
+                                            (VERBS[2], "job-finalize"), (VERBS[2], "cont")], ids=str)  # fmt: skip
+def test_connection_that_is_lost_while_the_vm_is_paused_leaves_no_guest_standing_still(qemu, chainctl, folder, tmp_path, words, command):
+    vm, ctl, cuts = qemu(disks.two(folder)[0], paused=False), chainctl(), []
+
+    def before(passed, _):
+        if passed == command and not cuts:
+            cuts.append(passed)
+            proxy.hang_up()
+
+    chained(ctl, vm, count=4)
+    with Proxy(tmp_path / "tap", vm.qmp, [], before=before) as proxy:
+        ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
+        result = ctl.run(*words)
+        assert cuts and result.json["ok"] == (result.status == 0), result
+        runs = lambda: vm.monitor().execute("query-status")["running"]  # noqa: E731
+        process.wait_until(runs, AGAIN_WITHIN, "the guest to go on")
+        reads(vm, "vda", *[1] * 4, *[2] * 4, *[3] * 4, *[9] * 4)
+        ctl.ok("recover", "vm")
+        assert_sound(ctl, vm)
+        depths = {len(vm.monitor().chain(disk)) for disk in ("vda", "vdb")}
+        assert len(depths) == 1, "both disks are on this side of it, or on the other"
+        if depths == {4}:
+            ctl.ok(*words)
+        for disk in ("vda", "vdb"):
+            reads(vm, disk, *[1] * 4, *[2] * 4, *[3] * 4, *[9] * 4)
