@@ -111,6 +111,13 @@ def test_tree_shows_both_sides_of_a_pivot(filled):
     assert f"{filled.folder.name}/copies" in human and "before-mirror-" in human
 
 
+def test_tree_shows_what_is_copied_elsewhere(filled):
+    op = filled.chainctl.ok("mirror", "vm1", "--to", filled.folder / "copies", "--follow")["op"]
+    for tree in said(filled, "tree", "vm1")["disks"]:
+        assert [(image["job"]["op"], image["job"]["verb"], image["job"]["status"]) for image in tree["images"]] == [(op, "mirror", "ready")]
+    assert "⇢ mirror ready" in filled.chainctl.run("tree", "vm1", json_output=False).out
+
+
 def test_log_names_the_verb_and_how_it_ended(filled):
     filled.chainctl.ok("mirror", "vm1", "--to", filled.folder / "copies")
     filled.chainctl.fails(1, "mirror", "vm1", "--to", filled.folder / "copies")

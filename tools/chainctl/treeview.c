@@ -127,11 +127,14 @@ append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *
   }
 }
 
-/* "⇣ commit 45 %": what this image receives, and from where. */
+/* "⇣ commit 45 %": what this image receives, and from where; "⇢ mirror ready": it is copied elsewhere. */
 static void
 append_job (const Drawing *drawing, GString *line, const EngineTreeJob *job, const char *below, glong *column)
 {
-  const char *arrow = job != NULL && g_str_equal (job->verb, "stream") ? "⇡" : "⇣";
+  const char *arrow = job == NULL                         ? ""
+                      : g_str_equal (job->verb, "stream") ? "⇡"
+                      : g_str_equal (job->verb, "mirror") ? "⇢"
+                                                          : "⇣";
   g_autofree char *text = NULL;
 
   if (job == NULL)
