@@ -56,7 +56,7 @@ def test_cppcheck_finds_nothing(commands, tmp_path):
     assert result.returncode == 0, result.stderr + result.stdout
 
 
-@pytest.mark.time_limit(240)
+@pytest.mark.time_limit(900)
 def test_clang_tidy_finds_nothing(commands, tmp_path):
     need("clang-tidy", "run-clang-tidy")
     (tmp_path / "compile_commands.json").write_text(json.dumps(commands))
