@@ -411,19 +411,22 @@ engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobG
 gboolean
 engine_job_tell_all (EngineVm *vm, const GPtrArray *jobs, const char *command, gint64 deadline_us, GError **error)
 {
-  g_autoptr (GPtrArray) calls = g_ptr_array_new ();
+  g_autoptr (GPtrArray) calls = g_ptr_array_new (), told = g_ptr_array_new ();
   GError *first = NULL;
 
   for (guint i = 0; i < jobs->len; i++) {
-    const EngineJob *job = g_ptr_array_index (jobs, i);
+    EngineJob *job = g_ptr_array_index (jobs, i);
 
-    if (!engine_job_is_over (job))
-      g_ptr_array_add (calls, qmp_jobs_start (vm->monitor, command, job->id, deadline_us));
+    if (engine_job_is_over (job))
+      continue;
+    g_ptr_array_add (calls, qmp_jobs_start (vm->monitor, command, job->id, deadline_us));
+    g_ptr_array_add (told, job);
   }
   for (guint i = 0; i < calls->len; i++) {
     g_autoptr (GError) failure = NULL;
     g_autoptr (JsonNode) reply = qmp_call_finish (g_ptr_array_index (calls, i), NULL, &failure);
 
+    ((EngineJob *)g_ptr_array_index (told, i))->refused = reply == NULL;
     if (reply == NULL && first == NULL)
       first = g_steal_pointer (&failure);
   }

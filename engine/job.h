@@ -14,6 +14,7 @@
  * @status: JobStatus (QAPI), or "null" for one that QEMU does not list (any more)
  * @error: (nullable): QEMU's words, once it has failed
  * @cancelled: it was ended by somebody
+ * @refused: QEMU did not do what it was last told
  * @turns: where it never ends, the guest's writes are to wait for it
  * @endless: that has come, and this QEMU cannot change a job that runs: it has to be begun anew
  * @least_left, @least_left_us, @least_left_current: the least that was left of it, since when, and how much it had
@@ -28,6 +29,7 @@ typedef struct {
   char *status;
   char *error;
   gboolean cancelled;
+  gboolean refused;
   gint64 current;
   gint64 total;
   gint64 rate;

@@ -27,6 +27,7 @@ typedef struct {
   EngineGuard *guard;
   GPtrArray *jobs;
   GPtrArray *moved;
+  EngineIntent *left;
   EngineMirrorResult *result;
 } Run;
 
@@ -36,6 +37,7 @@ run_clear (Run *run)
   g_clear_pointer (&run->guard, engine_guard_free);
   g_clear_pointer (&run->jobs, g_ptr_array_unref);
   g_clear_pointer (&run->moved, g_ptr_array_unref);
+  g_clear_pointer (&run->left, engine_intent_free);
   g_clear_pointer (&run->result, engine_mirrorresult_free);
 }
 
@@ -321,7 +323,7 @@ find_moved (Run *run, GError **error)
   return TRUE;
 }
 
-/* All of them, or what did happen. */
+/* All of them, or those that QEMU did move: the guest is about to write to these. */
 static gboolean
 record_moved (gpointer data, GError **error)
 {
@@ -329,9 +331,10 @@ record_moved (gpointer data, GError **error)
 
   if (!find_moved (run, error))
     return FALSE;
-  if (run->moved->len == run->intent->copies->overlays->len)
-    return engine_mirrorend_record (run->vm, run->op->id, run->intent->copies, error);
-  return TRUE;
+  if (run->moved->len == 0)
+    return TRUE;
+  run->left = engine_mirrorend_split (run->intent, run->moved);
+  return engine_mirrorend_record (run->vm, run->op->id, run->intent->copies, error);
 }
 
 /* ---- ended in step ---- */
@@ -428,17 +431,14 @@ conclude (Run *run, GError **error)
   return !end || chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_DONE, NULL, error);
 }
 
-/* QEMU moved some: these are recorded, and stay; the others go on on what they had. */
+/* QEMU moved some: these stay; the others go on on what they had. */
 static gboolean
 conclude_partly (Run *run, GError **error)
 {
-  g_autoptr (EngineIntent) left = engine_mirrorend_split (run->intent, run->moved);
   GError *failure = NULL;
   gboolean done =
-      engine_job_cancel (run->vm, run->op->id, run->jobs, &failure) &&
-      engine_mirrorend_record (run->vm, run->op->id, run->intent->copies, &failure) &&
-      describe_automatic (run, &failure) && clear_up (run, &failure) &&
-      engine_mirrorend_take_back (run->vm, run->op->id, left, &failure) &&
+      engine_job_cancel (run->vm, run->op->id, run->jobs, &failure) && describe_automatic (run, &failure) &&
+      clear_up (run, &failure) && engine_mirrorend_take_back (run->vm, run->op->id, run->left, &failure) &&
       chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_FAILED, "not all disks were moved", &failure);
 
   if (!done)
@@ -465,7 +465,7 @@ pivot (Run *run, GError **error)
   if (run->moved->len == 0)
     return fail (run, g_error_new (ENGINE_ERROR, ENGINE_ERROR_FAILED, "QEMU did not move the disks to their copies"),
                  error);
-  if (run->moved->len < run->intent->copies->overlays->len)
+  if (run->left->overlays->len > 0)
     return conclude_partly (run, error);
   engine_mirrorresult_switch (run->result, run->intent->copies);
   return (conclude (run, &failure) || engine_inflight_lose (run->op, failure, error)) && check_thawed (run, error);

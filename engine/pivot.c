@@ -17,19 +17,32 @@ flush (const EnginePivot *pivot, gint64 deadline_us, GError **error)
   return pivot->guard->stops || vm->standin != NULL || vm->daemon || qmp_commands_stop (vm->monitor, wait, error);
 }
 
-/* One that QEMU refuses to end has not moved; what became of the others shows. */
+static GPtrArray *
+find_obedient (const GPtrArray *jobs)
+{
+  GPtrArray *obedient = g_ptr_array_new ();
+
+  for (guint i = 0; i < jobs->len; i++)
+    if (!((const EngineJob *)g_ptr_array_index (jobs, i))->refused)
+      g_ptr_array_add (obedient, g_ptr_array_index (jobs, i));
+  return obedient;
+}
+
+/* One that QEMU refuses to end has not moved; the others end, and what became of them shows. */
 static gboolean
 end_jobs (const EnginePivot *pivot, gint64 deadline_us, GError **error)
 {
   EngineOp *op = pivot->op;
+  g_autoptr (GPtrArray) obedient = NULL;
   g_autoptr (GError) failure = NULL;
 
-  if (engine_job_tell_all (op->vm, pivot->jobs, pivot->word, deadline_us, &failure))
-    return engine_job_wait_until (op->vm, op->id, pivot->jobs, ENGINE_JOB_OVER, deadline_us, error);
-  if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  if (!engine_job_tell_all (op->vm, pivot->jobs, pivot->word, deadline_us, &failure) &&
+      !g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND)) {
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+  }
+  obedient = find_obedient (pivot->jobs);
+  return engine_job_wait_until (op->vm, op->id, obedient, ENGINE_JOB_OVER, deadline_us, error);
 }
 
 /* The connection was lost and QEMU was not: what was said may not have been heard, and is said again. */

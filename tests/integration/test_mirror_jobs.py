@@ -260,3 +260,29 @@ def test_progress_is_told_while_it_copies(vm, ctl, copies):
     unleash(vm)
     result = finish(running)
     assert result.status == 0 and '"disk":"vdb"' in result.err.replace(" ", ""), result
+
+
+def test_pivot_that_qemu_refuses_for_one_disk_is_recorded_for_the_other(vm, ctl, copies, tmp_path):
+    def cancel_the_other(command, document):
+        job = document.get("arguments", {}).get("id", "")
+        if command == "job-complete" and job.endswith("-0j"):
+            other = job.removesuffix("-0j") + "-1j"
+            vm.monitor().execute("block-job-cancel", device=other, force=True)
+            process.wait_until(lambda: [one for one in vm.monitor().execute("query-jobs")
+                                        if one["id"] == other and one["status"] == "concluded"], 10, "the job to end")  # fmt: skip
+
+    before = vm.monitor().chain("vdb")
+    with Proxy(tmp_path / "tap", vm.qmp, [], before=cancel_the_other) as proxy:
+        ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
+        result = ctl.run("mirror", "vm", "--to", copies, "--pivot")
+        assert (result.status, result.json["error"]["code"]) == (10, "partly"), result
+        ctl.ok("vm", "set", "vm", "--qmp", vm.qmp)
+    assert [one["disk"] for one in result.json["active"]] == ["vda"]
+    assert vm.monitor().chain("vda") == [str(copies / "vda.qcow2")] and vm.monitor().chain("vdb") == before
+    assert vm.monitor().execute("query-jobs") == [] and not (copies / "vdb.qcow2").exists()
+    assert vm.monitor().execute("query-status")["running"]
+    assert ctl.ok("check", "vm")["problems"] == []
+    kept = ctl.ok("list", "vm")["snapshots"][-1]
+    assert kept["automatic"] and [disk["disk"] for disk in kept["disks"]] == ["vda"]
+    for name in NAMES:
+        reads(vm, name, *[1] * 12)
