@@ -96,7 +96,8 @@ learn (EngineJob *job, const QmpJob *listed)
 gboolean
 engine_job_refresh (EngineVm *vm, GPtrArray *jobs, GError **error)
 {
-  g_autoptr (GPtrArray) listed = qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error);
+  g_autoptr (GPtrArray) listed =
+      vm->monitor != NULL ? qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error) : g_ptr_array_new ();
 
   for (guint i = 0; listed != NULL && i < jobs->len; i++) {
     EngineJob *job = g_ptr_array_index (jobs, i);
@@ -470,7 +471,7 @@ engine_job_dismiss (EngineVm *vm, GPtrArray *jobs, GError **error)
   for (guint i = 0; i < jobs->len; i++) {
     const EngineJob *job = g_ptr_array_index (jobs, i);
 
-    if (g_str_equal (job->status, "concluded") &&
+    if (vm->monitor != NULL && g_str_equal (job->status, "concluded") &&
         !qmp_jobs_execute (vm->monitor, engine_vm_wait (vm), "job-dismiss", job->id, error))
       return FALSE;
   }

@@ -51,7 +51,7 @@ EngineJob *engine_job_list_add (GPtrArray *jobs, const char *disk, const char *i
 /** What is waited for: "ready", "pending", "concluded" or gone. */
 typedef enum { ENGINE_JOB_READY, ENGINE_JOB_PENDING, ENGINE_JOB_OVER } EngineJobGoal;
 
-/** Asks for all of @jobs. QAPI: query-jobs */
+/** Asks for all of @jobs; where @vm has no QEMU any more they are gone with it. QAPI: query-jobs */
 gboolean engine_job_refresh (EngineVm *vm, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Whether QEMU has it, as far as was asked. */
