@@ -328,6 +328,15 @@ wait_for_qemu (void)
   return (QmpWait){g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US, NULL};
 }
 
+gboolean
+engine_guard_reconnect (EngineGuard *guard, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US;
+
+  return (guard->watchdog == NULL || engine_watchdog_arm (guard->watchdog, until_us, guard->stops, error)) &&
+         engine_vm_reconnect (guard->vm, error);
+}
+
 /* A connection that is lost is opened again: QEMU may live on without it. Where QEMU is gone, so is the pause. */
 static gboolean
 let_go_on (EngineGuard *guard, GError **error)
@@ -337,7 +346,7 @@ let_go_on (EngineGuard *guard, GError **error)
   for (guint attempt = 0;; attempt++) {
     g_autoptr (GError) failure = NULL;
 
-    if (engine_vm_is_gone (vm) && !engine_vm_reconnect (vm, error))
+    if (engine_vm_is_gone (vm) && !engine_guard_reconnect (guard, error))
       return FALSE;
     if (vm->monitor == NULL || qmp_commands_cont (vm->monitor, wait_for_qemu (), &failure))
       return TRUE;

@@ -85,6 +85,14 @@ gboolean engine_guard_is_refusal (const GError *failure);
 gboolean engine_guard_run (EngineGuard *guard, EngineGuardBody body, gpointer data, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * engine_guard_reconnect:
+ * For a body that has lost the monitor: opens it again, unless it was the watchdog that cut it, which then has brought
+ * the guest back, or is about to: QEMU serves one client alone, and that has to be it. Raises %ENGINE_ERROR_FAILED
+ * then, and what engine_vm_reconnect() raises.
+ */
+gboolean engine_guard_reconnect (EngineGuard *guard, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Whether the guest may still be frozen or paused by us: the operation then stays open. */
 gboolean engine_guard_is_unsettled (const EngineGuard *guard);
 

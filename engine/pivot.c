@@ -52,7 +52,7 @@ end_jobs_again (const EnginePivot *pivot, GError **error)
   EngineOp *op = pivot->op;
   gboolean pivoting;
 
-  if (!engine_vm_reconnect (op->vm, error))
+  if (!engine_guard_reconnect (pivot->guard, error))
     return FALSE;
   if (op->vm->monitor != NULL)
     return engine_pivot_settle_jobs (op->vm, op->id, pivot->jobs, &pivoting, error);

@@ -145,23 +145,27 @@ give_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboole
   return first;
 }
 
+/* @answer: to the last order; 0: none */
 static gboolean
-set_dead (GError **error)
+set_unable (char answer, GError **error)
 {
   engine_error_set (error, ENGINE_ERROR_FAILED, NULL,
-                    "the watchdog process that would thaw the guest in our place is not alive");
+                    answer == ANSWER_ACTED
+                        ? "the watchdog process has brought the guest back in our place"
+                        : "the watchdog process that would thaw the guest in our place is not alive");
   return FALSE;
 }
 
 gboolean
 engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resume, GError **error)
 {
-  if (give_order (watchdog, ORDER_ARM, deadline_us, resume) == ANSWER_DONE) {
-    watchdog->armed = TRUE;
-    watchdog->resume = resume;
-    return TRUE;
-  }
-  return set_dead (error);
+  char answer = give_order (watchdog, ORDER_ARM, deadline_us, resume);
+
+  if (answer != ANSWER_DONE)
+    return set_unable (answer, error);
+  watchdog->armed = TRUE;
+  watchdog->resume = resume;
+  return TRUE;
 }
 
 gboolean
@@ -172,7 +176,7 @@ engine_watchdog_extend (EngineWatchdog *watchdog, gint64 deadline_us, GError **e
     watchdog->unanswered++;
     return TRUE;
   }
-  return set_dead (error);
+  return set_unable (0, error);
 }
 
 gboolean

@@ -32,8 +32,8 @@ EngineWatchdog *engine_watchdog_start (const EngineVm *vm, GError **error) G_GNU
  * engine_watchdog_arm:
  * @deadline_us: on g_get_monotonic_time()'s clock
  * @resume: the VM is about to be paused by us: to be rescued, and `cont`, before the thaw
- * Returns when the watchdog has answered; raises %ENGINE_ERROR_FAILED where it is not alive. May be called
- * again with a new deadline.
+ * Returns when the watchdog has answered; raises %ENGINE_ERROR_FAILED where it is not alive, is at work, or has acted.
+ * May be called again with a new deadline.
  */
 gboolean engine_watchdog_arm (EngineWatchdog *watchdog, gint64 deadline_us, gboolean resume, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
