@@ -220,7 +220,7 @@ ask_tls (const Probe *probe, GError **error)
 /* ---- all of it ---- */
 
 static GSocketConnection *
-connect_to (const EngineNbdAddress *address, guint timeout_s, GCancellable *cancellable, GError **error)
+connect_to (const EngineNbdAddress *address, gint64 timeout_us, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GSocketClient) client = g_socket_client_new ();
   g_autoptr (GSocketConnectable) to = NULL;
@@ -232,9 +232,21 @@ connect_to (const EngineNbdAddress *address, guint timeout_s, GCancellable *canc
     (void)g_ascii_string_to_unsigned (address->port, 10, 1, G_MAXUINT16, &port, NULL);
     to = G_SOCKET_CONNECTABLE (g_network_address_new (address->host, (guint16)port));
   }
-  g_socket_client_set_timeout (client, timeout_s);
+  g_socket_client_set_timeout (client, (guint)MAX (timeout_us / G_USEC_PER_SEC, 1));
   g_socket_client_set_enable_proxy (client, FALSE);
   return g_socket_client_connect (client, to, cancellable, error);
+}
+
+/* A server that is left while it answers complains. */
+static void
+take_leave (const Probe *probe)
+{
+  g_autoptr (GByteArray) answer = g_byte_array_new ();
+  g_autoptr (GError) failure = NULL;
+  guint32 type;
+
+  if (!send_option (probe, OPT_ABORT, NULL, &failure) || !receive_reply (probe, OPT_ABORT, &type, answer, &failure))
+    g_debug ("an NBD server hung up before it was taken leave of: %s", failure->message);
 }
 
 static gboolean
@@ -242,29 +254,44 @@ look (const Probe *probe, gboolean tls, EngineNbdExport *out, GError **error)
 {
   if (!greet (probe, error) || !(tls ? ask_tls (probe, error) : ask_export (probe, out, error)))
     return FALSE;
-  /* It is being left anyway. */
-  if (!tls && !send_option (probe, OPT_ABORT, NULL, NULL))
-    g_debug ("an NBD server hung up before it was taken leave of");
+  if (!tls)
+    take_leave (probe);
   return TRUE;
+}
+
+/* What went wrong with the server @uri. @failure: (transfer full). Returns: %FALSE */
+static gboolean
+set_failure (const char *uri, GError *failure, GError **error)
+{
+  if (failure->domain == ENGINE_ERROR || g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    g_propagate_prefixed_error (error, failure, "%s: ", uri);
+    return FALSE;
+  }
+  engine_error_set (error, ENGINE_ERROR_UNREACHABLE, "does it run, and may you and QEMU reach it?", "%s: %s", uri,
+                    failure->message);
+  g_error_free (failure);
+  return FALSE;
+}
+
+gboolean
+engine_nbdprobe_find (const EngineNbdAddress *address, gint64 timeout_us, GCancellable *cancellable, GError **error)
+{
+  GError *failure = NULL;
+  g_autoptr (GSocketConnection) connection = connect_to (address, timeout_us, cancellable, &failure);
+  g_autofree char *uri = engine_nbdaddress_uri (address, address->export, address->tls);
+
+  return connection != NULL || set_failure (uri, failure, error);
 }
 
 gboolean
 engine_nbdprobe_run (const EngineNbdAddress *address, const char *export, gboolean tls, gint64 timeout_us,
                      GCancellable *cancellable, EngineNbdExport *out, GError **error)
 {
-  guint timeout_s = (guint)MAX (timeout_us / G_USEC_PER_SEC, 1);
-  g_autoptr (GError) failure = NULL;
-  g_autoptr (GSocketConnection) connection = connect_to (address, timeout_s, cancellable, &failure);
+  GError *failure = NULL;
+  g_autoptr (GSocketConnection) connection = connect_to (address, timeout_us, cancellable, &failure);
   const Probe probe = {address, export, connection, g_get_monotonic_time () + timeout_us, cancellable};
   g_autofree char *uri = engine_nbdaddress_uri (address, export, tls);
 
   *out = (EngineNbdExport){0};
-  if (connection != NULL && look (&probe, tls, out, &failure))
-    return TRUE;
-  if (failure->domain == ENGINE_ERROR || g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-    g_propagate_prefixed_error (error, g_steal_pointer (&failure), "%s: ", uri);
-  else
-    engine_error_set (error, ENGINE_ERROR_UNREACHABLE, "does it run, and may you and QEMU reach it?", "%s: %s", uri,
-                      failure->message);
-  return FALSE;
+  return (connection != NULL && look (&probe, tls, out, &failure)) || set_failure (uri, failure, error);
 }

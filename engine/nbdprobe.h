@@ -19,6 +19,14 @@ typedef struct {
 } EngineNbdExport;
 
 /**
+ * engine_nbdprobe_find:
+ * Whether somebody listens there: connects, and says nothing. All that can be asked of a server that has a client of
+ * ours already, since it may serve one alone. Raises %ENGINE_ERROR_UNREACHABLE.
+ */
+gboolean engine_nbdprobe_find (const EngineNbdAddress *address, gint64 timeout_us, GCancellable *cancellable,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
  * engine_nbdprobe_run:
  * @tls: it has to offer TLS, and nothing is asked in clear text
  * @timeout_us: for all of it

@@ -413,24 +413,17 @@ engine_target_open (EngineVm *vm, const EngineMirrorIntent *mirror, const Engine
          check_opened (vm, mirror, error);
 }
 
-static gboolean
-look_at_export (EngineVm *vm, const EngineIntentOverlay *copy, GError **error)
-{
-  g_autoptr (EngineNbdAddress) address = engine_nbdaddress_parse (copy->path, error);
-  EngineNbdExport told;
-
-  return address != NULL && engine_nbdprobe_run (address, address->export, address->tls, vm->context->timeout_us,
-                                                 vm->cancellable, &told, error);
-}
-
 /* One that went away is waited for as long as QEMU waits for it. */
 static gboolean
 await_export (EngineVm *vm, const EngineIntentOverlay *copy, GError **error)
 {
   gint64 until_us = g_get_monotonic_time () + ENGINE_TARGET_RECONNECT_S * G_USEC_PER_SEC;
+  g_autoptr (EngineNbdAddress) address = engine_nbdaddress_parse (copy->path, error);
   GError *failure = NULL;
 
-  while (!look_at_export (vm, copy, &failure)) {
+  if (address == NULL)
+    return FALSE;
+  while (!engine_nbdprobe_find (address, vm->context->timeout_us, vm->cancellable, &failure)) {
     if (!g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_UNREACHABLE) || g_get_monotonic_time () > until_us) {
       g_propagate_prefixed_error (error, failure, "VM '%s', disk '%s': ", vm->record->name, copy->disk);
       return FALSE;

@@ -90,6 +90,18 @@ def test_export_without_a_name_is_the_default_one(disk, target):
         assert_copied(path, server.image, "raw")
 
 
+@pytest.mark.parametrize("goal", ["--finish", "--follow"])
+def test_server_that_serves_one_client_alone_gets_the_copy(disk, target, goal):
+    """As qemu-nbd does by itself. It is looked at before QEMU connects, and it is seen that it lives before QEMU leaves."""
+    vm, ctl, path = disk
+    with QemuNbd(target(), words=["--shared=1"]) as server:
+        done = ctl.ok("mirror", "vm", "--nbd", f"unix:{server.socket}", goal)
+        if goal == "--follow":
+            ctl.ok("job", "complete", "vm", done["op"])
+        assert_copied(path, server.image, "raw")
+    assert_sound(ctl, vm)
+
+
 def test_two_disks_go_to_two_exports_of_one_instant(qemu, chainctl, folder, tmp_path):
     words, paths = disks.two(folder, "32M")
     vm, ctl = qemu(words, paused=False), chainctl()
