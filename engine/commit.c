@@ -41,8 +41,8 @@ engine_commit_run (EngineContext *context, const EngineCommitRequest *request, E
                    GError **error)
 {
   const EngineMergePlanRequest asked = {ENGINE_MERGE_COMMIT, request->disks, request->top, request->base};
-  EngineMergeManner manner = {.guard = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE},
-                              .detach = request->detach};
+  EngineInflightManner manner = {.guard = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE},
+                                 .detach = request->detach};
   g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, VERB, error);
   g_autoptr (EngineGraph) graph = NULL;
   g_autoptr (EngineOp) op = NULL;

@@ -66,6 +66,43 @@ engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error)
                                                                                           : NULL;
 }
 
+gboolean
+engine_inflight_foresee_guard (EngineVm *vm, const EngineGuardPolicy *policy, EngineGuard **guard, GError **error)
+{
+  gboolean freezes = policy->quiesce != CHAINS_QUIESCE_OFF && vm->record->agent != NULL;
+
+  if (freezes && policy->quiesce != CHAINS_QUIESCE_REQUIRE)
+    return TRUE;
+  *guard = engine_guard_new (vm, policy, error);
+  if (*guard == NULL)
+    return FALSE;
+  if (freezes)
+    g_clear_pointer (guard, engine_guard_free);
+  return TRUE;
+}
+
+gboolean
+engine_inflight_prepare_guard (EngineVm *vm, const EngineGuardPolicy *policy, EngineGuard **guard, GError **error)
+{
+  if (*guard != NULL)
+    return engine_guard_look_again (*guard, error);
+  if (!engine_vm_refresh_state (vm, error))
+    return FALSE;
+  *guard = engine_guard_new (vm, policy, error);
+  return *guard != NULL;
+}
+
+gboolean
+engine_inflight_set_refused (const EngineOp *op, const GError *refused, const char *stays, GError **error)
+{
+  g_autofree char *hint =
+      g_strdup_printf ("`chainctl job complete %s %s`, with --quiesce auto if need be", op->vm->record->name, op->id);
+
+  engine_error_set (error, (EngineError)refused->code, hint, "%s; all is copied, and operation %s %s", refused->message,
+                    op->id, stays);
+  return FALSE;
+}
+
 /* A second Ctrl-C, soon after the first; and a stand-in ends with us. */
 static gboolean
 is_to_be_cancelled (const EngineVm *vm)

@@ -4,8 +4,18 @@
  */
 #pragma once
 
+#include "engine/guard.h"
 #include "engine/job.h"
 #include "engine/op.h"
+
+/** How it is to be done. @detach: return once the jobs run */
+typedef struct {
+  EngineGuardPolicy guard;
+  gboolean detach;
+} EngineInflightManner;
+
+/** What is to become of one that goes on in QEMU. */
+typedef enum { ENGINE_INFLIGHT_WAIT, ENGINE_INFLIGHT_COMPLETE, ENGINE_INFLIGHT_CANCEL } EngineInflightAim;
 
 /**
  * EngineInflight: how waiting ended
@@ -39,6 +49,24 @@ gboolean engine_inflight_is_over (EngineVm *vm, gint64 qemu, GPtrArray *jobs, gb
 
 /** The operation @row of another process, which is detached, is ours from now on. Returns: (transfer full) */
 EngineOp *engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * engine_inflight_foresee_guard:
+ * @guard: (out): %NULL where it is made when its moment has come
+ * Before anything is begun. Where nothing is to be frozen the guard stands by from the start: then nothing has to be
+ * waited for at the moment. Where the guest has to be frozen it is seen now whether that can be; raises what
+ * engine_guard_new() raises.
+ */
+gboolean engine_inflight_foresee_guard (EngineVm *vm, const EngineGuardPolicy *policy, EngineGuard **guard,
+                                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The moment has come: makes @guard, or sees whether what it knows of the VM still holds. */
+gboolean engine_inflight_prepare_guard (EngineVm *vm, const EngineGuardPolicy *policy, EngineGuard **guard,
+                                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** @refused: engine_guard_is_refusal(). Raises it again: nothing was switched, and the operation @stays (in words).
+ * Returns: %FALSE */
+gboolean engine_inflight_set_refused (const EngineOp *op, const GError *refused, const char *stays, GError **error);
 
 /** @why: (transfer full). Raises %ENGINE_ERROR_INTERRUPTED: it is journalled, and recovery's. Returns: %FALSE */
 gboolean engine_inflight_lose (const EngineOp *op, GError *why, GError **error);

@@ -215,33 +215,26 @@ is_of_whole (EngineJobsAction action)
   return action == ENGINE_JOBS_WAIT || action == ENGINE_JOBS_CANCEL || action == ENGINE_JOBS_COMPLETE;
 }
 
-static gboolean
-go_on_with_merge (EngineVm *vm, const ChainsOp *op, EngineJobsAction action, const EngineGuardPolicy *policy,
-                  EngineJobsResult *result, GError **error)
+static EngineInflightAim
+aim_of (EngineJobsAction action)
 {
-  const EngineMergeManner manner = {.guard = *policy};
-  EngineMergeAim aim = action == ENGINE_JOBS_CANCEL     ? ENGINE_MERGE_CANCEL
-                       : action == ENGINE_JOBS_COMPLETE ? ENGINE_MERGE_COMPLETE
-                                                        : ENGINE_MERGE_WAIT;
-  gboolean done = engine_merge_continue (vm, op, aim, &manner, &result->merge, error);
-
-  if (result->merge != NULL)
-    result->views = g_ptr_array_ref (result->merge->jobs);
-  return done;
+  if (action == ENGINE_JOBS_CANCEL)
+    return ENGINE_INFLIGHT_CANCEL;
+  return action == ENGINE_JOBS_COMPLETE ? ENGINE_INFLIGHT_COMPLETE : ENGINE_INFLIGHT_WAIT;
 }
 
 static gboolean
-go_on_with_mirror (EngineVm *vm, const ChainsOp *op, EngineJobsAction action, const EngineGuardPolicy *policy,
-                   EngineJobsResult *result, GError **error)
+go_on (EngineVm *vm, const ChainsOp *op, EngineInflightAim aim, const EngineInflightManner *manner,
+       EngineJobsResult *result, GError **error)
 {
-  const EngineMirrorManner manner = {.guard = *policy};
-  EngineMirrorAim aim = action == ENGINE_JOBS_CANCEL     ? ENGINE_MIRROR_CANCEL
-                        : action == ENGINE_JOBS_COMPLETE ? ENGINE_MIRROR_COMPLETE
-                                                         : ENGINE_MIRROR_WAIT;
-  gboolean done = engine_mirrorlife_continue (vm, op, aim, &manner, &result->mirror, error);
+  gboolean done = g_str_equal (op->verb, MIRROR)
+                      ? engine_mirrorlife_continue (vm, op, aim, manner, &result->mirror, error)
+                      : engine_merge_continue (vm, op, aim, manner, &result->merge, error);
 
   if (result->mirror != NULL)
     result->views = g_ptr_array_ref (result->mirror->jobs);
+  if (result->merge != NULL)
+    result->views = g_ptr_array_ref (result->merge->jobs);
   return done;
 }
 
@@ -250,20 +243,18 @@ act_on_operation (EngineVm *vm, const EngineJobsRequest *request, const GPtrArra
                   GError **error)
 {
   g_autoptr (ChainsOp) op = get_operation (vm, chosen, request->job, error);
-  EngineGuardPolicy policy = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE};
-  gboolean mirror = op != NULL && g_str_equal (op->verb, MIRROR);
+  EngineInflightManner manner = {.guard = {.freeze_timeout_us = request->freeze_timeout_us, .stops = TRUE}};
 
   if (op == NULL)
     return FALSE;
-  if (vm->monitor == NULL || !(mirror || engine_merge_is_verb (op->verb))) {
+  if (vm->monitor == NULL || !(g_str_equal (op->verb, MIRROR) || engine_merge_is_verb (op->verb))) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, "run `chainctl recover`",
                       "VM '%s': operation %s does not go on in QEMU", vm->record->name, op->id);
     return FALSE;
   }
-  policy.quiesce = request->quiesce != NULL ? *request->quiesce : vm->record->quiesce;
+  manner.guard.quiesce = request->quiesce != NULL ? *request->quiesce : vm->record->quiesce;
   engine_vm_start_agent (vm);
-  return mirror ? go_on_with_mirror (vm, op, request->action, &policy, result, error)
-                : go_on_with_merge (vm, op, request->action, &policy, result, error);
+  return go_on (vm, op, aim_of (request->action), &manner, result, error);
 }
 
 static gboolean

@@ -23,7 +23,7 @@ typedef struct {
   EngineOp *op;
   EngineVm *vm;
   EngineMergeIntent *intent;
-  const EngineMergeManner *manner;
+  const EngineInflightManner *manner;
   EngineGuard *guard;
   GPtrArray *jobs;
   GPtrArray *merged;
@@ -310,26 +310,11 @@ static gboolean
 stay_ready (Run *run, GError *why, GError **error)
 {
   g_autoptr (GError) refused = why;
-  g_autofree char *hint = g_strdup_printf ("`chainctl job complete %s %s`, with --quiesce auto if need be",
-                                           run->vm->record->name, run->op->id);
   GError *failure = NULL;
 
   if (!detach (run, &failure))
     return set_interrupted (run, failure, error);
-  engine_error_set (error, (EngineError)refused->code, hint, "%s; all is copied, and operation %s stays ready in QEMU",
-                    refused->message, run->op->id);
-  return FALSE;
-}
-
-static gboolean
-prepare_pivot (Run *run, GError **error)
-{
-  if (run->guard != NULL)
-    return engine_guard_look_again (run->guard, error);
-  if (!engine_vm_refresh_state (run->vm, error))
-    return FALSE;
-  run->guard = engine_guard_new (run->vm, guard_policy (run), error);
-  return run->guard != NULL;
+  return engine_inflight_set_refused (run->op, refused, "stays ready in QEMU", error);
 }
 
 static gboolean
@@ -374,7 +359,7 @@ pivot (Run *run, GError **error)
   run->vm->cancellable = NULL;
   if (!flush (run, &failure))
     return cancel_begun (run, failure, error);
-  if (!prepare_pivot (run, &failure))
+  if (!engine_inflight_prepare_guard (run->vm, guard_policy (run), &run->guard, &failure))
     return pivot_failed (run, failure, error);
   if (!engine_pivot_run (&(EnginePivot){run->op, run->jobs, run->guard, word, record_pivot, run}, &failure)) {
     run->result->paused_us = run->guard->paused_us;
@@ -414,7 +399,7 @@ go_on (Run *run, GError **error)
 /* ---- all of it ---- */
 
 static void
-run_init (Run *run, EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner)
+run_init (Run *run, EngineOp *op, EngineMergeIntent *intent, const EngineInflightManner *manner)
 {
   run->op = op;
   run->vm = op->vm;
@@ -425,36 +410,18 @@ run_init (Run *run, EngineOp *op, EngineMergeIntent *intent, const EngineMergeMa
   run->result = engine_mergeresult_new (op, intent);
 }
 
-/* Where nothing is to be frozen the guard stands by from the start: then nothing has to be waited for at the pivot. */
-static gboolean
-prepare_guard (Run *run, GError **error)
-{
-  const EngineGuardPolicy *policy = &run->manner->guard;
-  gboolean freezes;
-
-  if (!is_active (run->intent) || !run->intent->pivot)
-    return TRUE;
-  freezes = policy->quiesce != CHAINS_QUIESCE_OFF && run->vm->record->agent != NULL;
-  if (freezes && policy->quiesce != CHAINS_QUIESCE_REQUIRE)
-    return TRUE;
-  run->guard = engine_guard_new (run->vm, policy, error);
-  if (run->guard == NULL)
-    return FALSE;
-  if (freezes)
-    g_clear_pointer (&run->guard, engine_guard_free);
-  return TRUE;
-}
-
 gboolean
-engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner, EngineMergeResult **result,
-                  GError **error)
+engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineInflightManner *manner,
+                  EngineMergeResult **result, GError **error)
 {
   g_auto (Run) run = {0};
   GError *failure = NULL;
   gboolean done;
 
   run_init (&run, op, intent, manner);
-  if (!prepare_guard (&run, error) || !begin (&run, error))
+  if (is_active (intent) && intent->pivot && !engine_inflight_foresee_guard (run.vm, &manner->guard, &run.guard, error))
+    return FALSE;
+  if (!begin (&run, error))
     return FALSE;
   if (!engine_mergeseal_open (run.vm, intent, &failure) || !engine_mergeend_destroy (op, intent, &failure))
     return take_back (&run, failure, error);
@@ -464,7 +431,7 @@ engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeMann
 }
 
 gboolean
-engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner,
+engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineInflightManner *manner,
                       EngineMergeResult **result, GError **error)
 {
   g_auto (Run) run = {0};
@@ -493,7 +460,7 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMerge
 }
 
 gboolean
-engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, const EngineMergeManner *manner,
+engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim aim, const EngineInflightManner *manner,
                        EngineMergeResult **result, GError **error)
 {
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (row->intent, error);
@@ -503,10 +470,10 @@ engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, co
 
   if (op == NULL)
     return FALSE;
-  intent->pivot = intent->pivot || aim == ENGINE_MERGE_COMPLETE;
+  intent->pivot = intent->pivot || aim == ENGINE_INFLIGHT_COMPLETE;
   run_init (&run, op, intent, manner);
-  done = aim == ENGINE_MERGE_CANCEL ? end_early (&run, CANCELLED, error) : go_on (&run, error);
-  if (aim == ENGINE_MERGE_CANCEL && g_error_matches (*error, ENGINE_ERROR, ENGINE_ERROR_PARTLY)) {
+  done = aim == ENGINE_INFLIGHT_CANCEL ? end_early (&run, CANCELLED, error) : go_on (&run, error);
+  if (aim == ENGINE_INFLIGHT_CANCEL && g_error_matches (*error, ENGINE_ERROR, ENGINE_ERROR_PARTLY)) {
     g_clear_error (error);
     done = TRUE;
   }

@@ -8,19 +8,9 @@
  */
 #pragma once
 
-#include "engine/guard.h"
-#include "engine/job.h"
+#include "engine/inflight.h"
 #include "engine/mergeplan.h"
 #include "engine/mergeresult.h"
-
-/** What is to become of an operation that goes on in QEMU. */
-typedef enum { ENGINE_MERGE_WAIT, ENGINE_MERGE_COMPLETE, ENGINE_MERGE_CANCEL } EngineMergeAim;
-
-/** How it is to be done. @detach: return once the jobs run */
-typedef struct {
-  EngineGuardPolicy guard;
-  gboolean detach;
-} EngineMergeManner;
 
 /**
  * engine_merge_run:
@@ -30,16 +20,17 @@ typedef struct {
  * Raises %ENGINE_ERROR_INTERRUPTED where Ctrl-C let it go on in QEMU, %ENGINE_ERROR_PARTLY where it was begun and not
  * done, or on some disks alone; QMP_ERROR's and CHAINS_ERROR's.
  */
-gboolean engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner,
+gboolean engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineInflightManner *manner,
                            EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** In a dry run: what it would send, and what would be then. */
-gboolean engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineMergeManner *manner,
+gboolean engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineInflightManner *manner,
                                EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** Goes on with the operation @row of @vm, which is detached; @vm is connected, and its lock ours. */
-gboolean engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineMergeAim aim, const EngineMergeManner *manner,
-                                EngineMergeResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim aim,
+                                const EngineInflightManner *manner, EngineMergeResult **result, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 
 /** Whether @verb is one whose operations are merges. */
 gboolean engine_merge_is_verb (const char *verb);

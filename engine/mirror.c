@@ -25,7 +25,7 @@ gboolean
 engine_mirror_run (EngineContext *context, const EngineMirrorRequest *request, EngineMirrorResult **result,
                    GError **error)
 {
-  EngineMirrorManner manner = {.guard = {.freeze_timeout_us = request->freeze_timeout_us}, .detach = request->detach};
+  EngineInflightManner manner = {.guard = {.freeze_timeout_us = request->freeze_timeout_us}, .detach = request->detach};
   g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, VERB, error);
   g_autoptr (EngineGraph) graph = vm != NULL ? engine_opening_run (vm, error) : NULL;
   g_autoptr (EngineOp) op = NULL;

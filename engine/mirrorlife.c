@@ -23,7 +23,7 @@ typedef struct {
   EngineOp *op;
   EngineVm *vm;
   EngineMirrorIntent *intent;
-  const EngineMirrorManner *manner;
+  const EngineInflightManner *manner;
   EngineGuard *guard;
   GPtrArray *jobs;
   GPtrArray *moved;
@@ -44,7 +44,7 @@ run_clear (Run *run)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
 
 static void
-run_init (Run *run, EngineOp *op, EngineMirrorIntent *intent, const EngineMirrorManner *manner)
+run_init (Run *run, EngineOp *op, EngineMirrorIntent *intent, const EngineInflightManner *manner)
 {
   run->op = op;
   run->vm = op->vm;
@@ -259,14 +259,8 @@ static gboolean
 stay_ready (Run *run, GError *why, GError **error)
 {
   g_autoptr (GError) refused = why;
-  g_autofree char *hint = g_strdup_printf ("`chainctl job complete %s %s`, with --quiesce auto if need be",
-                                           run->vm->record->name, run->op->id);
 
-  if (!follow (run, error))
-    return FALSE;
-  engine_error_set (error, (EngineError)refused->code, hint, "%s; all is copied, and operation %s stays in step",
-                    refused->message, run->op->id);
-  return FALSE;
+  return follow (run, error) && engine_inflight_set_refused (run->op, refused, "stays in step", error);
 }
 
 /* ---- the moment ---- */
@@ -274,12 +268,7 @@ stay_ready (Run *run, GError *why, GError **error)
 static gboolean
 prepare_guard (Run *run, GError **error)
 {
-  if (run->guard != NULL)
-    return engine_guard_look_again (run->guard, error);
-  if (!engine_vm_refresh_state (run->vm, error))
-    return FALSE;
-  run->guard = engine_guard_new (run->vm, &run->manner->guard, error);
-  return run->guard != NULL;
+  return engine_inflight_prepare_guard (run->vm, &run->manner->guard, &run->guard, error);
 }
 
 static void
@@ -490,25 +479,8 @@ go_on (Run *run, GError **error)
   }
 }
 
-/* Where nothing is to be frozen the guard stands by from the start; where it has to be, that is seen now. */
-static gboolean
-check_guard (Run *run, GError **error)
-{
-  const EngineGuardPolicy *policy = &run->manner->guard;
-  gboolean freezes = policy->quiesce != CHAINS_QUIESCE_OFF && run->vm->record->agent != NULL;
-
-  if (run->intent->goal == ENGINE_MIRROR_FOLLOW || (freezes && policy->quiesce != CHAINS_QUIESCE_REQUIRE))
-    return TRUE;
-  run->guard = engine_guard_new (run->vm, policy, error);
-  if (run->guard == NULL)
-    return FALSE;
-  if (freezes)
-    g_clear_pointer (&run->guard, engine_guard_free);
-  return TRUE;
-}
-
 gboolean
-engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorManner *manner,
+engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineInflightManner *manner,
                        EngineMirrorResult **result, GError **error)
 {
   g_auto (Run) run = {0};
@@ -516,7 +488,10 @@ engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorM
   gboolean done;
 
   run_init (&run, op, plan->intent, manner);
-  if (!check_guard (&run, error) || !begin (&run, &plan->targets, error))
+  if (plan->intent->goal != ENGINE_MIRROR_FOLLOW &&
+      !engine_inflight_foresee_guard (run.vm, &manner->guard, &run.guard, error))
+    return FALSE;
+  if (!begin (&run, &plan->targets, error))
     return FALSE;
   if (!open_targets (&run, plan, &failure) || !start_jobs (&run, &failure))
     return fail (&run, failure, error);
@@ -529,7 +504,7 @@ engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorM
 }
 
 gboolean
-engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorManner *manner,
+engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineInflightManner *manner,
                            EngineMirrorResult **result, GError **error)
 {
   const EngineMirrorIntent *intent = plan->intent;
@@ -571,19 +546,19 @@ cancel (Run *run, GError **error)
 
 /* One that is only to be kept in step ends in step once it is completed. */
 static void
-choose_goal (EngineMirrorIntent *intent, EngineMirrorAim aim)
+choose_goal (EngineMirrorIntent *intent, EngineInflightAim aim)
 {
-  if (aim == ENGINE_MIRROR_COMPLETE && intent->goal == ENGINE_MIRROR_FOLLOW)
+  if (aim == ENGINE_INFLIGHT_COMPLETE && intent->goal == ENGINE_MIRROR_FOLLOW)
     intent->goal = ENGINE_MIRROR_FINISH;
 }
 
 gboolean
-engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineMirrorAim aim, const EngineMirrorManner *manner,
-                            EngineMirrorResult **result, GError **error)
+engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim aim,
+                            const EngineInflightManner *manner, EngineMirrorResult **result, GError **error)
 {
   g_autoptr (EngineMirrorIntent) intent = engine_mirrorintent_from_json (row->intent, error);
   g_autoptr (EngineOp) op = intent != NULL ? engine_inflight_take_over (vm, row, error) : NULL;
-  EngineMirrorManner own = *manner;
+  EngineInflightManner own = *manner;
   g_auto (Run) run = {0};
   gboolean done;
 
@@ -592,8 +567,8 @@ engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineMirrorAim a
   choose_goal (intent, aim);
   own.guard.stops = intent->goal == ENGINE_MIRROR_PIVOT || intent->copies->overlays->len > 1;
   run_init (&run, op, intent, &own);
-  done = aim == ENGINE_MIRROR_CANCEL ? cancel (&run, error) : go_on (&run, error);
-  if (aim != ENGINE_MIRROR_CANCEL)
+  done = aim == ENGINE_INFLIGHT_CANCEL ? cancel (&run, error) : go_on (&run, error);
+  if (aim != ENGINE_INFLIGHT_CANCEL)
     *result = g_steal_pointer (&run.result);
   return done;
 }

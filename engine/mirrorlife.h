@@ -4,15 +4,9 @@
  */
 #pragma once
 
-#include "engine/guard.h"
+#include "engine/inflight.h"
 #include "engine/mirrorplan.h"
 #include "engine/mirrorresult.h"
-
-/** How it is to be done. @detach: return once the jobs run */
-typedef struct {
-  EngineGuardPolicy guard;
-  gboolean detach;
-} EngineMirrorManner;
 
 /**
  * engine_mirrorlife_run:
@@ -22,17 +16,14 @@ typedef struct {
  * some disks alone; what fails before that is taken back, and raised. QAPI: blockdev-add, blockdev-mirror,
  * block-job-cancel, job-complete, blockdev-del, object-add, object-del.
  */
-gboolean engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorManner *manner,
+gboolean engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineInflightManner *manner,
                                 EngineMirrorResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /** In a dry run: what it would make and send, and what would be then. */
-gboolean engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineMirrorManner *manner,
+gboolean engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineInflightManner *manner,
                                     EngineMirrorResult **result, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** What is to become of one that goes on in QEMU. */
-typedef enum { ENGINE_MIRROR_WAIT, ENGINE_MIRROR_COMPLETE, ENGINE_MIRROR_CANCEL } EngineMirrorAim;
-
 /** Goes on with the operation @row of @vm, which is detached; @vm is connected, and its lock ours. */
-gboolean engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineMirrorAim aim,
-                                     const EngineMirrorManner *manner, EngineMirrorResult **result, GError **error)
+gboolean engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim aim,
+                                     const EngineInflightManner *manner, EngineMirrorResult **result, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

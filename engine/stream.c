@@ -25,7 +25,8 @@ engine_stream_run (EngineContext *context, const EngineStreamRequest *request, E
                    GError **error)
 {
   const EngineMergePlanRequest asked = {ENGINE_MERGE_STREAM, request->disks, request->top, request->base};
-  const EngineMergeManner manner = {.guard = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE}, .detach = request->detach};
+  const EngineInflightManner manner = {.guard = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE},
+                                       .detach = request->detach};
   g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, VERB, error);
   g_autoptr (EngineGraph) graph = NULL;
   g_autoptr (EngineOp) op = NULL;
