@@ -11,9 +11,6 @@
 #include "engine/qcow2map.h"
 
 #define UNIT (64 * 1024)
-/* Of what a copied byte costs in tables and refcounts. */
-#define METADATA_SHARE 512
-#define METADATA_LEAST (G_GINT64_CONSTANT (1) << 20)
 
 /* Marks what @layer's image holds. %FALSE where that cannot be told. */
 static gboolean
@@ -33,13 +30,11 @@ count (const EngineMirrorIntent *intent, const EngineOverlay *file)
   g_autoptr (EngineQcow2Map) map = engine_qcow2map_new (UNIT, file->intent->virtual_size);
   g_autoptr (EngineQcow2Map) none = engine_qcow2map_new (UNIT, file->intent->virtual_size);
   guint layers = intent->sync == ENGINE_MIRROR_FULL ? file->disk->layers->len : 1;
-  gint64 bytes;
 
   for (guint i = 0; i < layers; i++)
     if (!add_layer (map, g_ptr_array_index (file->disk->layers, i)))
       return 0;
-  bytes = engine_qcow2map_beyond (map, none);
-  return bytes + bytes / METADATA_SHARE + METADATA_LEAST;
+  return engine_qcow2map_with_metadata (engine_qcow2map_beyond (map, none));
 }
 
 /* What is there already is overwritten. */

@@ -11,9 +11,6 @@
 #include "engine/qcow2map.h"
 
 #define RAW_UNIT (64 * 1024)
-/* Of what a copied byte costs in tables and refcounts. */
-#define METADATA_SHARE 512
-#define METADATA_LEAST (G_GINT64_CONSTANT (1) << 20)
 
 /* The parts whose receivers are on one file system, in one folder of it. @parts: (element-type EngineMergePart) */
 typedef struct {
@@ -31,12 +28,6 @@ demand_clear (Demand *demand)
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Demand, demand_clear)
-
-static gint64
-with_metadata (gint64 bytes)
-{
-  return bytes + bytes / METADATA_SHARE + METADATA_LEAST;
-}
 
 static gint64
 allocated (const char *path)
@@ -78,7 +69,7 @@ bound (EngineVm *vm, const EngineMergePart *part, gint64 *needed, GError **error
     return FALSE;
   for (guint i = 0; i < part->images->len; i++)
     moved += allocated (image_at (part, i)->path);
-  *needed = with_metadata (MIN (moved, MAX (size - allocated (part->receiver->path), 0)));
+  *needed = engine_qcow2map_with_metadata (MIN (moved, MAX (size - allocated (part->receiver->path), 0)));
   return TRUE;
 }
 
@@ -94,7 +85,7 @@ add_image (EngineVm *vm, EngineQcow2Map *map, const EngineMergeImage *image, gin
 static gint64
 unmapped (const EngineMergeImage *image, gint64 mapped)
 {
-  return MAX (allocated (image->path) - with_metadata (mapped), 0);
+  return MAX (allocated (image->path) - engine_qcow2map_with_metadata (mapped), 0);
 }
 
 static gboolean
@@ -115,7 +106,7 @@ count (EngineVm *vm, const EngineMergePart *part, gint64 *needed, GError **error
       return FALSE;
     loose += unmapped (image_at (part, i), mapped);
   }
-  *needed = with_metadata (engine_qcow2map_beyond (moved, held) + loose);
+  *needed = engine_qcow2map_with_metadata (engine_qcow2map_beyond (moved, held) + loose);
   return TRUE;
 }
 

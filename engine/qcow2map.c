@@ -21,6 +21,9 @@
 #define READS_ZEROES 1ULL
 #define EXTENDED_L2 (1ULL << 4)
 #define SUBCLUSTERS_ALLOCATED 0xffffffffULL
+/* Of what a byte that is written anew costs in tables and refcounts. */
+#define METADATA_SHARE 512
+#define METADATA_LEAST (G_GINT64_CONSTANT (1) << 20)
 
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC (int, close, -1)
 
@@ -246,4 +249,10 @@ engine_qcow2map_beyond (const EngineQcow2Map *map, const EngineQcow2Map *other)
     count += (map->bits[i / 8] >> (i % 8) & 1) != 0 && !has ? 1 : 0;
   }
   return (gint64)count * map->unit;
+}
+
+gint64
+engine_qcow2map_with_metadata (gint64 bytes)
+{
+  return bytes + bytes / METADATA_SHARE + METADATA_LEAST;
 }

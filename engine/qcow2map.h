@@ -38,5 +38,8 @@ gboolean engine_qcow2map_add (EngineQcow2Map *map, const char *path, gboolean qc
 /** Whether the qcow2 image at @path maps nothing at all, not even zeroes. Raises as engine_qcow2map_add() does. */
 gboolean engine_qcow2map_is_blank (const char *path, gboolean *blank, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** What @bytes of data that are written anew take at most, with their tables and refcounts. */
+gint64 engine_qcow2map_with_metadata (gint64 bytes);
+
 /** Bytes of the units that are marked in @map and not in @other, which has the same unit. */
 gint64 engine_qcow2map_beyond (const EngineQcow2Map *map, const EngineQcow2Map *other);
