@@ -300,6 +300,14 @@ engine_graph_head (const EngineGraphDisk *disk)
   return g_ptr_array_index (disk->layers, 0);
 }
 
+const char *
+engine_graph_root (const EngineGraphDisk *disk)
+{
+  if (disk->filters->len > 0)
+    return ((const QmpNode *)g_ptr_array_index (disk->filters, 0))->name;
+  return engine_graph_head (disk)->node->name;
+}
+
 gboolean
 engine_graph_is_read_only (const EngineVm *vm, const EngineGraphDisk *disk)
 {

@@ -67,6 +67,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineGraph, engine_graph_free)
 /** The active image of @disk. Borrowed. */
 const EngineLayer *engine_graph_head (const EngineGraphDisk *disk);
 
+/** The name of the uppermost node below the device of @disk: a filter's, else the active image's. Borrowed. */
+const char *engine_graph_root (const EngineGraphDisk *disk);
+
 /** Whether the guest may not write to @disk. A dry run's stand-in has disks open read-only that are not. */
 gboolean engine_graph_is_read_only (const EngineVm *vm, const EngineGraphDisk *disk);
 

@@ -81,6 +81,13 @@ engine_intent_add_discard (EngineIntent *intent, gint64 row, const char *path, c
   g_ptr_array_add (intent->discards, discard);
 }
 
+void
+engine_intent_retire (EngineIntent *intent, const QmpNode *node)
+{
+  if (node != NULL && node->name[0] != '#')
+    g_ptr_array_add (intent->retired, g_strdup (node->name));
+}
+
 /* ---- JSON ---- */
 
 static JsonObject *

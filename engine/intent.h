@@ -7,6 +7,7 @@
 
 #include "engine/imagefile.h"
 #include "engine/op.h"
+#include "qmp/nodes.h"
 
 /**
  * EngineIntentOverlay: one disk's part
@@ -86,6 +87,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineIntent, engine_intent_free)
 
 /** @file: (nullable): %NULL where no file is to be removed */
 void engine_intent_add_discard (EngineIntent *intent, gint64 row, const char *path, const EngineImagefile *file);
+
+/** @node: (nullable): nothing needs it once the operation has happened. One that QEMU's own options made, which has no
+ * name of its own, goes by itself once it is left. */
+void engine_intent_retire (EngineIntent *intent, const QmpNode *node);
 
 /** For the journal. Returns: (transfer full) */
 JsonObject *engine_intent_to_json (const EngineIntent *intent);

@@ -354,14 +354,6 @@ describe_receiver (const Part *part, EngineMergePart *into, guint receiver)
   }
 }
 
-static const char *
-root_of (const EngineGraphDisk *disk)
-{
-  if (disk->filters->len > 0)
-    return ((const QmpNode *)g_ptr_array_index (disk->filters, 0))->name;
-  return engine_graph_head (disk)->node->name;
-}
-
 static void
 fill (const Part *part)
 {
@@ -371,7 +363,7 @@ fill (const Part *part)
 
   into->job = engine_op_name (part->op, index, "");
   into->filter = engine_op_name (part->op, index, "f");
-  into->root = g_strdup (root_of (part->disk));
+  into->root = g_strdup (engine_graph_root (part->disk));
   into->qdev = g_strdup (part->op->vm->standin == NULL ? part->disk->device : NULL);
   describe_receiver (part, into, commit ? part->bottom : part->top);
   if (commit && part->top > 0) {
@@ -420,15 +412,6 @@ plan_disk (Part *part, gboolean *planned, GError **error)
 /* ---- all of them ---- */
 
 static gboolean
-check_disk_names (EngineVm *vm, const char *const *names, GError **error)
-{
-  for (gsize i = 0; names != NULL && names[i] != NULL; i++)
-    if (engine_vm_find_disk (vm, names[i], error) == NULL)
-      return FALSE;
-  return TRUE;
-}
-
-static gboolean
 plan_disks (EngineOp *op, EngineMergeIntent *intent, const EngineGraph *graph, const EngineMergePlanRequest *request,
             const GPtrArray *snapshots, GError **error)
 {
@@ -459,7 +442,7 @@ engine_mergeplan_new (EngineOp *op, const EngineGraph *graph, const EngineMergeP
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_new (request->kind);
   g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
 
-  if (snapshots == NULL || !check_disk_names (vm, request->disks, error) ||
+  if (snapshots == NULL || !engine_vm_check_disks (vm, request->disks, error) ||
       !plan_disks (op, intent, graph, request, snapshots, error))
     return NULL;
   if (intent->parts->len > 0)

@@ -5,15 +5,11 @@
 #include "engine/mirrorplan.h"
 
 #include "chains/images.h"
-#include "chains/snapshots.h"
+#include "engine/automatic.h"
 #include "engine/copyroom.h"
 #include "engine/error.h"
 #include "engine/preflight.h"
 #include "engine/seal.h"
-
-#include <string.h>
-
-#define NAME_OF_AUTOMATIC "before-mirror-%Y%m%dT%H%M%SZ"
 
 /* One disk while it is planned. Borrowed. */
 typedef struct {
@@ -47,13 +43,6 @@ refuse (const Part *part, const char *hint, const char *why, GError **error)
 
 /* ---- what the guest would leave ---- */
 
-static void
-retire (EngineIntent *intent, const QmpNode *node)
-{
-  if (node != NULL && node->name[0] != '#')
-    g_ptr_array_add (intent->retired, g_strdup (node->name));
-}
-
 /* All of the old chain, the head first; of a copy that stands on what the head stood on, the head alone. */
 static void
 plan_retirement (const Part *part)
@@ -63,8 +52,8 @@ plan_retirement (const Part *part)
   for (guint i = 0; i < count && part->op->vm->standin == NULL; i++) {
     const EngineLayer *layer = g_ptr_array_index (part->disk->layers, i);
 
-    retire (part->plan->intent->copies, layer->node);
-    retire (part->plan->intent->copies, layer->file);
+    engine_intent_retire (part->plan->intent->copies, layer->node);
+    engine_intent_retire (part->plan->intent->copies, layer->file);
   }
 }
 
@@ -87,14 +76,6 @@ plan_pivot (const Part *part, GError **error)
 }
 
 /* ---- one disk ---- */
-
-static const char *
-root_of (const EngineGraphDisk *disk)
-{
-  if (disk->filters->len > 0)
-    return ((const QmpNode *)g_ptr_array_index (disk->filters, 0))->name;
-  return engine_graph_head (disk)->node->name;
-}
 
 static gboolean
 check_disk (const Part *part, GError **error)
@@ -119,7 +100,7 @@ plan_part (const Part *part, GError **error)
   options = engine_nodeoptions_find (part->disk, part->arguments, active->options);
   if (!engine_target_plan (part->op, intent, part->disk, options, part->target, &part->plan->targets, error))
     return FALSE;
-  g_ptr_array_add (intent->roots, g_strdup (root_of (part->disk)));
+  g_ptr_array_add (intent->roots, g_strdup (engine_graph_root (part->disk)));
   return intent->goal != ENGINE_MIRROR_PIVOT || plan_pivot (part, error);
 }
 
@@ -135,44 +116,13 @@ is_chosen (const EngineVm *vm, const EngineMirrorPlanRequest *request, const Cha
 
 /* ---- all of them ---- */
 
-/* The first of before-mirror-TIME, -2 … that is free. */
-static gboolean
-name_automatic (EngineVm *vm, ChainsSnapshot *snapshot, GError **error)
-{
-  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
-  g_autofree char *name = g_date_time_format (now, NAME_OF_AUTOMATIC);
-  gboolean taken = TRUE;
-
-  for (int i = 1; taken; i++) {
-    g_free (snapshot->name);
-    snapshot->name = i == 1 ? g_strdup (name) : g_strdup_printf ("%s-%d", name, i);
-    if (!chains_snapshots_has (vm->context->db, vm->record->id, snapshot->name, &taken, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
 static gboolean
 plan_automatic (EngineVm *vm, EngineMirrorIntent *intent, GError **error)
 {
-  ChainsSnapshot *snapshot = intent->copies->snapshot;
-
-  if (intent->goal != ENGINE_MIRROR_PIVOT) {
-    g_clear_pointer (&intent->copies->snapshot, chains_snapshot_free);
-    return TRUE;
-  }
-  snapshot->id = g_uuid_string_random ();
-  snapshot->description = g_strdup ("what was active before the guest was moved to a copy");
-  snapshot->automatic = TRUE;
-  return name_automatic (vm, snapshot, error);
-}
-
-static gboolean
-check_disk_names (EngineVm *vm, const char *const *names, GError **error)
-{
-  for (gsize i = 0; names != NULL && names[i] != NULL; i++)
-    if (engine_vm_find_disk (vm, names[i], error) == NULL)
-      return FALSE;
+  if (intent->goal == ENGINE_MIRROR_PIVOT)
+    return engine_automatic_describe (vm, intent->copies->snapshot, "mirror",
+                                      "what was active before the guest was moved to a copy", error);
+  g_clear_pointer (&intent->copies->snapshot, chains_snapshot_free);
   return TRUE;
 }
 
@@ -248,7 +198,7 @@ engine_mirrorplan_new (EngineOp *op, const EngineGraph *graph, const EngineMirro
     plan->intent->credentials = engine_op_name (op, 0, "t");
     plan->credentials = engine_target_credentials (plan->intent, request->credentials);
   }
-  if (!check_request (vm, request, error) || !check_disk_names (vm, request->disks, error) ||
+  if (!check_request (vm, request, error) || !engine_vm_check_disks (vm, request->disks, error) ||
       !plan_automatic (vm, plan->intent, error) || !plan_disks (op, plan, graph, request, error) ||
       !engine_preflight_check_overlays (vm, plan->targets.files, error) ||
       !engine_copyroom_check (vm, plan->intent, plan->targets.files, error))

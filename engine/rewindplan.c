@@ -6,6 +6,7 @@
 
 #include "chains/images.h"
 #include "chains/snapshots.h"
+#include "engine/automatic.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
 #include "engine/preflight.h"
@@ -14,7 +15,6 @@
 
 #include <string.h>
 
-#define NAME_OF_AUTOMATIC "before-rollback-%Y%m%dT%H%M%SZ"
 #define SHUT_DOWN "shut the VM down, and roll back then"
 
 /* One disk while it is planned. Borrowed. */
@@ -136,13 +136,6 @@ plan_discards (const Part *part, GError **error)
   return tree != NULL;
 }
 
-static void
-retire (EngineIntent *intent, const QmpNode *node)
-{
-  if (node != NULL && node->name[0] != '#')
-    g_ptr_array_add (intent->retired, g_strdup (node->name));
-}
-
 /* The live nodes above the one that both branches stand on: closed, the head first, so that its image is free. */
 static void
 plan_retirement (const Part *part, const EngineBranch *branch)
@@ -152,8 +145,8 @@ plan_retirement (const Part *part, const EngineBranch *branch)
   for (guint i = 0; i < disk->layers->len && g_ptr_array_index (disk->layers, i) != branch->shared; i++) {
     const EngineLayer *layer = g_ptr_array_index (disk->layers, i);
 
-    retire (part->plan->intent, layer->node);
-    retire (part->plan->intent, layer->file);
+    engine_intent_retire (part->plan->intent, layer->node);
+    engine_intent_retire (part->plan->intent, layer->file);
   }
 }
 
@@ -278,36 +271,15 @@ check_names (const EngineRewindPlan *plan, const char *const *names, GError **er
 
 /* ---- all of it ---- */
 
-/* The first of before-rollback-TIME, -2 … that is free. */
-static gboolean
-name_automatic (EngineVm *vm, ChainsSnapshot *snapshot, GError **error)
-{
-  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
-  g_autofree char *name = g_date_time_format (now, NAME_OF_AUTOMATIC);
-  gboolean taken = TRUE;
-
-  for (int i = 1; taken; i++) {
-    g_free (snapshot->name);
-    snapshot->name = i == 1 ? g_strdup (name) : g_strdup_printf ("%s-%d", name, i);
-    if (!chains_snapshots_has (vm->context->db, vm->record->id, snapshot->name, &taken, error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
 static gboolean
 describe_automatic (EngineRewindPlan *plan, EngineVm *vm, gboolean discard, GError **error)
 {
-  ChainsSnapshot *snapshot = plan->intent->snapshot;
+  g_autofree char *description = g_strdup_printf ("what was active before it was rolled back to '%s'", plan->to->name);
 
-  if (discard) {
-    g_clear_pointer (&plan->intent->snapshot, chains_snapshot_free);
-    return TRUE;
-  }
-  snapshot->id = g_uuid_string_random ();
-  snapshot->description = g_strdup_printf ("what was active before it was rolled back to '%s'", plan->to->name);
-  snapshot->automatic = TRUE;
-  return name_automatic (vm, snapshot, error);
+  if (!discard)
+    return engine_automatic_describe (vm, plan->intent->snapshot, "rollback", description, error);
+  g_clear_pointer (&plan->intent->snapshot, chains_snapshot_free);
+  return TRUE;
 }
 
 static EngineRewindPlan *

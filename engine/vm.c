@@ -396,3 +396,12 @@ engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error)
   engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, hint, "VM '%s' has no disk '%s'", vm->record->name, name);
   return NULL;
 }
+
+gboolean
+engine_vm_check_disks (const EngineVm *vm, const char *const *names, GError **error)
+{
+  for (gsize i = 0; names != NULL && names[i] != NULL; i++)
+    if (engine_vm_find_disk (vm, names[i], error) == NULL)
+      return FALSE;
+  return TRUE;
+}

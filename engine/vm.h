@@ -126,5 +126,8 @@ QmpNodes *engine_vm_ask_for_nodes (EngineVm *vm, GError **error) G_GNUC_WARN_UNU
 /** How a command to this VM's peers waits now. */
 QmpWait engine_vm_wait (const EngineVm *vm);
 
+/** That each of @names (nullable) (array zero-terminated=1) is a registered disk; raises as the next does. */
+gboolean engine_vm_check_disks (const EngineVm *vm, const char *const *names, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** The registered disk called @name. Borrowed. Raises %ENGINE_ERROR_NO_SUCH_DISK, with the nearest name. */
 ChainsDisk *engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
