@@ -170,3 +170,12 @@ def assert_failure(command, document):
     assert re.fullmatch(r"[a-z][a-z0-9-]*", document["error"]["code"]), document
     assert document["error"]["message"].strip(), document
     return document["error"]
+
+
+def said(vm, *words):
+    """The document of a run that succeeds, held to its shape."""
+    result = vm.chainctl.run(*words)
+    assert result.status == 0, result
+    document = only_document(result.out)
+    assert_success(document["command"], document)
+    return document

@@ -1,7 +1,7 @@
 """The documents of commit, stream, jobs, job and protect, and what a person reads instead."""
 import pytest
 
-from documents import assert_failure, assert_success, only_document
+from documents import assert_failure, only_document, said
 
 from cli_vm import contents
 
@@ -14,15 +14,6 @@ def filled(vm):
         vm.chainctl.ok("snapshot", "vm1", name)
     vm.qemu.qemu_io("vda", "write -P 9 4M 40M")
     return vm
-
-
-def said(vm, *words):
-    """The document of a run that succeeds, held to its shape."""
-    result = vm.chainctl.run(*words)
-    assert result.status == 0, result
-    document = only_document(result.out)
-    assert_success(document["command"], document)
-    return document
 
 
 def test_commit_says_what_went_where_what_ceased_and_what_was_removed(filled):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from documents import assert_failure, assert_success, only_document
+from documents import assert_failure, only_document, said
 from support import images, process
 
 from cli_vm import contents
@@ -15,15 +15,6 @@ def filled(vm):
     vm.qemu.qemu_io("vdb", "write -P 2 0 64k")
     (vm.folder / "copies").mkdir()
     return vm
-
-
-def said(vm, *words):
-    """The document of a run that succeeds, held to its shape."""
-    result = vm.chainctl.run(*words)
-    assert result.status == 0, result
-    document = only_document(result.out)
-    assert_success(document["command"], document)
-    return document
 
 
 def test_finish_says_where_the_copies_are(filled):
