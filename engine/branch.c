@@ -105,14 +105,9 @@ engine_branch_plan (EngineOp *op, EngineIntent *intent, guint index, const Engin
 gboolean
 engine_branch_open (EngineVm *vm, const EngineBranch *branch, GError **error)
 {
-  for (guint i = 0; i < branch->options->len; i++) {
-    QmpCall *call = qmp_commands_start_blockdev_add (vm->monitor, engine_context_deadline (vm->context),
-                                                     g_ptr_array_index (branch->options, i));
-    g_autoptr (JsonNode) reply = qmp_call_finish (call, vm->cancellable, error);
-
-    if (reply == NULL)
+  for (guint i = 0; i < branch->options->len; i++)
+    if (!qmp_commands_blockdev_add (vm->monitor, engine_vm_wait (vm), g_ptr_array_index (branch->options, i), error))
       return FALSE;
-  }
   return TRUE;
 }
 

@@ -47,19 +47,6 @@ add_option (GPtrArray *words, const char *option, JsonObject *value)
 }
 
 static void
-add_credentials (GPtrArray *words, const char *folder)
-{
-  JsonObject *object = json_object_new ();
-
-  json_object_set_string_member (object, "qom-type", "tls-creds-x509");
-  json_object_set_string_member (object, "id", TLS);
-  json_object_set_string_member (object, "endpoint", "server");
-  json_object_set_boolean_member (object, "verify-peer", TRUE);
-  json_object_set_string_member (object, "dir", folder);
-  add_option (words, "--object", object);
-}
-
-static void
 add_server (GPtrArray *words, const EngineNbdserverOrder *order)
 {
   JsonObject *server = json_object_new (), *address = json_object_new ();
@@ -87,7 +74,7 @@ server_words (const EngineNbdserverOrder *order)
   g_autoptr (GPtrArray) words = g_ptr_array_new ();
 
   if (order->tls_creds != NULL)
-    add_credentials (words, order->tls_creds);
+    add_option (words, "--object", qmp_commands_tls_credentials (TLS, "server", order->tls_creds));
   add_server (words, order);
   for (guint i = 0; i < order->disks->len; i++) {
     JsonObject *export = json_object_new ();

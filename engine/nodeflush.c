@@ -18,22 +18,13 @@ describe (const char *node, const char *name)
   return options;
 }
 
-static gboolean
-open_above (EngineVm *vm, JsonObject *options, GError **error)
-{
-  QmpCall *call = qmp_commands_start_blockdev_add (vm->monitor, engine_context_deadline (vm->context), options);
-  g_autoptr (JsonNode) reply = qmp_call_finish (call, NULL, error);
-
-  return reply != NULL;
-}
-
 gboolean
 engine_nodeflush_run (EngineVm *vm, const char *node, const char *name, GError **error)
 {
   g_autoptr (JsonObject) options = describe (node, name);
   gboolean flushed;
 
-  if (!open_above (vm, options, error))
+  if (!qmp_commands_blockdev_add (vm->monitor, engine_vm_wait (vm), options, error))
     return FALSE;
   flushed = qmp_commands_blockdev_reopen (vm->monitor, engine_vm_wait (vm), options, error);
   return engine_nodeflush_end (vm, name, flushed ? error : NULL) && flushed;

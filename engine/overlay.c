@@ -361,14 +361,12 @@ engine_overlay_plan_prepare (EngineVm *vm, const GPtrArray *overlays)
 static gboolean
 read_size (EngineVm *vm, const EngineLayer *head, gint64 *size, GError **error)
 {
-  QmpNodesQuery *query;
   g_autoptr (QmpNodes) nodes = NULL;
   const QmpNode *node;
 
   if (head->local && g_str_equal (head->format, "qcow2"))
     return engine_qcow2_read_size (head->path, size, error);
-  query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
-  nodes = qmp_nodes_finish (query, vm->cancellable, error);
+  nodes = engine_vm_ask_for_nodes (vm, error);
   if (nodes == NULL)
     return FALSE;
   node = qmp_nodes_find (nodes, head->node->name);

@@ -333,14 +333,9 @@ engine_rewindplan_open (const EngineRewindPlan *plan, EngineVm *vm, GError **err
   for (guint i = 0; i < plan->branches->len; i++)
     if (!engine_branch_open (vm, g_ptr_array_index (plan->branches, i), error))
       return FALSE;
-  for (guint i = 0; i < plan->holders->len; i++) {
-    QmpCall *call = qmp_commands_start_blockdev_add (vm->monitor, engine_context_deadline (vm->context),
-                                                     g_ptr_array_index (plan->holders, i));
-    g_autoptr (JsonNode) reply = qmp_call_finish (call, vm->cancellable, error);
-
-    if (reply == NULL)
+  for (guint i = 0; i < plan->holders->len; i++)
+    if (!qmp_commands_blockdev_add (vm->monitor, engine_vm_wait (vm), g_ptr_array_index (plan->holders, i), error))
       return FALSE;
-  }
   return TRUE;
 }
 

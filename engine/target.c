@@ -122,16 +122,18 @@ check_unneeded (const Plan *plan, GError **error)
   return TRUE;
 }
 
+/* @size: bytes that what is to hold the copy has */
 static gboolean
-check_size (const Plan *plan, gint64 size, const char *what, GError **error)
+check_size (const EngineVm *vm, const EngineIntentOverlay *copy, gint64 size, GError **error)
 {
-  gint64 wanted = plan->copy->virtual_size;
-
-  if (size == wanted)
+  if (size == copy->virtual_size)
     return TRUE;
-  return refuse (plan, ENGINE_ERROR_REFUSED, "it has to be exactly as large as the disk", error,
-                 "'%s' is too %s: %" G_GINT64_FORMAT " bytes, and the disk has %" G_GINT64_FORMAT, what,
-                 size < wanted ? "small" : "large", size, wanted);
+  engine_error_set (error, ENGINE_ERROR_REFUSED, "it has to be exactly as large as the disk",
+                    "VM '%s', disk '%s': '%s' is too %s: %" G_GINT64_FORMAT " bytes, and the disk has "
+                    "%" G_GINT64_FORMAT,
+                    vm->record->name, copy->disk, copy->path, size < copy->virtual_size ? "small" : "large", size,
+                    copy->virtual_size);
+  return FALSE;
 }
 
 /* What it holds already would hide what is not copied. */
@@ -161,7 +163,7 @@ check_existing_qcow2 (const Plan *plan, GError **error)
     return refuse (plan, ENGINE_ERROR_REFUSED, "say so with --format raw, or make a qcow2 there", error,
                    "'%s' is no qcow2 image", copy->path);
   header = engine_qcow2_read (copy->path, error);
-  if (header == NULL || !check_size (plan, header->virtual_size, copy->path, error))
+  if (header == NULL || !check_size (plan->op->vm, plan->copy, header->virtual_size, error))
     return FALSE;
   if (header->encrypted)
     return refuse (plan, ENGINE_ERROR_REFUSED, NULL, error, "'%s' is encrypted", copy->path);
@@ -185,7 +187,7 @@ check_existing (const Plan *plan, GError **error)
                    plan->copy->path);
   if (g_str_equal (plan->copy->format, "qcow2"))
     return check_existing_qcow2 (plan, error);
-  return file.block || check_size (plan, file.size, plan->copy->path, error);
+  return file.block || check_size (plan->op->vm, plan->copy, file.size, error);
 }
 
 static gboolean
@@ -307,7 +309,7 @@ check_export (const Plan *plan, const EngineNbdExport *told, GError **error)
     return refuse (plan, ENGINE_ERROR_REFUSED, "let the server export it for writing", error, "'%s' may only be read",
                    plan->copy->path);
   if (told->size < plan->copy->virtual_size)
-    return check_size (plan, told->size, plan->copy->path, error);
+    return check_size (plan->op->vm, plan->copy, told->size, error);
   return TRUE;
 }
 
@@ -369,22 +371,14 @@ engine_target_plan (EngineOp *op, EngineMirrorIntent *mirror, const EngineGraphD
 static gboolean
 check_opened (EngineVm *vm, const EngineMirrorIntent *mirror, GError **error)
 {
-  QmpNodesQuery *query = qmp_nodes_start (vm->monitor, QMP_NODES_ALONE, engine_context_deadline (vm->context));
-  g_autoptr (QmpNodes) nodes = qmp_nodes_finish (query, vm->cancellable, error);
+  g_autoptr (QmpNodes) nodes = engine_vm_ask_for_nodes (vm, error);
 
   for (guint i = 0; nodes != NULL && i < mirror->copies->overlays->len; i++) {
     const EngineIntentOverlay *copy = g_ptr_array_index (mirror->copies->overlays, i);
     const QmpNode *node = qmp_nodes_find (nodes, copy->node);
 
-    if (node == NULL || node->virtual_size == copy->virtual_size)
-      continue;
-    engine_error_set (error, ENGINE_ERROR_REFUSED, "it has to be exactly as large as the disk",
-                      "VM '%s', disk '%s': '%s' is too %s: %" G_GINT64_FORMAT " bytes, and the disk has "
-                      "%" G_GINT64_FORMAT,
-                      vm->record->name, copy->disk, copy->path,
-                      node->virtual_size < copy->virtual_size ? "small" : "large", node->virtual_size,
-                      copy->virtual_size);
-    return FALSE;
+    if (node != NULL && !check_size (vm, copy, node->virtual_size, error))
+      return FALSE;
   }
   return nodes != NULL;
 }
@@ -393,16 +387,11 @@ check_opened (EngineVm *vm, const EngineMirrorIntent *mirror, GError **error)
 static gboolean
 open_exports (EngineVm *vm, const EngineTargets *targets, GError **error)
 {
-  for (guint i = 0; i < targets->exports->len; i++) {
-    QmpCall *call = qmp_commands_start_blockdev_add (vm->monitor, engine_context_deadline (vm->context),
-                                                     g_ptr_array_index (targets->exports, i));
-    g_autoptr (JsonNode) reply = qmp_call_finish (call, vm->cancellable, error);
-
-    if (reply == NULL) {
+  for (guint i = 0; i < targets->exports->len; i++)
+    if (!qmp_commands_blockdev_add (vm->monitor, engine_vm_wait (vm), g_ptr_array_index (targets->exports, i), error)) {
       g_prefix_error (error, "VM '%s': QEMU cannot open the copy: ", vm->record->name);
       return FALSE;
     }
-  }
   return TRUE;
 }
 
@@ -458,12 +447,6 @@ JsonObject *
 engine_target_credentials (const EngineMirrorIntent *mirror, const char *folder)
 {
   g_autofree char *absolute = g_canonicalize_filename (folder, NULL);
-  JsonObject *object = json_object_new ();
 
-  json_object_set_string_member (object, "qom-type", "tls-creds-x509");
-  json_object_set_string_member (object, "id", mirror->credentials);
-  json_object_set_string_member (object, "endpoint", "client");
-  json_object_set_string_member (object, "dir", absolute);
-  json_object_set_boolean_member (object, "verify-peer", TRUE);
-  return object;
+  return qmp_commands_tls_credentials (mirror->credentials, "client", absolute);
 }

@@ -394,6 +394,25 @@ qmp_commands_yank_node (QmpClient *client, QmpWait wait, const char *node, GErro
 }
 
 gboolean
+qmp_commands_blockdev_add (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
+{
+  return execute_plain (client, wait, "blockdev-add", options, error);
+}
+
+JsonObject *
+qmp_commands_tls_credentials (const char *id, const char *endpoint, const char *folder)
+{
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "qom-type", "tls-creds-x509");
+  json_object_set_string_member (object, "id", id);
+  json_object_set_string_member (object, "endpoint", endpoint);
+  json_object_set_string_member (object, "dir", folder);
+  json_object_set_boolean_member (object, "verify-peer", TRUE);
+  return object;
+}
+
+gboolean
 qmp_commands_blockdev_del (QmpClient *client, QmpWait wait, const char *node, GError **error)
 {
   g_autoptr (JsonObject) arguments = one_string ("node-name", node);

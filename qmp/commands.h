@@ -98,6 +98,12 @@ GPtrArray *qmp_commands_query_jobs (QmpClient *client, QmpWait wait, GError **er
 
 /** blockdev-add. @options: BlockdevOptions (transfer none) */
 QmpCall *qmp_commands_start_blockdev_add (QmpClient *client, gint64 deadline_us, JsonObject *options);
+/** The same, waited for. */
+gboolean qmp_commands_blockdev_add (QmpClient *client, QmpWait wait, JsonObject *options, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/** TlsCredsX509Properties (QAPI) and what object-add wants besides. @endpoint: "client" or "server", who shows and
+ * wants a certificate; @folder: absolute, laid out as QEMU has it. Returns: (transfer full) */
+JsonObject *qmp_commands_tls_credentials (const char *id, const char *endpoint, const char *folder);
 /** object-add. @properties: ObjectOptions (transfer none) */
 gboolean qmp_commands_object_add (QmpClient *client, QmpWait wait, JsonObject *properties, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
