@@ -41,24 +41,6 @@ options_clear (Options *options)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 
-/* The place of @word of --@option among @words; 0 where it is not given. */
-static gboolean
-parse_word (const char *option, const char *word, const char *const *words, guint *index, GError **error)
-{
-  g_autofree char *all = g_strjoinv (", ", (char **)words);
-
-  *index = 0;
-  if (word == NULL)
-    return TRUE;
-  for (guint i = 0; words[i] != NULL; i++)
-    if (g_str_equal (words[i], word)) {
-      *index = i;
-      return TRUE;
-    }
-  engine_error_set (error, ENGINE_ERROR_USAGE, NULL, "--%s takes %s, and not '%s'", option, all, word);
-  return FALSE;
-}
-
 static gboolean
 refuse (const char *message, GError **error)
 {
@@ -87,8 +69,8 @@ parse (const Options *options, EngineMirrorPlanRequest *plan, GError **error)
   static const char *const modes[] = {"auto", "background", "write-blocking", NULL};
   guint sync, mode;
 
-  if (!check (options, error) || !parse_word ("sync", options->sync, syncs, &sync, error) ||
-      !parse_word ("copy-mode", options->copy_mode, modes, &mode, error) ||
+  if (!check (options, error) || !chainctl_command_word ("sync", options->sync, syncs, &sync, error) ||
+      !chainctl_command_word ("copy-mode", options->copy_mode, modes, &mode, error) ||
       !chainctl_command_speed ("--speed", options->speed, &plan->speed, error))
     return FALSE;
   plan->disks = (const char *const *)options->disks;

@@ -30,14 +30,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 static gboolean
 parse_reset (const char *word, EngineRollbackReset *out, GError **error)
 {
-  static const char *const words[] = {"auto", "always", "never"};
+  static const char *const words[] = {"auto", "always", "never", NULL};
+  guint index;
 
-  for (gsize i = 0; word != NULL && i < G_N_ELEMENTS (words); i++)
-    if (g_str_equal (word, words[i])) {
-      *out = (EngineRollbackReset)i;
-      return TRUE;
-    }
-  return word == NULL || chainctl_exit_set_usage (error, "--reset=%s: one of auto, always, never", word);
+  if (!chainctl_command_word ("reset", word, words, &index, error))
+    return FALSE;
+  *out = (EngineRollbackReset)index;
+  return TRUE;
 }
 
 static void

@@ -316,6 +316,20 @@ chainctl_command_size (const char *option, const char *text, gint64 *out, GError
 }
 
 gboolean
+chainctl_command_word (const char *option, const char *word, const char *const *words, guint *index, GError **error)
+{
+  g_autofree char *all = g_strjoinv (", ", (char **)words);
+
+  *index = 0;
+  for (guint i = 0; word != NULL && words[i] != NULL; i++)
+    if (g_str_equal (words[i], word)) {
+      *index = i;
+      return TRUE;
+    }
+  return word == NULL || chainctl_exit_set_usage (error, "--%s=%s: one of %s", option, word, all);
+}
+
+gboolean
 chainctl_command_quiesce (const char *word, ChainsQuiesce *out, GError **error)
 {
   if (word == NULL || chains_quiesce_from_string (word, out))

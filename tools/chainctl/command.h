@@ -109,6 +109,10 @@ gboolean chainctl_command_recover_first (ChainctlInvocation *invocation, GError 
  */
 char *chainctl_command_split_pair (const char *option, const char *pair, const char **value, GError **error);
 
+/** @index: (out): which of @words (array zero-terminated=1) @word of --@option is; (nullable): 0, the first. */
+gboolean chainctl_command_word (const char *option, const char *word, const char *const *words, guint *index,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Options that every verb that switches takes. */
 
 /** @text of @option, bytes a second, with K, M, G for powers of 1024; (nullable): 0. */

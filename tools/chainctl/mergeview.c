@@ -125,17 +125,13 @@ count_merged (const EngineMergeResult *result)
 static void
 say_end (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
 {
-  gboolean frozen = result->frozen_us >= 0, paused = result->paused_us >= 0;
-  g_autofree char *frozen_for = chainctl_output_duration (result->frozen_us);
-  g_autofree char *paused_for = chainctl_output_duration (result->paused_us);
+  g_autofree char *standstill = chainctl_output_standstill (result->frozen_us, result->paused_us);
 
   if (count_merged (result) == 0) {
     chainctl_output_note (output, "%s: nothing is merged; the guest goes on as before", vm);
     return;
   }
-  chainctl_output_note (output, "%s: merged%s%s%s%s%s%s", vm, frozen || paused ? "; the guest was " : "",
-                        frozen ? "frozen for " : "", frozen ? frozen_for : "", frozen && paused ? " and " : "",
-                        paused ? "paused for " : "", paused ? paused_for : "");
+  chainctl_output_note (output, "%s: merged%s", vm, standstill);
   for (guint i = 0; i < result->merges->len; i++)
     say_merged (output, result->kind, g_ptr_array_index (result->merges, i));
 }

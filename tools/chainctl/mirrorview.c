@@ -40,15 +40,10 @@ mirrors_json (const EngineMirrorResult *result)
 static void
 say_end (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
 {
-  gboolean frozen = result->frozen_us >= 0, paused = result->paused_us >= 0;
-  g_autofree char *frozen_for = chainctl_output_duration (result->frozen_us);
-  g_autofree char *paused_for = chainctl_output_duration (result->paused_us);
+  g_autofree char *standstill = chainctl_output_standstill (result->frozen_us, result->paused_us);
   const char *consistency = chains_consistency_to_string (result->consistency);
 
-  chainctl_output_note (output, "%s: copied, %s-consistent%s%s%s%s%s%s", vm, consistency,
-                        frozen || paused ? "; the guest was " : "", frozen ? "frozen for " : "",
-                        frozen ? frozen_for : "", frozen && paused ? " and " : "", paused ? "paused for " : "",
-                        paused ? paused_for : "");
+  chainctl_output_note (output, "%s: copied, %s-consistent%s", vm, consistency, standstill);
 }
 
 static void

@@ -71,6 +71,19 @@ chainctl_output_duration (gint64 us)
   return g_strdup_printf ("%s %s", digits, seconds ? "s" : "ms");
 }
 
+char *
+chainctl_output_standstill (gint64 frozen_us, gint64 paused_us)
+{
+  gboolean frozen = frozen_us >= 0, paused = paused_us >= 0;
+  g_autofree char *frozen_for = chainctl_output_duration (frozen_us);
+  g_autofree char *paused_for = chainctl_output_duration (paused_us);
+
+  if (!frozen && !paused)
+    return g_strdup ("");
+  return g_strconcat ("; the guest was ", frozen ? "frozen for " : "", frozen ? frozen_for : "",
+                      frozen && paused ? " and " : "", paused ? "paused for " : "", paused ? paused_for : "", NULL);
+}
+
 /* Digits are written by hand: strftime() follows the locale, and printf() takes most of a long list's time. */
 static char *
 put_number (char *at, long number, int digits, char end)

@@ -82,6 +82,9 @@ void chainctl_output_note (ChainctlOutput *output, const char *format, ...) G_GN
 char *chainctl_output_size (gint64 bytes);
 /** "23.4 ms", "1.2 s". Returns: (transfer full) */
 char *chainctl_output_duration (gint64 us);
+/** "; the guest was frozen for 20.1 ms and paused for 2.3 ms": for the end of a sentence, "" where both are -1.
+ * Returns: (transfer full) */
+char *chainctl_output_standstill (gint64 frozen_us, gint64 paused_us);
 /** @time_us (since 1970) as RFC 3339 in UTC. Returns: (transfer full) (nullable): %NULL where it is no time of ours */
 char *chainctl_output_utc_time (gint64 time_us);
 /** RFC 3339 in UTC as local time with its offset. Returns: (transfer full) */
