@@ -66,6 +66,12 @@ def table(rows):
     return "\n".join(drawn)
 
 
+def in_turn(rivals, turn):
+    """Their order in a round: every other time the other way about, for each finds what the one before left behind, a
+    page cache and a file system that still writes."""
+    return list(rivals)[:: -1 if turn % 2 else 1]
+
+
 def timed(action, *words, **options):
     """How long the call took."""
     began = time.monotonic()

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 
 import bare
-from figures import Row, timed
+from figures import Row, in_turn, timed
 from support import images, process
 
 MACHINES, SIZE = 300, 8 << 20
@@ -52,10 +52,11 @@ def rows(bench):
         for number, path in enumerate(ours.sockets):
             ctl("vm", "add", f"vm{number}", "--qmp", path)
         for turn in range(bench.rounds + 1):
-            took = {"bare": timed(bare.snapshot_of_many, theirs.sockets, f"s{turn}"),
-                    "chainctl": timed(ctl, "snapshot", "--all", f"s{turn}")}
-            for name in samples if turn > 0 else ():
-                samples[name].append(took[name])
+            for name in in_turn(samples, turn):
+                took = (timed(bare.snapshot_of_many, theirs.sockets, f"s{turn}") if name == "bare"
+                        else timed(ctl, "snapshot", "--all", f"s{turn}"))
+                if turn > 0:
+                    samples[name].append(took)
     rival = Row("f", f"{MACHINES} at once: bare", samples["bare"])
     yield Row("f", f"{MACHINES} at once: chainctl", samples["chainctl"], ratios={"bare": rival}, limits={"bare": 1.5})
     yield rival

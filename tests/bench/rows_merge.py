@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import bare
-from figures import Row
+from figures import Row, in_turn
 from jobtime import throughput
 from support import disks, images
 from support.qemu import Qemu
@@ -49,19 +49,28 @@ def commits(bench, folder):
         ctl("vm", "add", "vm", "--qmp", vms["chainctl"].qmp)
         base = bare.Disk("vda-format", folder / "bare.qcow2", SIZE)
         for turn in range(bench.rounds + 1):
-            ctl("snapshot", "vm", f"s{turn}")
-            fill(vms["chainctl"], SIZE)
-            took = {"chainctl": throughput(vms["chainctl"], SIZE, ctl, "commit", "vm", "--pivot")}
-            heads = [base]
-            bare.snapshot(vms["bare"].qmp, heads, f"c{turn}")
-            fill(vms["bare"], SIZE)
-            took["bare"] = throughput(vms["bare"], SIZE, bare.commit, vms["bare"].qmp, heads[0])
-            heads[0].path.unlink()
-            for name in samples if turn > 0 else ():  # the first allocates the base
-                samples[name].append(took[name])
+            for name in in_turn(samples, turn):
+                took = commit_by_us(ctl, vms[name], turn) if name == "chainctl" else commit_by_bare(vms[name], base, turn)
+                if turn > 0:  # the first allocates the base
+                    samples[name].append(took)
     for name in samples:
         (folder / f"{name}.qcow2").unlink()
     return samples
+
+
+def commit_by_us(ctl, vm, turn):
+    ctl("snapshot", "vm", f"s{turn}")
+    fill(vm, SIZE)
+    return throughput(vm, SIZE, ctl, "commit", "vm", "--pivot")
+
+
+def commit_by_bare(vm, base, turn):
+    heads = [base]
+    bare.snapshot(vm.qmp, heads, f"c{turn}")
+    fill(vm, SIZE)
+    took = throughput(vm, SIZE, bare.commit, vm.qmp, heads[0])
+    heads[0].path.unlink()
+    return took
 
 
 def streams(bench, folder):
@@ -71,10 +80,10 @@ def streams(bench, folder):
         fill(vm, SIZE)
     samples = {"chainctl": [], "bare": []}
     for turn in range(bench.rounds + 1):
-        for name, taken in samples.items():
+        for name in in_turn(samples, turn):
             took = one_stream(bench, base, name, turn)
             if turn > 0:
-                taken.append(took)
+                samples[name].append(took)
     base.unlink()
     return samples
 

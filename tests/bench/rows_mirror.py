@@ -7,7 +7,7 @@ import contextlib
 import subprocess
 
 import bare
-from figures import Row, timed
+from figures import Row, in_turn, timed
 from jobtime import MIB, throughput
 from rows_snapshot import guest_of
 from support import disks, images
@@ -26,7 +26,7 @@ def rows(bench):
             vm.qemu_io("vda", f"write -P {offset // REGION + 1} {offset * 2} {REGION}")
         ctl = bench.chainctl("mirror")
         ctl("vm", "add", "vm", "--qmp", vm.qmp)
-        files, exports = live(bench, vm, ctl, folder)
+        files, exports = to_files(bench, vm, ctl, folder), to_servers(bench, vm, ctl, folder)
     offline = {name: [] for name in ("qemu-img convert", "nbdcopy")}
     for turn in range(min(bench.rounds, 5)):
         for name, taken in offline.items():
@@ -47,29 +47,35 @@ def held_against(letter, what, samples):
     yield rival
 
 
-def live(bench, vm, ctl, folder):
-    """Samples to a file, and to a server."""
-    files, exports = {"chainctl": [], "bare": []}, {"chainctl": [], "bare": []}
-    target, raw = folder / "copy.qcow2", folder / "copy.raw"
+def to_files(bench, vm, ctl, folder):
+    """MiB a second, by rival."""
+    samples, target = {"chainctl": [], "bare": []}, folder / "copy.qcow2"
     for turn in range(bench.rounds + 1):
-        for name in files:
+        for name in in_turn(samples, turn):
             if name == "bare":
                 images.create(target, SIZE)
                 took = throughput(vm, SIZE, bare.mirror, vm.qmp, "vda-format", target)
             else:
                 took = throughput(vm, SIZE, ctl, "mirror", "vm", "--to", target)
             target.unlink()
-            with contextlib.suppress(FileNotFoundError):
-                raw.unlink()
+            if turn > 0:
+                samples[name].append(took)
+    return samples
+
+
+def to_servers(bench, vm, ctl, folder):
+    """MiB a second, by rival: each has a server of its own."""
+    samples, raw = {"chainctl": [], "bare": []}, folder / "copy.raw"
+    for turn in range(bench.rounds + 1):
+        for name in in_turn(samples, turn):
             images.create(raw, SIZE, "raw")
             with QemuNbd(raw) as server:
-                over = ((throughput(vm, SIZE, bare.mirror, vm.qmp, "vda-format", server.uri)) if name == "bare"
+                took = (throughput(vm, SIZE, bare.mirror, vm.qmp, "vda-format", server.uri) if name == "bare"
                         else throughput(vm, SIZE, ctl, "mirror", "vm", "--nbd", server.nbd))
+            raw.unlink()
             if turn > 0:
-                files[name].append(took)
-                exports[name].append(over)
-    raw.unlink()
-    return files, exports
+                samples[name].append(took)
+    return samples
 
 
 def copied_offline(name, path, target):
@@ -92,7 +98,8 @@ def freezes(bench):
         for guest, _ in guests.values():
             guest.monitor().execute("stop")
         for turn in range(bench.rounds + 1):
-            for name, (guest, tap) in guests.items():
+            for name in in_turn(guests, turn):
+                guest, tap = guests[name]
                 guest.monitor().execute("cont")
                 Agent(tap.path).close()
                 folder = bench.new_folder(f"finish-{name}-{turn}")

@@ -5,7 +5,7 @@ Each has a guest of its own with a history of its own, all alike; while one is m
 import contextlib
 
 import bare
-from figures import Row, timed
+from figures import Row, in_turn, timed
 from virsh import Domain
 from support.agent import Agent
 from support.guest import Guest
@@ -72,7 +72,7 @@ def rows(bench):
         switches = {client.name: [] for client in clients}
         wholes = {client.name: [] for client in clients}
         for turn in range(bench.rounds + 1):
-            for client in clients:
+            for client in in_turn(clients, turn):
                 client.resume()
                 client.quiesced(f"q{turn}")
                 switch = client.tap.switch()

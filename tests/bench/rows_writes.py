@@ -6,7 +6,7 @@ disk, so that they spread evenly and hardly two meet in one cluster.
 """
 import re
 
-from figures import Row
+from figures import Row, in_turn
 from support import disks, images
 from support.qemu import Qemu
 
@@ -23,8 +23,8 @@ def rows(bench):
     takers = {QEMUS: by_qemu, PLAIN: by_chainctl(bench, "off"), SUBCLUSTERS: by_chainctl(bench, "on")}
     samples = {name: [] for name in takers}
     for turn in range(bench.rounds + 1):
-        for name, take in takers.items():
-            took = writes_on_overlay(base, take)
+        for name in in_turn(takers, turn):
+            took = writes_on_overlay(base, takers[name])
             if turn > 0:  # the first fills the page cache
                 samples[name].append(took)
     rival = Row("e", f"a 4 KiB write: {QEMUS}", samples[QEMUS], unit="µs")

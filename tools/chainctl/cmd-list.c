@@ -35,21 +35,30 @@ is_any_marked (const GPtrArray *listed)
   return FALSE;
 }
 
+/* In the order of the columns. */
+static void
+add_row (ChainctlGrid *grid, const EngineListed *entry, gboolean marked)
+{
+  const ChainsSnapshot *snapshot = entry->snapshot;
+
+  chainctl_grid_add_cell (grid, chainctl_output_printable (snapshot->name));
+  chainctl_grid_add_cell (grid, chainctl_output_short_id (snapshot->id));
+  chainctl_grid_add_cell (grid, chainctl_output_local_time (snapshot->created_us));
+  chainctl_grid_add_cell (grid, g_strdup (chains_consistency_to_string (snapshot->consistency)));
+  chainctl_grid_add_cell (grid, chainctl_output_size (entry->size));
+  if (marked)
+    chainctl_grid_add_cell (grid, g_strdup (engine_tree_mark (snapshot)));
+  chainctl_grid_add_cell (grid, chainctl_output_joined (snapshot->tags));
+}
+
 static void
 say (ChainctlOutput *output, const GPtrArray *listed, const char *vm)
 {
   gboolean marked = is_any_marked (listed);
   g_autoptr (ChainctlGrid) grid = chainctl_grid_new (marked ? marked_columns : columns);
 
-  for (guint i = 0; i < listed->len; i++) {
-    const EngineListed *entry = g_ptr_array_index (listed, i);
-    g_autoptr (JsonObject) row = chainctl_render_snapshot_line (entry->snapshot);
-
-    json_object_set_int_member (row, "size", entry->size);
-    if (marked)
-      json_object_set_string_member (row, "marks", engine_tree_mark (entry->snapshot));
-    chainctl_grid_add (grid, row);
-  }
+  for (guint i = 0; i < listed->len; i++)
+    add_row (grid, g_ptr_array_index (listed, i), marked);
   if (listed->len > 0)
     chainctl_grid_draw (grid, output->text);
   else

@@ -17,22 +17,17 @@ static const ChainctlOutputColumn disk_columns[] = {
 static void
 say_tags (ChainctlOutput *output, const ChainsSnapshot *snapshot)
 {
-  g_autoptr (GString) tags = g_string_new (NULL);
+  g_autofree char *tags = chainctl_output_joined (snapshot->tags);
 
-  for (guint i = 0; i < snapshot->tags->len; i++) {
-    g_autofree char *tag = chainctl_output_printable (g_ptr_array_index (snapshot->tags, i));
-
-    g_string_append_printf (tags, "%s%s", i > 0 ? ", " : "", tag);
-  }
-  if (tags->len > 0)
-    chainctl_output_line (output, "  tags         %s", tags->str);
+  if (*tags != '\0')
+    chainctl_output_line (output, "  tags         %s", tags);
 }
 
 static void
 say_snapshot (ChainctlOutput *output, const ChainsSnapshot *snapshot, const char *vm)
 {
   JsonObject *object = chainctl_render_snapshot (snapshot, vm);
-  g_autofree char *created = chainctl_output_local_time (json_object_get_string_member (object, "created"));
+  g_autofree char *created = chainctl_output_local_time (snapshot->created_us);
   g_autofree char *frozen = chainctl_output_duration (snapshot->frozen_us);
   g_autofree char *description = chainctl_output_printable (snapshot->description);
 

@@ -51,16 +51,22 @@ chainctl_grid_free (ChainctlGrid *grid)
 }
 
 static char *
-join_printable (JsonArray *array)
+join (JsonArray *array)
 {
-  GString *joined = g_string_new (NULL);
+  g_autoptr (GPtrArray) texts = g_ptr_array_new ();
 
-  for (guint i = 0; i < json_array_get_length (array); i++) {
-    g_autofree char *safe = chainctl_output_printable (json_array_get_string_element (array, i));
+  for (guint i = 0; i < json_array_get_length (array); i++)
+    g_ptr_array_add (texts, (gpointer)json_array_get_string_element (array, i));
+  return chainctl_output_joined (texts);
+}
 
-    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", safe);
-  }
-  return g_string_free (joined, FALSE);
+/* @rfc3339: in UTC, as all times in documents. Returns: us since 1970 */
+static gint64
+parse_time (const char *rfc3339)
+{
+  g_autoptr (GDateTime) time = g_date_time_new_from_iso8601 (rfc3339, NULL);
+
+  return time != NULL ? g_date_time_to_unix (time) * G_USEC_PER_SEC : 0;
 }
 
 static char *
@@ -71,26 +77,30 @@ cell (JsonObject *row, const ChainctlOutputColumn *column)
   if (node == NULL || JSON_NODE_HOLDS_NULL (node))
     return g_strdup ("-");
   if (JSON_NODE_HOLDS_ARRAY (node))
-    return join_printable (json_node_get_array (node));
+    return join (json_node_get_array (node));
   if (column->format == CHAINCTL_OUTPUT_SIZE)
     return chainctl_output_size (json_node_get_int (node));
   if (column->format == CHAINCTL_OUTPUT_TIME)
-    return chainctl_output_local_time (json_node_get_string (node));
+    return chainctl_output_local_time (parse_time (json_node_get_string (node)));
   if (column->format == CHAINCTL_OUTPUT_SHORT_ID)
-    return g_strndup (json_node_get_string (node), 8);
+    return chainctl_output_short_id (json_node_get_string (node));
   if (json_node_get_value_type (node) != G_TYPE_STRING)
     return json_to_string (node, FALSE);
   return chainctl_output_printable (json_node_get_string (node));
 }
 
 void
+chainctl_grid_add_cell (ChainctlGrid *grid, char *text)
+{
+  add_cell (grid, text);
+  g_free (text);
+}
+
+void
 chainctl_grid_add (ChainctlGrid *grid, JsonObject *row)
 {
-  for (guint i = 0; i < grid->count; i++) {
-    g_autofree char *text = cell (row, &grid->columns[i]);
-
-    add_cell (grid, text);
-  }
+  for (guint i = 0; i < grid->count; i++)
+    chainctl_grid_add_cell (grid, cell (row, &grid->columns[i]));
 }
 
 static void

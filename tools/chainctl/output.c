@@ -120,15 +120,14 @@ chainctl_output_utc_time (gint64 time_us)
 }
 
 char *
-chainctl_output_local_time (const char *rfc3339)
+chainctl_output_local_time (gint64 time_us)
 {
-  struct tm utc = {0}, local;
-  const char *end = strptime (rfc3339, "%Y-%m-%dT%H:%M:%S", &utc);
-  time_t moment = timegm (&utc);
+  time_t moment = (time_t)(time_us / G_USEC_PER_SEC);
   char text[40], *at;
+  struct tm local;
 
-  if (end == NULL || localtime_r (&moment, &local) == NULL || local.tm_year + 1900 > 9999)
-    return g_strdup (rfc3339);
+  if (time_us <= 0 || localtime_r (&moment, &local) == NULL || local.tm_year + 1900 > 9999)
+    return g_strdup ("-");
   at = put_time (text, &local, ' ', ' ');
   *at++ = local.tm_gmtoff < 0 ? '-' : '+';
   put_number (at, ABS (local.tm_gmtoff) / 3600 * 100 + ABS (local.tm_gmtoff) / 60 % 60, 4, '\0');
@@ -164,6 +163,25 @@ chainctl_output_printable (const char *text)
     }
   }
   return g_string_free (safe, FALSE);
+}
+
+char *
+chainctl_output_joined (const GPtrArray *texts)
+{
+  GString *joined = g_string_new (NULL);
+
+  for (guint i = 0; i < texts->len; i++) {
+    g_autofree char *safe = chainctl_output_printable (g_ptr_array_index (texts, i));
+
+    g_string_append_printf (joined, "%s%s", i > 0 ? ", " : "", safe);
+  }
+  return g_string_free (joined, FALSE);
+}
+
+char *
+chainctl_output_short_id (const char *id)
+{
+  return g_strndup (id, 8);
 }
 
 /* ---- text ---- */

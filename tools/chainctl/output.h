@@ -87,10 +87,14 @@ char *chainctl_output_duration (gint64 us);
 char *chainctl_output_standstill (gint64 frozen_us, gint64 paused_us);
 /** @time_us (since 1970) as RFC 3339 in UTC. Returns: (transfer full) (nullable): %NULL where it is no time of ours */
 char *chainctl_output_utc_time (gint64 time_us);
-/** RFC 3339 in UTC as local time with its offset. Returns: (transfer full) */
-char *chainctl_output_local_time (const char *rfc3339);
+/** @time_us (since 1970) as local time with its offset, "-" where it is no time of ours. Returns: (transfer full) */
+char *chainctl_output_local_time (gint64 time_us);
 /** @text as it is safe on a terminal: control characters and what is no UTF-8 escaped. Returns: (transfer full) */
 char *chainctl_output_printable (const char *text);
+/** @texts (element-type utf8) so, with commas. Returns: (transfer full) */
+char *chainctl_output_joined (const GPtrArray *texts);
+/** As much of a UUID as tables show. Returns: (transfer full) */
+char *chainctl_output_short_id (const char *id);
 
 /**
  * chainctl_output_publish:

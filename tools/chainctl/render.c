@@ -162,19 +162,6 @@ chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm)
   return object;
 }
 
-JsonObject *
-chainctl_render_snapshot_line (const ChainsSnapshot *snapshot)
-{
-  JsonObject *object = json_object_new ();
-
-  json_object_set_string_member (object, "id", snapshot->id);
-  json_object_set_string_member (object, "name", snapshot->name);
-  chainctl_render_time (object, "created", snapshot->created_us);
-  json_object_set_array_member (object, "tags", render_tags (snapshot));
-  json_object_set_string_member (object, "consistency", chains_consistency_to_string (snapshot->consistency));
-  return object;
-}
-
 static void
 render_tree_job (JsonObject *object, const EngineTreeJob *job)
 {

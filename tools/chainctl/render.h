@@ -33,9 +33,6 @@ extern const ChainctlOutputColumn chainctl_render_disk_columns[];
 /** "snapshot". @vm is its VM's name. Returns: (transfer full) */
 JsonObject *chainctl_render_snapshot (const ChainsSnapshot *snapshot, const char *vm);
 
-/** As much of it as a line of a table shows. Returns: (transfer full) */
-JsonObject *chainctl_render_snapshot_line (const ChainsSnapshot *snapshot);
-
 /** One of "disks" of `tree`. Returns: (transfer full) */
 JsonObject *chainctl_render_tree (const EngineTree *tree);
 
