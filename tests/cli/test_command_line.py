@@ -282,3 +282,9 @@ def test_very_long_arguments_are_refused_and_no_crash(shared_vm):
         result = shared_vm.chainctl.run(*words)
         assert result.status in (2, 3), (result.status, result.out[:300])
         only_document(result.out)
+
+
+def test_mistyped_global_option_is_told_before_the_word_that_was_its_value(chainctl):
+    result = chainctl().run("--stat", "/nowhere", "list", json_output=False)
+    assert result.status == 2 and "no option --stat; did you mean --state?" in result.err, result
+    assert "/nowhere" not in result.err, result

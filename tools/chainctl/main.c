@@ -7,14 +7,12 @@
 #include "tools/chainctl/completion.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/journal.h"
+#include "tools/chainctl/options.h"
 #include "tools/chainctl/table.h"
 
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
-
-/* The global options that take a value in a word of its own, for finding the command behind them. */
-static const char *const valued_options[] = {"--state", "--config", "--progress", "--timeout", NULL};
 
 /* %TRUE where @word stands before `--`: then errors are said in JSON even if the rest cannot be understood. */
 static gboolean
@@ -24,20 +22,6 @@ has_word (char **words, const char *word)
     if (g_str_equal (words[i], word))
       return TRUE;
   return FALSE;
-}
-
-/* Index of the first word that is no global option, or of the end. */
-static gsize
-find_command (char **words)
-{
-  gsize at = 0;
-
-  while (words[at] != NULL && words[at][0] == '-' && words[at][1] != '\0') {
-    gboolean valued = g_strv_contains (valued_options, words[at]);
-
-    at += valued && words[at + 1] != NULL ? 2 : 1;
-  }
-  return at;
 }
 
 static void
@@ -101,7 +85,7 @@ without_command (char **words, gsize at, guint count)
 static gboolean
 run_command (ChainctlInvocation *invocation, char **words, GError **error)
 {
-  gsize at = find_command (words);
+  gsize at = chainctl_options_find_command (words);
   const char *next = words[at] != NULL ? words[at + 1] : NULL;
   g_autofree char *group = NULL;
   guint count = 0;
@@ -111,9 +95,10 @@ run_command (ChainctlInvocation *invocation, char **words, GError **error)
   group = next == NULL || *next == '-' ? chainctl_table_describe (words[at]) : NULL;
   if (group != NULL)
     return group_help (invocation->output, words[at], words, group, error);
-  invocation->command = chainctl_table_find (words[at], next, &count, error);
-  if (invocation->command == NULL)
-    return FALSE;
+  invocation->command = chainctl_table_find (words[at], next, &count, NULL);
+  if (invocation->command == NULL) /* what stands behind a mistyped option may be its value */
+    return chainctl_options_check_global (words, at, error) &&
+           chainctl_table_find (words[at], next, &count, error) != NULL;
   invocation->output->command = g_strdup (invocation->command->name);
   invocation->words = without_command (words, at, count);
   return invocation->command->run (invocation, error);

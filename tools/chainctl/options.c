@@ -141,6 +141,36 @@ chainctl_options_global (ChainctlOptions *options)
   return g_memdup2 (entries, sizeof entries);
 }
 
+gsize
+chainctl_options_find_command (char **words)
+{
+  ChainctlOptions unused;
+  g_autofree GOptionEntry *entries = chainctl_options_global (&unused);
+  gsize at = 0;
+
+  while (words[at] != NULL && words[at][0] == '-' && words[at][1] != '\0') {
+    const GOptionEntry *entry = find_entry (entries, words[at] + 2, strlen (words[at]) - 2);
+    gboolean valued = entry != NULL && entry->arg != G_OPTION_ARG_NONE && entry->arg != G_OPTION_ARG_CALLBACK;
+
+    at += valued && words[at + 1] != NULL ? 2 : 1;
+  }
+  return at;
+}
+
+gboolean
+chainctl_options_check_global (char **words, gsize count, GError **error)
+{
+  const GOptionEntry none[] = {{NULL}};
+  ChainctlOptions unused;
+  g_autofree GOptionEntry *entries = chainctl_options_global (&unused);
+  g_autoptr (GPtrArray) first = g_ptr_array_new ();
+
+  for (gsize i = 0; i < count; i++)
+    g_ptr_array_add (first, words[i]);
+  g_ptr_array_add (first, NULL);
+  return check_known ((char **)first->pdata, none, entries, error);
+}
+
 /* They are the parser's main group only because GLib's help text has that one last. */
 static gboolean
 add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOptionEntry *own, char **words,

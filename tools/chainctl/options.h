@@ -31,6 +31,12 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ChainctlOptions, chainctl_options_clear)
 /** The global options, ended by a NULL name; what is parsed goes into @options. Returns: (transfer full) */
 GOptionEntry *chainctl_options_global (ChainctlOptions *options);
 
+/** Returns: the index of the first of @words that is neither an option nor the value of a global one, or of the end */
+gsize chainctl_options_find_command (char **words);
+
+/** Returns: %FALSE where the first @count of @words have an option that is not global */
+gboolean chainctl_options_check_global (char **words, gsize count, GError **error);
+
 /**
  * chainctl_options_parse:
  * @entries: @command's own, ended by a NULL name
