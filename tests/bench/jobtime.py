@@ -1,6 +1,8 @@
 """How fast a block job is, by QEMU's own events on a second monitor: from when it is made to when it has completed."""
 import os
 
+from figures import Row
+
 MIB = 1 << 20
 
 
@@ -19,3 +21,10 @@ def throughput(vm, size, action, *words):
 
 def moment(event):
     return event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6
+
+
+def held_against(letter, what, samples, floor):
+    """Two rows: chainctl's MiB a second, which must be at least `floor` of the bare client's; and those."""
+    rival = Row(letter, f"{what}: bare", samples["bare"], unit="MiB/s")
+    yield Row(letter, f"{what}: chainctl", samples["chainctl"], unit="MiB/s", ratios={"bare": rival}, floors={"bare": floor})
+    yield rival

@@ -11,7 +11,7 @@ import time
 
 import bare
 from figures import Row, in_turn
-from jobtime import throughput
+from jobtime import held_against, throughput
 from support import disks, images
 from support.qemu import Qemu
 
@@ -21,15 +21,9 @@ SLOW, SLOW_SIZE = "64M", 256 << 20
 
 def rows(bench):
     folder = bench.new_folder("merge")
-    yield from held_against("g", "commit of 1 GiB, pivoted", commits(bench, folder))
-    yield from held_against("h", "stream of 1 GiB", streams(bench, folder))
+    yield from held_against("g", "commit of 1 GiB, pivoted", commits(bench, folder), 0.97)
+    yield from held_against("h", "stream of 1 GiB", streams(bench, folder), 0.97)
     yield Row("j", "chainctl's own share of a core during a commit", shares(bench, folder), unit="%", limits={"": 1})
-
-
-def held_against(letter, what, samples):
-    rival = Row(letter, f"{what}: bare", samples["bare"], unit="MiB/s")
-    yield Row(letter, f"{what}: chainctl", samples["chainctl"], unit="MiB/s", ratios={"bare": rival}, floors={"bare": 0.97})
-    yield rival
 
 
 def fill(vm, length, region=64 << 20):
