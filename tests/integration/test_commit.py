@@ -4,41 +4,9 @@ import pathlib
 import pytest
 
 from support import disks, images
+from support.chains import REGION, assert_sound, chained, fill, reads
 
-REGION = 64 * 1024
 NAMES = ("one", "two", "three")
-
-
-def fill(vm, name, pattern, region=0):
-    vm.qemu_io(name, f"write -P {pattern} {region * REGION} {REGION}")
-
-
-def reads(vm, name, *patterns):
-    vm.qemu_io(name, *[f"read -P {pattern} {region * REGION} {REGION}" for region, pattern in enumerate(patterns)])
-
-
-def assert_sound(ctl, vm):
-    """Nothing is wrong, no node and no job is left over, and every image is clean."""
-    assert ctl.ok("check", "vm")["problems"] == []
-    assert vm.monitor().execute("query-jobs") == []
-    for tree in ctl.ok("tree", "vm")["disks"]:
-        chain = vm.monitor().chain(tree["disk"])
-        assert chain[0] == tree["active"]
-        for image in tree["images"]:
-            assert images.is_clean(image["path"]), image
-    files = {node["file"] for name, node in disks.nodes(vm).items() if name.startswith("cc-")}
-    assert files <= {path for tree in ctl.ok("tree", "vm")["disks"] for path in vm.monitor().chain(tree["disk"])}
-
-
-def chained(vm, ctl, names=("vda", "vdb")):
-    """Pattern n in region n before snapshot n; 9 in region 3 now."""
-    disks.register(ctl, vm)
-    for region, name in enumerate(NAMES):
-        for disk in names:
-            fill(vm, disk, region + 1, region)
-        ctl.ok("snapshot", "vm", name)
-    for disk in names:
-        fill(vm, disk, 9, 3)
 
 
 @pytest.fixture
@@ -46,7 +14,7 @@ def two(qemu, chainctl, folder):
     """(vm, ctl, paths): two disks with three snapshots."""
     words, paths = disks.two(folder)
     vm, ctl = qemu(words, paused=False), chainctl()
-    chained(vm, ctl)
+    chained(ctl, vm)
     return vm, ctl, paths
 
 
@@ -180,7 +148,7 @@ def test_golden_image_is_read_and_never_written(qemu, chainctl, folder):
     before = images.sha256(golden)
     path = images.create(folder / "vda.qcow2", None, backing=golden)
     vm, ctl = qemu(disks.blockdev("vda", path), paused=False), chainctl()
-    chained(vm, ctl, ["vda"])
+    chained(ctl, vm, ["vda"])
     ctl.ok("commit", "vm", "--pivot")
     reads(vm, "vda", 1, 2, 3, 9, 0, 0, 5)
     assert images.sha256(golden) == before
@@ -204,7 +172,7 @@ def test_shut_off_vm_is_merged(two):
 def test_paused_vm_is_merged_and_stays_paused(qemu, chainctl, folder):
     words, paths = disks.two(folder)
     vm, ctl = qemu(words), chainctl()
-    chained(vm, ctl)
+    chained(ctl, vm)
     ctl.ok("commit", "vm", "--pivot")
     assert vm.monitor().execute("query-status")["status"] in ("paused", "prelaunch")
     for disk in paths:
@@ -218,7 +186,7 @@ def test_throttle_stays_above_what_is_merged(qemu, chainctl, folder):
              "-blockdev", "driver=qcow2,node-name=q,file=f", "-blockdev", "driver=throttle,node-name=t,throttle-group=limits,file=q",
              "-device", "virtio-blk-pci,id=vda,drive=t"]  # fmt: skip
     vm, ctl = qemu(words, paused=False), chainctl()
-    chained(vm, ctl, ["vda"])
+    chained(ctl, vm, ["vda"])
     ctl.ok("commit", "vm", "--top", "two")
     ctl.ok("commit", "vm", "--pivot")
     reads(vm, "vda", 1, 2, 3, 9)
@@ -230,7 +198,7 @@ def test_legacy_drive_is_merged(qemu, chainctl, folder):
     path = images.create(folder / "vda.qcow2", "8M")
     vm = qemu(["-drive", f"file={path},format=qcow2,if=none,id=drive0", "-device", "virtio-blk-pci,id=vda,drive=drive0"], paused=False)
     ctl = chainctl()
-    chained(vm, ctl, ["vda"])
+    chained(ctl, vm, ["vda"])
     ctl.ok("commit", "vm", "--pivot")
     reads(vm, "vda", 1, 2, 3, 9)
     assert ctl.ok("check", "vm")["problems"] == []
@@ -241,7 +209,7 @@ def test_scsi_disks_are_merged(qemu, chainctl, folder, words):
     paths = {name: images.create(folder / f"{name}.qcow2", "8M") for name in ("vda", "vdb")}
     devices = [word for name, path in paths.items() for word in disks.blockdev(name, path, device="scsi-hd", more="bus=scsi.0")]
     vm, ctl = qemu(["-device", "virtio-scsi-pci,id=scsi", *devices], paused=False), chainctl()
-    chained(vm, ctl)
+    chained(ctl, vm)
     done = ctl.ok("commit", "vm", *words)
     assert {merge["disk"] for merge in done["merges"]} == set(paths)
     for disk in paths:

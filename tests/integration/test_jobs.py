@@ -5,7 +5,8 @@ import pytest
 
 from support import disks, images, process
 from support.chainctl import finish
-from support.merges import assert_sound, chained, held_up, reads
+from support.chains import assert_sound, chained, reads
+from support.merges import held_up
 
 MERGES = [("commit", "vm", "--pivot"), ("commit", "vm", "--top", "three"), ("stream", "vm")]
 OTHERS = [("snapshot", "vm", "late"), ("rollback", "vm", "one", "--reset", "never"), ("commit", "vm", "--pivot"), ("stream", "vm"),

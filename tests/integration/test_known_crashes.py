@@ -4,7 +4,7 @@ import contextlib
 import pytest
 
 from support import disks, images
-from support.merges import assert_sound, chained, reads
+from support.chains import assert_sound, chained, reads
 from support.proxy import Proxy
 
 SUBCLUSTERS_STREAM_SINCE = 10  # the major version

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from support import disks, images
-from support.merges import assert_sound, chained, reads
+from support.chains import assert_sound, chained, reads
 
 VERBS = [("commit", "vm", "--pivot"), ("commit", "vm", "--top", "three"), ("stream", "vm"), ("stream", "vm", "--base", "one"),
          ("rollback", "vm", "two", "--reset", "never")]  # fmt: skip

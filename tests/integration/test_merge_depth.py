@@ -4,7 +4,7 @@ import time
 import pytest
 
 from support import disks, images
-from support.merges import REGION
+from support.chains import REGION
 
 DEPTH = 200
 EVERY = 20  # so many images apart, one that was written to

@@ -7,7 +7,8 @@ import pytest
 
 from support import disks, process
 from support.chainctl import finish
-from support.merges import SLOW, assert_sound, await_jobs, chained, reads, unleash
+from support.chains import assert_sound, chained, reads
+from support.merges import SLOW, await_jobs, unleash
 from support.proxy import Proxy
 
 AT_ONCE = 5  # seconds, on a machine that is busy

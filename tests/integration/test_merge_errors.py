@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support import disks, images
-from support.merges import REGION, chained, reads
+from support.chains import REGION, chained, reads
 from support.proxy import Proxy
 
 COUNT = 4  # regions of a pattern

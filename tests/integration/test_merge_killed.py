@@ -5,7 +5,8 @@ import pytest
 from test_exec import WORDS
 
 from support import disks, images
-from support.merges import REGION, chained, fill, held_up, reads
+from support.chains import REGION, chained, fill, reads
+from support.merges import held_up
 from support.proxy import Proxy
 from support.qemu import Qemu
 

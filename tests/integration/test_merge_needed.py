@@ -4,7 +4,7 @@ import os
 import pytest
 
 from support import disks, images
-from support.merges import assert_sound, chained, reads
+from support.chains import assert_sound, chained, reads
 
 
 @pytest.fixture

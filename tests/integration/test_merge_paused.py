@@ -2,7 +2,8 @@
 import pytest
 
 from support import disks
-from support.merges import assert_sound, chained, held_up, reads
+from support.chains import assert_sound, chained, reads
+from support.merges import held_up
 
 
 def status(vm):

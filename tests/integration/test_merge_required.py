@@ -4,8 +4,9 @@ completed once it can, or may do without.
 import pytest
 
 from support import disks, images
+from support.chains import assert_sound
 from support.freezer import Freezer, Refusal
-from support.merges import assert_sound, await_jobs
+from support.merges import await_jobs
 
 REQUIRED = ["--quiesce", "require"]
 

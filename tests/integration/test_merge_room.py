@@ -1,13 +1,11 @@
 """Room: what a merge needs is counted before, and a file system that fills up on the way costs time, nothing else."""
-import contextlib
-import os
 import re
 
 import pytest
 
 from support import disks, images, process
-from support.merges import assert_sound, fill, reads
-from support.mounts import ext4
+from support.chains import assert_sound, fill, reads
+from support.mounts import ext4, occupy
 from support.proxy import Proxy
 
 RESERVE = "[space]\nreserve = 1M\n"
@@ -23,21 +21,6 @@ def ctl(chainctl, tmp_path):
 def small(tmp_path):
     with ext4(tmp_path / "small", megabytes=16) as folder:
         yield folder
-
-
-def occupy(folder, left):
-    """All but about so many bytes; returns the file to remove for room."""
-    filler = folder / "filler"
-    with open(filler, "wb") as file:
-        while (more := room(folder) - left) > 0:
-            with contextlib.suppress(OSError):  # what it could get it has got then
-                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_blocks * 512 + more)
-    return filler
-
-
-def room(folder):
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
 
 
 @pytest.fixture

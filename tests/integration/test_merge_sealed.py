@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from support import disks, images
-from support.merges import assert_sound, chained, fill, reads
+from support.chains import assert_sound, chained, fill, reads
 from support.users import NOBODY, QemuOf, needs_root, open_folder
 
 pytestmark = needs_root

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from support import disks, images, mounts
-from support.merges import assert_sound
-from support.mirrors import KEYS, REGION, Writer, allocated, assert_copied, fill, last_number, leaves_nothing, reads
+from support.chains import REGION, assert_sound, fill, reads
+from support.mirrors import KEYS, Writer, allocated, assert_copied, last_number, leaves_nothing
 
 NAMES = ("vda", "vdb")
 BEFORE = "before-mirror-"

@@ -10,8 +10,9 @@ from test_merge_killed import Again, Struck
 
 from support import disks, images, process
 from support.chainctl import finish
-from support.merges import assert_sound, await_jobs, unleash
-from support.mirrors import REGION, assert_copied, await_progress, fill, leaves_nothing, reads
+from support.chains import REGION, assert_sound, fill, reads
+from support.merges import await_jobs, unleash
+from support.mirrors import assert_copied, await_progress, leaves_nothing
 from support.proxy import Proxy
 
 NAMES = ("vda", "vdb")

@@ -11,9 +11,8 @@ import pytest
 
 from support import disks, images, process
 from support.chainctl import finish
-from support.merges import assert_sound
-from support.mirrors import (REGION, Pulse, Writer, allocated, assert_copied, await_progress, fill, last_number,
-                             leaves_nothing, reads)  # fmt: skip
+from support.chains import REGION, assert_sound, fill, reads
+from support.mirrors import Pulse, Writer, allocated, assert_copied, await_progress, last_number, leaves_nothing
 from support.nbd import Nbdkit, QemuNbd
 from support.proxy import Proxy
 from support.tls import Tls

@@ -2,12 +2,12 @@
 import re
 
 import pytest
-from test_merge_room import RESERVE, occupy
+from test_merge_room import RESERVE
 
 from support import disks, process
-from support.merges import assert_sound
-from support.mirrors import assert_copied, fill, leaves_nothing, reads
-from support.mounts import ext4
+from support.chains import assert_sound, fill, reads
+from support.mirrors import assert_copied, leaves_nothing
+from support.mounts import ext4, occupy
 from support.proxy import Proxy
 
 

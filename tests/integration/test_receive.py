@@ -1,5 +1,4 @@
 """`receive`: new images served over NBD until the sender is done, and what is left in every case."""
-import contextlib
 import os
 import pathlib
 import signal
@@ -30,13 +29,6 @@ def folder(tmp_path):
 def assert_nothing_is_left(receiver_folder, listen=None):
     assert list(receiver_folder.iterdir()) == []
     assert listen is None or not os.path.exists(listen)
-
-
-def fill(path):
-    """All the room that there is."""
-    with open(path, "wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while ballast.write(bytes(1024)):
-            pass
 
 
 def copy(source, uri):
@@ -273,9 +265,9 @@ def test_a_folder_without_room_is_said_and_a_full_one_leaves_nothing(chainctl, t
         with Receiver(chainctl(), small, "vda=64M") as receiver:
             assert "little-room" in [warning["code"] for warning in receiver.document["warnings"]]
         assert list(small.iterdir()) == []
-        fill(small / "ballast")
+        mounts.fill(small)
         chainctl().fails(1, "receive", "--listen", "127.0.0.1:0", "--to", small, "--disk", "vda=8M")
-        assert [path.name for path in small.iterdir()] == ["ballast"]
+        assert [path.name for path in small.iterdir()] == ["filler"]
 
 
 def test_a_disk_that_is_full_while_it_receives_is_told_to_the_sender(chainctl, tmp_path):

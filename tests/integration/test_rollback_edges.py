@@ -6,19 +6,11 @@ import stat
 import pytest
 
 from support import disks, images
+from support.chains import REGION, fill, reads
 from support.proxy import Proxy
 from support.storage import fleet
 
-REGION = 64 * 1024
 NEVER = ("--reset", "never")
-
-
-def fill(vm, name, pattern, region=0):
-    vm.qemu_io(name, f"write -P {pattern} {region * REGION} {REGION}")
-
-
-def reads(vm, name, pattern, region=0):
-    vm.qemu_io(name, f"read -P {pattern} {region * REGION} {REGION}")
 
 
 def runs(vm):

@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from support import disks, images, process
+from support import disks, images, mounts, process
 from support.chainctl import finish
 from support.proxy import Proxy
 from support.qmp import Qmp
@@ -86,7 +86,7 @@ def test_folder_that_fills_up_once_the_overlays_are_made_hinders_nothing(qemu, c
     with small_file_system(tmp_path / "small", "4m") as small, contextlib.ExitStack() as stack:
         vm = qemu(disks.two(small)[0])
         ctl = chainctl(env={"CHAINCTL_CONFIG": str(tmp_path / "conf")})
-        strike = {"blockdev-add": lambda: fill(small)}
+        strike = {"blockdev-add": lambda: mounts.fill(small)}
         stack.enter_context(Proxy(vm.folder / "m", vm.qmp, [], lambda name, _: strike.get(name, int)()))
         ctl.ok("vm", "add", "vm", "--qmp", vm.folder / "m", "--quiesce", "off")
         ctl.ok("snapshot", "vm", "one")
@@ -96,18 +96,11 @@ def test_folder_that_fills_up_once_the_overlays_are_made_hinders_nothing(qemu, c
         vm.kill()
 
 
-def fill(folder):
-    """Leaves not a byte free."""
-    with contextlib.suppress(OSError), open(folder / "filler", "ab", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-
-
 def test_database_that_is_full_beforehand_means_that_nothing_is_done(vm, chainctl, folder, tmp_path):
     with small_file_system(tmp_path / "small", "2m") as small:
         ctl = chainctl(small / "state")
         disks.register(ctl, vm, "--quiesce", "off")
-        fill(small)
+        mounts.fill(small)
         with disks.unchanged(vm, folder):
             assert ctl.fails(1, "snapshot", "vm", "one")["message"]
         os.unlink(small / "filler")
@@ -119,7 +112,7 @@ def test_database_that_fills_up_during_the_switch_is_recorded_by_the_next_verb(v
     """What was switched cannot be recorded; the intent was, and from it the next verb records the rest."""
     with small_file_system(tmp_path / "small", "2m") as small, contextlib.ExitStack() as stack:
         ctl = chainctl(small / "state")
-        strike = {"transaction": lambda: fill(small)}
+        strike = {"transaction": lambda: mounts.fill(small)}
         stack.enter_context(Proxy(vm.folder / "m", vm.qmp, [], lambda name, _: strike.get(name, int)()))
         ctl.ok("vm", "add", "vm", "--qmp", vm.folder / "m", "--quiesce", "off")
         error = ctl.fails(8, "snapshot", "vm", "one")

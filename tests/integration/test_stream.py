@@ -2,7 +2,7 @@
 import pytest
 
 from support import disks, images
-from test_commit import assert_sound, chained, fill, reads
+from support.chains import assert_sound, chained, fill, reads
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def one(qemu, chainctl, folder):
     path = images.create(folder / "vda.qcow2", None, backing=golden)
     vm, ctl = qemu(disks.blockdev("vda", path), paused=False), chainctl()
     (folder.parent / "conf").write_text("[overlay]\nextended_l2=off\n")
-    chained(vm, ctl, ["vda"])
+    chained(ctl, vm, ["vda"])
     return vm, ctl, golden
 
 
@@ -43,7 +43,7 @@ def test_stream_shortens_the_chain_and_no_snapshot_changes(one, folder, base, de
 def test_images_that_no_snapshot_needs_are_removed(qemu, chainctl, folder):
     path = images.create(folder / "vda.qcow2", "8M")
     vm, ctl = qemu(disks.blockdev("vda", path), paused=False), chainctl()
-    chained(vm, ctl, ["vda"])
+    chained(ctl, vm, ["vda"])
     ctl.ok("rollback", "vm", "one", "--discard", "--reset", "never")
     fill(vm, "vda", 7, 1)
     done = ctl.ok("stream", "vm", "--base", "none")

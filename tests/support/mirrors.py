@@ -4,35 +4,16 @@ A copy is held against its source by qemu-img, block by block, while the guest w
 the QEMU that runs it.
 """
 import contextlib
-import json
 import subprocess
 import threading
 import time
 
 from support import disks, images, process
+from support.chains import REGION, fill
 
-REGION = 64 * 1024
 PACE = 0.025  # seconds between two numbers: 200 of them last longer than a copy
 KEYS = {"schema", "command", "ok", "warnings", "mirrors", "consistency", "reason", "active", "automatic_snapshot",
         "frozen_us", "paused_us"}  # fmt: skip
-
-
-def fill(vm, disk, pattern, region=0, count=1):
-    vm.qemu_io(disk, f"write -P {pattern} {region * REGION} {count * REGION}")
-
-
-def reads(vm, disk, *patterns):
-    """Pattern n is what region n reads."""
-    vm.qemu_io(disk, *[f"read -P {pattern} {region * REGION} {REGION}" for region, pattern in enumerate(patterns)])
-
-
-def same(source, copy, copy_format=None):
-    """Whether a guest would read the same from both, as qemu-img has it; neither format is guessed."""
-    formats = ["-f", images.info(source)["format"], "-F", copy_format or images.info(copy)["format"]]
-    words = [process.program("qemu-img"), "compare", "-U", "-s", *formats, str(source), str(copy)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
-    assert done.returncode in (0, 1), f"{words}: {done.stdout}{done.stderr}"
-    return done.returncode == 0
 
 
 def data_differs(source, copy, copy_format=None):
@@ -159,7 +140,3 @@ def last_number(path, first=4, most=200, stride=1, form=None):
     last = len([number for number in numbers if number])
     assert numbers == [*range(1, last + 1), *[0] * (most - last)], f"{path}: {numbers}"
     return last
-
-
-def describe(document):
-    return json.dumps(document, indent=1)

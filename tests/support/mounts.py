@@ -60,6 +60,16 @@ def fill(folder):
     return filler
 
 
+def occupy(folder, left):
+    """All but about so many bytes; returns the file to remove for room."""
+    filler = folder / "filler"
+    with open(filler, "wb") as file:
+        while (more := _room(folder) - left) > 0:
+            with contextlib.suppress(OSError):  # what it could get it has got then
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_blocks * 512 + more)
+    return filler
+
+
 @contextlib.contextmanager
 def _undone(words, back):
     _run(*words)
@@ -75,3 +85,8 @@ def _run(name, *words):
     done = subprocess.run([program(name), *map(str, words)], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"{name} does not work here: {done.stderr.strip()}")
+
+
+def _room(folder):
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

@@ -8,10 +8,9 @@ import json
 import pathlib
 import shutil
 import socket
-import subprocess
 import tempfile
 
-from support import images, process
+from support import images, nbd, process
 from support.process import program
 from support.qmp import Qmp
 
@@ -90,10 +89,7 @@ class StorageDaemon:
 
     def qemu_io(self, export, *commands):
         """Reads or writes over NBD, then flushes; a pattern that is not there raises."""
-        options = [word for command in (*commands, "flush") for word in ("-c", command)]
-        words = [program("qemu-io"), "-f", "raw", *options, self.uri(export)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0 and "failed" not in done.stdout, f"{commands}: {done.stdout}{done.stderr}"
+        nbd.qemu_io(self.uri(export), *commands)
 
     def files(self):
         """{node name: its file} for all nodes."""
