@@ -17,86 +17,6 @@
 
 /* ---- listed ---- */
 
-static const ChainsOp *
-find_op (const GPtrArray *ops, const char *job)
-{
-  for (guint i = 0; i < ops->len; i++) {
-    const ChainsOp *op = g_ptr_array_index (ops, i);
-    g_autofree char *first = engine_op_name_of (op->id, 0, "");
-    gsize prefix = strlen (first) - 1;
-
-    if (strncmp (job, first, prefix) == 0)
-      return op;
-  }
-  return NULL;
-}
-
-static char *
-disk_of_mirror (const ChainsOp *op, const char *job)
-{
-  g_autoptr (EngineMirrorIntent) intent = engine_mirrorintent_from_json (op->intent, NULL);
-
-  for (guint i = 0; intent != NULL && i < intent->copies->overlays->len; i++) {
-    g_autofree char *id = engine_mirrorintent_job (op->id, i);
-
-    if (g_str_equal (id, job))
-      return g_strdup (((const EngineIntentOverlay *)g_ptr_array_index (intent->copies->overlays, i))->disk);
-  }
-  return NULL;
-}
-
-static char *
-disk_of_merge (const ChainsOp *op, const char *job)
-{
-  g_autoptr (EngineMergeIntent) intent =
-      engine_merge_is_verb (op->verb) ? engine_mergeintent_from_json (op->intent, NULL) : NULL;
-
-  for (guint i = 0; intent != NULL && i < intent->parts->len; i++) {
-    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
-
-    if (g_str_equal (part->job, job))
-      return g_strdup (part->disk);
-  }
-  return NULL;
-}
-
-static EngineJobView *
-view_new (const EngineVm *vm, const QmpJob *job, const QmpBlockJob *block, const ChainsOp *op)
-{
-  EngineJobView *view = g_new0 (EngineJobView, 1);
-
-  view->vm = g_strdup (vm->record->name);
-  view->job = g_strdup (job->id);
-  view->type = g_strdup (job->type);
-  view->status = g_strdup (job->status);
-  view->current = job->current;
-  view->total = job->total;
-  view->speed = block != NULL ? block->speed : 0;
-  view->ours = op != NULL;
-  view->op = op != NULL ? g_strdup (op->id) : NULL;
-  view->disk = op == NULL                       ? NULL
-               : g_str_equal (op->verb, MIRROR) ? disk_of_mirror (op, job->id)
-                                                : disk_of_merge (op, job->id);
-  return view;
-}
-
-/* Adds to @views the jobs of @vm, which is connected, in the order in which they were begun: QEMU names the newest
- * first. */
-static gboolean
-list_of (EngineVm *vm, GPtrArray *views, GError **error)
-{
-  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
-  g_autoptr (GPtrArray) jobs = ops != NULL ? qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error) : NULL;
-  g_autoptr (GHashTable) blocks = jobs != NULL ? qmp_jobs_query (vm->monitor, engine_vm_wait (vm), error) : NULL;
-
-  for (guint i = blocks != NULL ? jobs->len : 0; i-- > 0;) {
-    const QmpJob *job = g_ptr_array_index (jobs, i);
-
-    g_ptr_array_add (views, view_new (vm, job, g_hash_table_lookup (blocks, job->id), find_op (ops, job->id)));
-  }
-  return blocks != NULL;
-}
-
 static gboolean
 list_one (EngineContext *context, const char *name, GPtrArray *views, GError **error)
 {
@@ -104,7 +24,7 @@ list_one (EngineContext *context, const char *name, GPtrArray *views, GError **e
 
   if (vm == NULL || !engine_vm_connect (vm, error))
     return FALSE;
-  return vm->monitor == NULL || list_of (vm, views, error);
+  return vm->monitor == NULL || engine_jobview_list_all (vm, views, error);
 }
 
 GPtrArray *
@@ -282,7 +202,8 @@ engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, Engin
   g_autoptr (GPtrArray) chosen = NULL;
   gboolean done;
 
-  if (vm == NULL || !engine_vm_connect (vm, error) || (vm->monitor != NULL && !list_of (vm, all, error)))
+  if (vm == NULL || !engine_vm_connect (vm, error) ||
+      (vm->monitor != NULL && !engine_jobview_list_all (vm, all, error)))
     return FALSE;
   chosen = choose (all, request->job);
   if (is_of_whole (request->action) && are_ours (chosen))

@@ -4,11 +4,21 @@
  */
 #include "engine/jobview.h"
 
-static void
-view_free (EngineJobView *view)
+#include "chains/journal.h"
+#include "engine/mergeintent.h"
+#include "engine/mirrorintent.h"
+#include "qmp/jobs.h"
+
+#include <string.h>
+
+#define MIRROR "mirror"
+
+void
+engine_jobview_free (EngineJobView *view)
 {
   g_free (view->vm);
   g_free (view->disk);
+  g_free (view->path);
   g_free (view->job);
   g_free (view->op);
   g_free (view->type);
@@ -19,7 +29,7 @@ view_free (EngineJobView *view)
 GPtrArray *
 engine_jobview_list_new (void)
 {
-  return g_ptr_array_new_with_free_func ((GDestroyNotify)view_free);
+  return g_ptr_array_new_with_free_func ((GDestroyNotify)engine_jobview_free);
 }
 
 void
@@ -41,4 +51,84 @@ engine_jobview_list_add (GPtrArray *views, const EngineOp *op, const char *type,
     view->ours = TRUE;
     g_ptr_array_add (views, view);
   }
+}
+
+/* ---- all that QEMU has ---- */
+
+static const ChainsOp *
+find_op (const GPtrArray *ops, const char *job)
+{
+  for (guint i = 0; i < ops->len; i++) {
+    const ChainsOp *op = g_ptr_array_index (ops, i);
+    g_autofree char *first = engine_op_name_of (op->id, 0, "");
+    gsize prefix = strlen (first) - 1;
+
+    if (strncmp (job, first, prefix) == 0)
+      return op;
+  }
+  return NULL;
+}
+
+static char *
+disk_of_mirror (const ChainsOp *op, const char *job)
+{
+  g_autoptr (EngineMirrorIntent) intent = engine_mirrorintent_from_json (op->intent, NULL);
+
+  for (guint i = 0; intent != NULL && i < intent->copies->overlays->len; i++) {
+    g_autofree char *id = engine_mirrorintent_job (op->id, i);
+
+    if (g_str_equal (id, job))
+      return g_strdup (((const EngineIntentOverlay *)g_ptr_array_index (intent->copies->overlays, i))->disk);
+  }
+  return NULL;
+}
+
+static char *
+disk_of_merge (const ChainsOp *op, const char *job)
+{
+  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, NULL);
+
+  for (guint i = 0; intent != NULL && i < intent->parts->len; i++) {
+    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
+
+    if (g_str_equal (part->job, job))
+      return g_strdup (part->disk);
+  }
+  return NULL;
+}
+
+static EngineJobView *
+view_new (const EngineVm *vm, const QmpJob *job, const QmpBlockJob *block, const ChainsOp *op)
+{
+  EngineJobView *view = g_new0 (EngineJobView, 1);
+
+  view->vm = g_strdup (vm->record->name);
+  view->job = g_strdup (job->id);
+  view->type = g_strdup (job->type);
+  view->status = g_strdup (job->status);
+  view->current = job->current;
+  view->total = job->total;
+  view->speed = block != NULL ? block->speed : 0;
+  view->no_room = block != NULL && block->no_room;
+  view->ours = op != NULL;
+  view->op = op != NULL ? g_strdup (op->id) : NULL;
+  view->disk = op == NULL                       ? NULL
+               : g_str_equal (op->verb, MIRROR) ? disk_of_mirror (op, job->id)
+                                                : disk_of_merge (op, job->id);
+  return view;
+}
+
+gboolean
+engine_jobview_list_all (EngineVm *vm, GPtrArray *views, GError **error)
+{
+  g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (vm->context->db, vm->record->id, error);
+  g_autoptr (GPtrArray) jobs = ops != NULL ? qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), error) : NULL;
+  g_autoptr (GHashTable) blocks = jobs != NULL ? qmp_jobs_query (vm->monitor, engine_vm_wait (vm), error) : NULL;
+
+  for (guint i = blocks != NULL ? jobs->len : 0; i-- > 0;) {
+    const QmpJob *job = g_ptr_array_index (jobs, i);
+
+    g_ptr_array_add (views, view_new (vm, job, g_hash_table_lookup (blocks, job->id), find_op (ops, job->id)));
+  }
+  return blocks != NULL;
 }

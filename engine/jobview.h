@@ -7,10 +7,12 @@
 #include "engine/job.h"
 #include "engine/op.h"
 
-/** @disk, @op: (nullable) */
+/** @disk, @op: (nullable). @path: (nullable): the image that one of somebody else's is at work on (engine/jobplace).
+ * @no_room: it stands still until there is room for what it writes */
 typedef struct {
   char *vm;
   char *disk;
+  char *path;
   char *job;
   char *op;
   char *type;
@@ -18,8 +20,11 @@ typedef struct {
   gint64 current;
   gint64 total;
   gint64 speed;
+  gboolean no_room;
   gboolean ours;
 } EngineJobView;
+
+void engine_jobview_free (EngineJobView *view);
 
 /** An empty list. Returns: (transfer full) (element-type EngineJobView) */
 GPtrArray *engine_jobview_list_new (void);
@@ -29,3 +34,7 @@ GPtrArray *engine_jobview_list_new (void);
  */
 void engine_jobview_list_add (GPtrArray *views, const EngineOp *op, const char *type, gint64 speed,
                               const GPtrArray *jobs);
+
+/** Adds to @views the jobs of @vm, which is connected, in the order in which they were begun. What no unfinished
+ * operation of this database has is not ours. QAPI: query-jobs, query-block-jobs */
+gboolean engine_jobview_list_all (EngineVm *vm, GPtrArray *views, GError **error) G_GNUC_WARN_UNUSED_RESULT;

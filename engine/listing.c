@@ -1,6 +1,6 @@
 /*
  * Reads the database for the verbs that show it. Takes no lock, so it answers while
- * anything else is under way, and asks no QEMU but for how far that is.
+ * anything else is under way, and asks no QEMU but for its jobs.
  */
 #include "engine/listing.h"
 
@@ -59,12 +59,12 @@ engine_listing_find (EngineContext *context, const char *name, const char *refer
 }
 
 GPtrArray *
-engine_listing_trees (EngineContext *context, const char *name, GError **error)
+engine_listing_trees (EngineContext *context, const char *name, GPtrArray *others, GError **error)
 {
   g_autoptr (ChainsVm) vm = chains_registry_get_vm (context->db, name, error);
   g_autoptr (GPtrArray) trees = vm != NULL ? engine_tree_read (context, vm, error) : NULL;
 
-  return trees != NULL && engine_treejobs_mark (context, vm, trees, error) ? g_steal_pointer (&trees) : NULL;
+  return trees != NULL && engine_treejobs_mark (context, vm, trees, others, error) ? g_steal_pointer (&trees) : NULL;
 }
 
 GPtrArray *

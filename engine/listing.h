@@ -23,8 +23,10 @@ GPtrArray *engine_listing_read (EngineContext *context, const char *vm, GError *
 ChainsSnapshot *engine_listing_find (EngineContext *context, const char *vm, const char *reference, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** Returns: (transfer full) (element-type EngineTree) in guest order */
-GPtrArray *engine_listing_trees (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** @others: (element-type EngineJobView): as in engine_treejobs_mark(). Returns: (transfer full) (element-type
+ * EngineTree) in guest order */
+GPtrArray *engine_listing_trees (EngineContext *context, const char *vm, GPtrArray *others, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 
 /** Returns: (transfer full) (element-type ChainsOp) oldest first */
 GPtrArray *engine_listing_operations (EngineContext *context, const char *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;

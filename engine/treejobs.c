@@ -1,13 +1,14 @@
 /*
- * Holds the journal's unfinished merges and mirrors against a VM's trees. Only looks: takes no
- * lock, and does without what QEMU does not tell.
+ * Holds the journal's unfinished merges and mirrors, and QEMU's own list of jobs, against a
+ * VM's trees. Only looks: takes no lock, and does without what QEMU does not tell.
  */
 #include "engine/treejobs.h"
 
 #include "chains/journal.h"
+#include "engine/imagefile.h"
+#include "engine/jobplace.h"
 #include "engine/mergeintent.h"
 #include "engine/mirrorintent.h"
-#include "qmp/jobs.h"
 
 #define PATIENCE_US (G_USEC_PER_SEC)
 
@@ -63,42 +64,74 @@ mark_merge (const GPtrArray *trees, const ChainsOp *op, GPtrArray *marked)
 }
 
 static void
-learn (GPtrArray *marked, const GPtrArray *listed)
+learn (GPtrArray *marked, const EngineJobView *told)
 {
   for (guint i = 0; i < marked->len; i++) {
     EngineTreeJob *job = g_ptr_array_index (marked, i);
 
-    for (guint j = 0; j < listed->len; j++) {
-      const QmpJob *told = g_ptr_array_index (listed, j);
-
-      if (!g_str_equal (told->id, job->id))
-        continue;
-      job->status = g_strdup (told->status);
-      job->current = told->current;
-      job->total = told->total;
-      break;
-    }
+    if (job->status != NULL || !g_str_equal (told->job, job->id))
+      continue;
+    job->status = g_strdup (told->status);
+    job->current = told->current;
+    job->total = told->total;
+    return;
   }
+}
+
+/* QEMU may spell a path in another way than the database does. */
+static void
+take_over_spelling (const GPtrArray *trees, EngineJobView *view)
+{
+  const EngineTree *tree = view->path != NULL ? find_tree (trees, view->disk) : NULL;
+
+  for (guint i = 0; tree != NULL && i < tree->images->len; i++) {
+    const char *path = ((const EngineTreeImage *)g_ptr_array_index (tree->images, i))->image->path;
+
+    if (!engine_imagefile_names ("/", view->path, path))
+      continue;
+    g_free (view->path);
+    view->path = g_strdup (path);
+    return;
+  }
+}
+
+/* That the graph is not to be had leaves the place of a job unknown. */
+static void
+find_places (EngineVm *vm, const GPtrArray *trees, GPtrArray *others)
+{
+  g_autoptr (EngineGraph) graph = others->len > 0 ? engine_graph_read (vm, NULL) : NULL;
+
+  if (graph != NULL)
+    engine_jobplace_find (vm, graph, others);
+  for (guint i = 0; i < others->len; i++)
+    take_over_spelling (trees, g_ptr_array_index (others, i));
 }
 
 /* That it cannot be asked now is no error: whoever is at work may have its monitor. */
 static void
-ask (EngineContext *context, const char *name, GPtrArray *marked)
+ask (EngineContext *context, const char *name, const GPtrArray *trees, GPtrArray *marked, GPtrArray *others)
 {
   g_autoptr (EngineContext) hasty = engine_context_new_sharing (context);
   g_autoptr (EngineVm) vm = engine_vm_open (hasty, name, NULL, NULL);
-  g_autoptr (GPtrArray) listed = NULL;
+  g_autoptr (GPtrArray) views = engine_jobview_list_new ();
 
   hasty->timeout_us = MIN (hasty->timeout_us, PATIENCE_US);
-  if (vm == NULL || !engine_vm_connect (vm, NULL) || vm->monitor == NULL)
+  if (vm == NULL || !engine_vm_connect (vm, NULL) || vm->monitor == NULL || !engine_jobview_list_all (vm, views, NULL))
     return;
-  listed = qmp_commands_query_jobs (vm->monitor, engine_vm_wait (vm), NULL);
-  if (listed != NULL)
-    learn (marked, listed);
+  while (views->len > 0) {
+    EngineJobView *view = g_ptr_array_steal_index (views, 0);
+
+    learn (marked, view);
+    if (view->ours)
+      engine_jobview_free (view);
+    else
+      g_ptr_array_add (others, view);
+  }
+  find_places (vm, trees, others);
 }
 
 gboolean
-engine_treejobs_mark (EngineContext *context, const ChainsVm *vm, GPtrArray *trees, GError **error)
+engine_treejobs_mark (EngineContext *context, const ChainsVm *vm, GPtrArray *trees, GPtrArray *others, GError **error)
 {
   g_autoptr (GPtrArray) ops = chains_journal_list_unfinished (context->db, vm->id, error);
   g_autoptr (GPtrArray) marked = g_ptr_array_new ();
@@ -111,7 +144,7 @@ engine_treejobs_mark (EngineContext *context, const ChainsVm *vm, GPtrArray *tre
     else
       mark_merge (trees, op, marked);
   }
-  if (marked->len > 0)
-    ask (context, vm->name, marked);
+  if (ops != NULL)
+    ask (context, vm->name, trees, marked, others);
   return ops != NULL;
 }

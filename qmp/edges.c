@@ -19,6 +19,8 @@ struct _QmpEdges {
   GHashTable *others;  /* gint64 -> utf8: the names of what is no node */
   GHashTable *by_name; /* utf8 -> QmpVertex, both borrowed */
   GPtrArray *users;    /* (element-type utf8), borrowed from others */
+  GHashTable *jobs;    /* gint64: those of others that are jobs; borrowed from there */
+  GHashTable *held;    /* "JOB\nROLE" -> QmpVertex, borrowed */
 };
 
 static void
@@ -34,6 +36,8 @@ qmp_edges_free (QmpEdges *edges)
   if (edges == NULL)
     return;
   g_ptr_array_unref (edges->users);
+  g_hash_table_unref (edges->held);
+  g_hash_table_unref (edges->jobs);
   g_hash_table_unref (edges->others);
   g_hash_table_unref (edges->by_id);
   g_hash_table_unref (edges->by_name);
@@ -57,8 +61,11 @@ add_node (QmpEdges *edges, JsonObject *entry, GError **error)
   gint64 *key = g_new (gint64, 1);
   *key = id;
   if (!is_node) {
+    gint64 *other = g_memdup2 (key, sizeof *key);
     g_hash_table_replace (edges->by_id, key, NULL);
-    g_hash_table_replace (edges->others, g_memdup2 (key, sizeof *key), g_strdup (name));
+    g_hash_table_replace (edges->others, other, g_strdup (name));
+    if (g_str_equal (type, "block-job"))
+      g_hash_table_add (edges->jobs, other);
     return TRUE;
   }
   QmpVertex *vertex = g_new0 (QmpVertex, 1);
@@ -83,6 +90,13 @@ may_write (JsonObject *entry)
   return FALSE;
 }
 
+/* Returns: (transfer full) */
+static char *
+held_key (const char *job, const char *role)
+{
+  return g_strjoin ("\n", job, role, NULL);
+}
+
 static gboolean
 add_edge (QmpEdges *edges, JsonObject *entry, GError **error)
 {
@@ -98,6 +112,8 @@ add_edge (QmpEdges *edges, JsonObject *entry, GError **error)
   if (above == NULL) {
     below->has_user = TRUE;
     g_ptr_array_add (edges->users, g_hash_table_lookup (edges->others, &parent));
+    if (g_hash_table_contains (edges->jobs, &parent))
+      g_hash_table_replace (edges->held, held_key (g_hash_table_lookup (edges->others, &parent), name), below);
     return TRUE;
   }
   QmpVertex *vertex = above;
@@ -149,6 +165,8 @@ qmp_edges_parse (JsonNode *reply, GError **error)
   edges->by_name = g_hash_table_new (g_str_hash, g_str_equal);
   edges->others = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   edges->users = g_ptr_array_new ();
+  edges->jobs = g_hash_table_new (g_int64_hash, g_int64_equal);
+  edges->held = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   if (!add_all (edges, object, "nodes", add_node, error) || !add_all (edges, object, "edges", add_edge, error)) {
     g_prefix_error (error, COMMAND ": ");
     return NULL;
@@ -167,6 +185,14 @@ const QmpVertex *
 qmp_edges_find (const QmpEdges *edges, const char *name)
 {
   return g_hash_table_lookup (edges->by_name, name);
+}
+
+const QmpVertex *
+qmp_edges_find_held (const QmpEdges *edges, const char *job, const char *role)
+{
+  g_autofree char *key = held_key (job, role);
+
+  return g_hash_table_lookup (edges->held, key);
 }
 
 const GPtrArray *

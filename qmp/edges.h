@@ -36,6 +36,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpEdges, qmp_edges_free)
 const GPtrArray *qmp_edges_get_all (const QmpEdges *edges);
 /** Borrowed, or %NULL. */
 const QmpVertex *qmp_edges_find (const QmpEdges *edges, const char *name);
+/** The node that job @job holds as its @role ("main node", "base", "target" …); %NULL where QEMU tells of none.
+ * Borrowed. */
+const QmpVertex *qmp_edges_find_held (const QmpEdges *edges, const char *job, const char *role);
 /** (element-type utf8) who holds a node, each as QEMU names it, "" where it does not: devices, exports, jobs; sorted.
  */
 const GPtrArray *qmp_edges_get_users (const QmpEdges *edges);

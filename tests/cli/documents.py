@@ -141,7 +141,7 @@ SHAPES = {
     "job speed": JOBS,
     "protect": {"snapshots": [SNAPSHOT]},
     "list": {"snapshots": [SNAPSHOT_LINE]},
-    "tree": {"disks": [TREE]},
+    "tree": {"disks": [TREE], "jobs_of_others": [{**JOB, "path": or_null(path)}]},
     "path": {"path": path, "format": text, "blockdev": text},
     "log": {"operations": [OPERATION]},
     "check": {"problems": [PROBLEM]},

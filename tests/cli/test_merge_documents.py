@@ -65,6 +65,9 @@ def test_a_job_of_somebody_else_is_shown_as_not_ours(filled):
     assert (job["job"], job["ours"], job["op"], job["disk"]) == ("theirs", False, None, None)
     assert "not ours" in filled.chainctl.run("jobs", json_output=False).out
     assert filled.chainctl.fails(9, "commit", "vm1", "--pivot")["message"].count("theirs") == 1
+    (shown,) = said(filled, "tree", "vm1")["jobs_of_others"]
+    assert (shown["job"], shown["ours"], shown["op"], shown["disk"]) == ("theirs", False, None, "vda")
+    assert "⇢ mirror" in (drawn := filled.chainctl.run("tree", "vm1", json_output=False).out) and "(not ours)" in drawn
 
 
 def test_dry_run_of_a_merge_tells_its_commands_and_changes_nothing(filled):

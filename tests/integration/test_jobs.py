@@ -1,5 +1,8 @@
 """`jobs` and `job …` on a running QEMU: what is ours and what is not, and who is told what while one is at work."""
+import contextlib
+import pathlib
 import signal
+import time
 
 import pytest
 
@@ -7,6 +10,7 @@ from support import disks, images, process
 from support.chainctl import finish
 from support.chains import assert_sound, chained, reads
 from support.merges import held_up
+from support.qmp import Qmp
 
 MERGES = [("commit", "vm", "--pivot"), ("commit", "vm", "--top", "three"), ("stream", "vm")]
 OTHERS = [("snapshot", "vm", "late"), ("rollback", "vm", "one", "--reset", "never"), ("commit", "vm", "--pivot"), ("stream", "vm"),
@@ -112,6 +116,73 @@ def test_job_of_somebody_else_is_shown_as_theirs_and_left_alone(two, folder):
     assert ctl.ok("recover", "vm")["recovered"] == []
     assert list(jobs(vm)) == ["theirs"]
     assert_data(vm)
+
+
+def rooted(vm, disk):
+    return disks.inserted(vm, disk)["node-name"]
+
+
+THEIRS = {
+    "backup": lambda vm, chain: vm.monitor().execute("blockdev-backup", job_id="theirs", device=rooted(vm, "vdb"), target="null", sync="full", speed=1),
+    "mirror": lambda vm, chain: vm.monitor().execute("blockdev-mirror", job_id="theirs", device=rooted(vm, "vdb"), target="null", sync="full", speed=1),
+    "stream": lambda vm, chain: vm.monitor().execute("block-stream", job_id="theirs", device=rooted(vm, "vdb"), speed=1),
+    "commit": lambda vm, chain: vm.monitor().execute("block-commit", job_id="theirs", device=rooted(vm, "vdb"), top=chain[1], base=chain[2], speed=1),
+    "commit of the active image": lambda vm, chain: vm.monitor().execute("block-commit", job_id="theirs", device=rooted(vm, "vdb"), speed=1),
+}  # fmt: skip
+AT = {"commit": 2, "commit of the active image": 3}  # how far below the active image it is shown; else there
+ARROWS = {"stream": "⇡", "commit": "⇣"}
+
+
+@pytest.mark.parametrize("kind", THEIRS)
+def test_tree_shows_a_job_of_somebody_else_at_the_image_that_it_works_on(two, kind):
+    vm, ctl = two
+    vm.monitor().execute("blockdev-add", driver="null-co", node_name="null", size=8 << 20, read_zeroes=True)
+    chain, type_ = vm.monitor().chain("vdb"), kind.split()[0]
+    at = chain[AT.get(kind, 0)]
+    assert ctl.ok("tree", "vm")["jobs_of_others"] == []
+    THEIRS[kind](vm, chain)
+    before = vm.monitor().execute("query-jobs"), disks.nodes(vm)
+    told = ctl.ok("tree", "vm")
+    [job] = told["jobs_of_others"]
+    assert [job[key] for key in ("vm", "disk", "path", "job", "op", "type", "ours")] == ["vm", "vdb", at, "theirs", None, type_, False]
+    assert all(image["job"] is None for tree in told["disks"] for image in tree["images"])
+    drawn = [line for line in ctl.run("tree", "vm", json_output=False).out.splitlines() if "not ours" in line]
+    [line] = drawn
+    assert f"{ARROWS.get(type_, '⇢')} {type_}" in line and pathlib.Path(at).name[:12] in line
+    jobs_now, nodes_now = vm.monitor().execute("query-jobs"), disks.nodes(vm)
+    assert [one["id"] for one in jobs_now] == [one["id"] for one in before[0]] and nodes_now == before[1]
+
+
+def test_tree_shows_a_job_of_somebody_else_beside_one_of_ours(two):
+    vm, ctl = two
+    op = ctl.ok("commit", "vm", "--disk", "vda")["op"]
+    monitor = vm.monitor()
+    monitor.execute("blockdev-add", driver="null-co", node_name="null", size=8 << 20, read_zeroes=True)
+    monitor.execute("blockdev-backup", job_id="theirs", device=rooted(vm, "vdb"), target="null", sync="full", speed=1)
+    told = ctl.ok("tree", "vm")
+    assert {image["job"]["op"] for tree in told["disks"] for image in tree["images"] if image["job"]} == {op}
+    assert [(job["job"], job["disk"]) for job in told["jobs_of_others"]] == [("theirs", "vdb")]
+    monitor.execute("block-job-cancel", device="theirs", force=True)
+    ctl.ok("job", "complete", "vm", op)
+
+
+def test_tree_tells_of_a_job_that_is_at_no_image(two, folder):
+    vm, ctl = two
+    options = {"driver": "file", "filename": str(folder / "new"), "size": 0}
+    vm.monitor().execute("blockdev-create", job_id="theirs", options=options)
+    [job] = ctl.ok("tree", "vm")["jobs_of_others"]
+    assert (job["job"], job["type"], job["disk"], job["path"]) == ("theirs", "create", None, None)
+    assert ctl.run("tree", "vm", json_output=False).out.splitlines()[-1].startswith("theirs: ⇢ create")
+
+
+def test_tree_does_not_wait_for_a_monitor_that_somebody_else_holds(two):
+    vm, ctl = two
+    foreign(vm)
+    with contextlib.closing(Qmp(vm.qmp)):
+        begun = time.monotonic()
+        assert ctl.ok("tree", "vm")["jobs_of_others"] == []
+        assert time.monotonic() - begun < 5
+    assert [job["disk"] for job in ctl.ok("tree", "vm")["jobs_of_others"]] == ["vda"]
 
 
 def test_job_of_somebody_else_is_steered_where_it_is_named(two):

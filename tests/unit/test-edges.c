@@ -157,6 +157,21 @@ users_are_told_by_name_in_one_order_and_each_as_often_as_it_holds_a_node (void)
 }
 
 static void
+a_job_holds_nodes_in_roles_and_nobody_else_does (void)
+{
+  g_autoptr (QmpEdges) edges = parse (GRAPH (
+      USER ("1", "copy") "," JOB ("2", "copy") "," JOB ("3", "idle") "," NODE ("5", "a") "," NODE ("6", "b"),
+      EDGE ("1", "root", "5") "," EDGE ("2", "main node", "5") "," EDGE ("2", "target", "6") "," EDGE ("2", "x", "9")));
+
+  CU_ASSERT_PTR_EQUAL (qmp_edges_find_held (edges, "copy", "main node"), vertex (edges, "a"));
+  CU_ASSERT_PTR_EQUAL (qmp_edges_find_held (edges, "copy", "target"), vertex (edges, "b"));
+  CU_ASSERT_PTR_NULL (qmp_edges_find_held (edges, "copy", "root"));
+  CU_ASSERT_PTR_NULL (qmp_edges_find_held (edges, "copy", "x"));
+  CU_ASSERT_PTR_NULL (qmp_edges_find_held (edges, "idle", "main node"));
+  CU_ASSERT_PTR_NULL (qmp_edges_find_held (edges, "nobody", "main node"));
+}
+
+static void
 a_user_may_have_the_name_of_a_node_or_of_another_user (void)
 {
   g_autoptr (QmpEdges) edges = parse (GRAPH (USER ("1", "a") "," USER ("2", "a") "," NODE ("3", "a"),
@@ -235,6 +250,7 @@ static const SupportTest tests[] = {
     SUPPORT_TEST (a_node_writes_where_its_edge_to_its_file_says_so),
     SUPPORT_TEST (rights_of_another_form_are_none),
     SUPPORT_TEST (users_are_told_by_name_in_one_order_and_each_as_often_as_it_holds_a_node),
+    SUPPORT_TEST (a_job_holds_nodes_in_roles_and_nobody_else_does),
     SUPPORT_TEST (a_user_may_have_the_name_of_a_node_or_of_another_user),
     SUPPORT_TEST (an_edge_to_or_from_what_is_not_told_of_says_nothing),
     SUPPORT_TEST (ids_are_as_large_as_qemu_may_make_them),

@@ -14,8 +14,8 @@ static const ChainctlOutputColumn job_columns[] = {
     {"LIMIT", "speed", CHAINCTL_OUTPUT_SIZE},  {NULL},
 };
 
-static JsonObject *
-job_json (const EngineJobView *view)
+JsonObject *
+chainctl_jobview_render (const EngineJobView *view)
 {
   JsonObject *object = json_object_new ();
 
@@ -36,7 +36,7 @@ job_json (const EngineJobView *view)
 static JsonObject *
 job_row (const EngineJobView *view)
 {
-  JsonObject *row = job_json (view);
+  JsonObject *row = chainctl_jobview_render (view);
 
   if (view->speed == 0)
     json_object_set_null_member (row, "speed");
@@ -52,7 +52,7 @@ chainctl_jobview_say (ChainctlOutput *output, const GPtrArray *views)
   g_autoptr (JsonArray) rows = json_array_new ();
 
   for (guint i = 0; i < views->len; i++) {
-    json_array_add_object_element (documents, job_json (g_ptr_array_index (views, i)));
+    json_array_add_object_element (documents, chainctl_jobview_render (g_ptr_array_index (views, i)));
     json_array_add_object_element (rows, job_row (g_ptr_array_index (views, i)));
   }
   if (views->len > 0)

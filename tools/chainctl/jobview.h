@@ -7,6 +7,9 @@
 #include "engine/jobview.h"
 #include "tools/chainctl/output.h"
 
+/** Returns: (transfer full) */
+JsonObject *chainctl_jobview_render (const EngineJobView *view);
+
 /** "jobs", and a table. @views: (element-type EngineJobView) */
 void chainctl_jobview_say (ChainctlOutput *output, const GPtrArray *views);
 

@@ -5,7 +5,7 @@
  *   ○ debian-12.qcow2            foreign    1.1 GiB
  *   ● web.qcow2                  backing    512 MiB  nightly
  *   ├─● web.nightly.qcow2        branch      64 MiB  experiment (protected)
- *   ◉ web.nightly-2.qcow2        active     192 KiB
+ *   ◉ web.nightly-2.qcow2        active     192 KiB  ⇢ backup 45 % (not ours)
  *
  * The way from the lowest image to the active one is a straight line however
  * long it is; only branches are indented.
@@ -32,6 +32,8 @@ static const Look looks[] = {
 
 typedef struct {
   ChainctlOutput *output;
+  const EngineTree *tree;
+  const GPtrArray *others;
   const char *folder;
   glong name_width;
 } Drawing;
@@ -128,22 +130,46 @@ append_snapshots (const Drawing *drawing, GString *line, const EngineTreeImage *
 }
 
 /* "⇣ commit 45 %": what this image receives, and from where; "⇢ mirror ready": it is copied elsewhere. */
-static void
-append_job (const Drawing *drawing, GString *line, const EngineTreeJob *job, const char *below, glong *column)
+static char *
+describe_job (const char *type, const char *status, gint64 current, gint64 total)
 {
-  const char *arrow = job == NULL                         ? ""
-                      : g_str_equal (job->verb, "stream") ? "⇡"
-                      : g_str_equal (job->verb, "mirror") ? "⇢"
-                                                          : "⇣";
-  g_autofree char *text = NULL;
+  const char *arrow = g_str_equal (type, "stream") ? "⇡" : g_str_equal (type, "commit") ? "⇣" : "⇢";
 
-  if (job == NULL)
-    return;
-  if (g_strcmp0 (job->status, "running") == 0 && job->total > 0)
-    text = g_strdup_printf ("%s %s %d %%", arrow, job->verb, (int)((double)job->current * 100 / (double)job->total));
-  else
-    text = g_strdup_printf ("%s %s %s", arrow, job->verb, job->status != NULL ? job->status : "");
-  append_item (drawing, line, "35", g_strchomp (text), below, column);
+  if (g_strcmp0 (status, "running") == 0 && total > 0)
+    return g_strdup_printf ("%s %s %d %%", arrow, type, (int)((double)current * 100 / (double)total));
+  return g_strdup_printf ("%s %s%s%s", arrow, type, status != NULL ? " " : "", status != NULL ? status : "");
+}
+
+static char *
+describe_other (const EngineJobView *view)
+{
+  g_autofree char *text = describe_job (view->type, view->status, view->current, view->total);
+  g_autofree char *whole = g_strconcat (text, " (not ours)", NULL);
+
+  return chainctl_output_printable (whole);
+}
+
+static gboolean
+is_at (const EngineJobView *view, const EngineTree *tree, const EngineTreeImage *image)
+{
+  return g_strcmp0 (view->disk, tree->disk->name) == 0 && g_strcmp0 (view->path, image->image->path) == 0;
+}
+
+static void
+append_jobs (const Drawing *drawing, GString *line, const EngineTreeImage *image, const char *below, glong *column)
+{
+  const EngineTreeJob *job = image->job;
+  g_autofree char *text = job != NULL ? describe_job (job->verb, job->status, job->current, job->total) : NULL;
+
+  if (text != NULL)
+    append_item (drawing, line, "35", text, below, column);
+  for (guint i = 0; i < drawing->others->len; i++) {
+    const EngineJobView *view = g_ptr_array_index (drawing->others, i);
+    g_autofree char *other = is_at (view, drawing->tree, image) ? describe_other (view) : NULL;
+
+    if (other != NULL)
+      append_item (drawing, line, "2;35", other, below, column);
+  }
 }
 
 static void
@@ -167,7 +193,7 @@ draw_image (const Drawing *drawing, const EngineTreeImage *image, const char *pr
   g_string_append_printf (line, "%s  ", size);
   column = drawing->name_width + STATE_WIDTH + SIZE_WIDTH + GAPS;
   append_snapshots (drawing, line, image, below, &column);
-  append_job (drawing, line, image->job, below, &column);
+  append_jobs (drawing, line, image, below, &column);
   chainctl_output_line (drawing->output, "%s", g_strchomp (line->str));
 }
 
@@ -210,10 +236,10 @@ widest (const Drawing *drawing, const EngineTree *tree)
 }
 
 void
-chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
+chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree, const GPtrArray *others)
 {
   const EngineTreeImage *active = engine_tree_active (tree);
-  Drawing drawing = {.output = output};
+  Drawing drawing = {.output = output, .tree = tree, .others = others};
   g_autofree char *folder = NULL;
   g_autofree char *whole = NULL;
   g_autofree char *shown = NULL;
@@ -233,5 +259,31 @@ chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree)
 
     if (image->parent == NULL)
       draw_column (&drawing, image, active, "", "");
+  }
+}
+
+static gboolean
+is_drawn (const EngineJobView *view, const GPtrArray *trees)
+{
+  for (guint i = 0; i < trees->len; i++) {
+    const EngineTree *tree = g_ptr_array_index (trees, i);
+
+    for (guint j = 0; j < tree->images->len; j++)
+      if (is_at (view, tree, g_ptr_array_index (tree->images, j)))
+        return TRUE;
+  }
+  return FALSE;
+}
+
+void
+chainctl_treeview_draw_elsewhere (ChainctlOutput *output, const GPtrArray *trees, const GPtrArray *others)
+{
+  for (guint i = 0; i < others->len; i++) {
+    const EngineJobView *view = g_ptr_array_index (others, i);
+    g_autofree char *text = is_drawn (view, trees) ? NULL : describe_other (view);
+    g_autofree char *name = chainctl_output_printable (view->job);
+
+    if (text != NULL)
+      chainctl_output_line (output, "\n%s: %s", name, text);
   }
 }
