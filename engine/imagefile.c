@@ -23,6 +23,14 @@ to_ns (struct statx_timestamp time)
   return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+/* Two nodes of one block device are two inodes; no file system is device 0. */
+static void
+identify (EngineImagefile *file, const struct statx *st)
+{
+  file->device = file->block ? 0 : makedev (st->stx_dev_major, st->stx_dev_minor);
+  file->inode = file->block ? makedev (st->stx_rdev_major, st->stx_rdev_minor) : st->stx_ino;
+}
+
 static gboolean
 look (int fd, const char *path, EngineImagefile *out, GError **error)
 {
@@ -34,8 +42,6 @@ look (int fd, const char *path, EngineImagefile *out, GError **error)
     return FALSE;
   }
   *out = (EngineImagefile){
-      .device = makedev (st.stx_dev_major, st.stx_dev_minor),
-      .inode = st.stx_ino,
       .size = (gint64)st.stx_size,
       .allocated = (gint64)st.stx_blocks * 512,
       .mtime_ns = to_ns (st.stx_mtime),
@@ -47,6 +53,7 @@ look (int fd, const char *path, EngineImagefile *out, GError **error)
       .gid = st.stx_gid,
       .mode = st.stx_mode & 07777,
   };
+  identify (out, &st);
   return TRUE;
 }
 

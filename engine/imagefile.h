@@ -8,6 +8,7 @@
 
 /**
  * EngineImagefile: what stat(2) says
+ * @device, @inode: which file it is, by whatever name; of a block device, which device, by whatever node
  * @regular: a regular file; @block: a block device
  * @allocated: bytes on disk
  * @born_ns: when the file was made, 0 where the file system does not say

@@ -144,6 +144,8 @@ check_reused (const EngineOverlay *overlay, GError **error)
     wrong = "its backing file name is not the active image's absolute path";
   else if (g_strcmp0 (header->backing_format, head->format) != 0)
     wrong = "its backing format is not the active image's";
+  else if (header->data_file)
+    wrong = "it keeps its data in another file";
   else if (!header->empty)
     wrong = "it holds data";
   else if (header->encrypted != head->node->encrypted)

@@ -17,6 +17,7 @@
 
 #define QCOW2_MAGIC 0x514649fb
 #define QCOW2_HEADER_V2 72
+#define QCOW2_INCOMPATIBLE_DATA_FILE (1u << 2)
 #define QCOW2_INCOMPATIBLE_EXTENDED_L2 (1u << 4)
 #define QCOW2_EXTENSION_END 0x00000000
 #define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792aca
@@ -140,6 +141,7 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
 {
   guint8 start[104] = {0};
   g_autofree guint8 *cluster = NULL;
+  guint64 incompatible;
   guint32 bits;
   gsize size;
 
@@ -156,7 +158,9 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
     return FALSE;
   header->virtual_size = (gint64)be64 (cluster + 24);
   header->encrypted = be32 (cluster + 32) != 0;
-  header->extended_l2 = be32 (cluster + 4) >= 3 && (be64 (cluster + 72) & QCOW2_INCOMPATIBLE_EXTENDED_L2) != 0;
+  incompatible = be32 (cluster + 4) >= 3 ? be64 (cluster + 72) : 0;
+  header->extended_l2 = (incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2) != 0;
+  header->data_file = (incompatible & QCOW2_INCOMPATIBLE_DATA_FILE) != 0;
   header->digest = g_compute_checksum_for_data (G_CHECKSUM_SHA256, cluster, length_of_header (cluster, size));
   return read_backing (header, cluster, size, path, error) && read_l1 (fd, header, cluster, path, error);
 }

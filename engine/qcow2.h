@@ -20,6 +20,7 @@ gboolean engine_qcow2_read_size (const char *path, gint64 *size, GError **error)
  * @backing: (nullable): the backing file name as it stands there
  * @backing_format: (nullable)
  * @virtual_size: bytes
+ * @data_file: what the guest writes goes into another file, which the header names
  * @empty: no guest cluster is mapped: reading it is reading its backing image
  * @digest: hex SHA-256 of header, extensions and backing name, which no guest write changes
  */
@@ -29,6 +30,7 @@ typedef struct {
   gint64 virtual_size;
   gboolean encrypted;
   gboolean extended_l2;
+  gboolean data_file;
   gboolean empty;
   char *digest;
 } EngineQcow2;

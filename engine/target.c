@@ -167,6 +167,9 @@ check_existing_qcow2 (const Plan *plan, GError **error)
     return FALSE;
   if (header->encrypted)
     return refuse (plan, ENGINE_ERROR_REFUSED, NULL, error, "'%s' is encrypted", copy->path);
+  if (header->data_file)
+    return refuse (plan, ENGINE_ERROR_REFUSED, "make it anew", error,
+                   "'%s' keeps its data in another file, and whose that is is not known", copy->path);
   if (!engine_imagefile_names (copy->path, header->backing, copy->backing))
     return refuse (plan, ENGINE_ERROR_REFUSED, "make it anew", error,
                    "'%s' stands on '%s', and what is copied would have to stand on %s", copy->path,

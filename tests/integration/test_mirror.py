@@ -3,6 +3,7 @@ images. Each copy is held against its source by qemu-img."""
 import json
 import os
 import pathlib
+import stat
 import subprocess
 
 import pytest
@@ -229,6 +230,28 @@ def test_image_that_anybody_needs_is_never_overwritten(two, copies, folder):
             error = ctl.fails(9, "mirror", "vm", "--disk", "vda", "--to", path, "--existing")
             assert str(path) in error["message"]
     assert images.is_clean(paths["vda"])
+
+
+def test_image_whose_data_lies_in_another_file_is_never_overwritten(two, copies):
+    vm, ctl, paths = two
+    copy = images.create(copies / "it.qcow2", 8 << 20, options=f"data_file={copies / 'data'},data_file_raw=on")
+    with disks.unchanged(vm, copies):
+        for words in ((), ("--pivot",)):
+            assert "another file" in ctl.fails(9, "mirror", "vm", "--disk", "vda", "--to", copy, "--existing", *words)["message"]
+
+
+def test_block_device_that_a_disk_is_on_is_known_by_any_node(two, copies, tmp_path):
+    vm, ctl, paths = two
+    (tmp_path / "device").write_bytes(b"\xee" * (8 << 20))
+    with mounts.loop(tmp_path / "device") as device:
+        ctl.ok("mirror", "vm", "--disk", "vda", "--to", device, "--existing", "--pivot")
+        node = tmp_path / "node"
+        os.mknod(node, 0o600 | stat.S_IFBLK, os.stat(device).st_rdev)
+        for path in (device, node):
+            for disk in NAMES:
+                ctl.fails(9, "mirror", "vm", "--disk", disk, "--to", path, "--existing")
+        reads(vm, "vda", 1, 0, 3)
+        vm.close()
 
 
 # ---- --pivot ----

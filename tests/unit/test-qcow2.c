@@ -82,6 +82,22 @@ a_header_gives_size_backing_name_and_format (void)
   CU_ASSERT_TRUE (header->empty);
   CU_ASSERT_FALSE (header->encrypted);
   CU_ASSERT_FALSE (header->extended_l2);
+  CU_ASSERT_FALSE (header->data_file);
+}
+
+static void
+an_external_data_file_is_seen (void)
+{
+  g_autofree guint8 *image = new_image ();
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineQcow2) header = NULL;
+
+  put64 (image + 72, 1u << 2);
+  header = read_image (image, 2 * CLUSTER, &error);
+  SUPPORT_ASSERT_CLEAR (error);
+  CU_ASSERT_FATAL (header != NULL);
+  CU_ASSERT_TRUE (header->data_file);
+  CU_ASSERT_FALSE (header->extended_l2);
 }
 
 static void
@@ -348,6 +364,7 @@ main (int argc, char **argv)
   static const SupportTest tests[] = {
       SUPPORT_TEST (a_header_gives_size_backing_name_and_format),
       SUPPORT_TEST (a_mapped_cluster_is_not_empty),
+      SUPPORT_TEST (an_external_data_file_is_seen),
       SUPPORT_TEST (the_digest_follows_the_header_and_not_the_data),
       SUPPORT_TEST (damaged_headers_are_errors_and_never_a_crash),
       SUPPORT_TEST (an_extension_that_claims_too_much_is_left_alone),
