@@ -19,6 +19,7 @@ from support import disks, images, ledger
 from support.chainctl import Chainctl, finish
 from support.guest import Guest
 
+pytestmark = pytest.mark.xdist_group("guest")  # one worker: each would boot guests of its own
 TWO = running(2)
 DISKS = ("vda", "vdb")
 SLOW_HOOK, MAX_FROZEN, SLACK = 3, 5, 1.5  # seconds
