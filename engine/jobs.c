@@ -167,7 +167,7 @@ act_on_operation (EngineVm *vm, const EngineJobsRequest *request, const GPtrArra
 
   if (op == NULL)
     return FALSE;
-  if (vm->monitor == NULL || !(g_str_equal (op->verb, MIRROR) || engine_merge_is_verb (op->verb))) {
+  if (vm->monitor == NULL || !(g_str_equal (op->verb, MIRROR) || engine_mergeintent_is_verb (op->verb))) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, "run `chainctl recover`",
                       "VM '%s': operation %s does not go on in QEMU", vm->record->name, op->id);
     return FALSE;

@@ -43,26 +43,6 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
 
 /* ---- small questions ---- */
 
-gboolean
-engine_merge_is_verb (const char *verb)
-{
-  return g_str_equal (verb, "commit") || g_str_equal (verb, "stream");
-}
-
-GPtrArray *
-engine_merge_jobs (const EngineMergeIntent *intent)
-{
-  GPtrArray *jobs = engine_job_list_new ();
-
-  for (guint i = 0; i < intent->parts->len; i++) {
-    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
-    g_autofree char *folder = g_path_get_dirname (part->receiver->path);
-
-    engine_job_list_add (jobs, part->disk, part->job, folder);
-  }
-  return jobs;
-}
-
 static const char *
 verb_of (const EngineMergeIntent *intent)
 {
@@ -143,12 +123,6 @@ conclude (Run *run, ChainsOpState state, const char *why, GError **error)
   return chains_journal_end (run->vm->context->db, run->op->id, state, why, error);
 }
 
-static gboolean
-set_interrupted (Run *run, GError *why, GError **error)
-{
-  return engine_inflight_lose (run->op, why, error);
-}
-
 /* Begun and not done, or not on all disks: what is merged stays so, and what was overwritten is gone. */
 static gboolean
 give_up (Run *run, const char *why, GError **error)
@@ -157,7 +131,7 @@ give_up (Run *run, const char *why, GError **error)
   gboolean some = run->merged->len > 0;
 
   if (!conclude (run, some ? CHAINS_OP_FAILED : CHAINS_OP_UNDONE, why, &failure))
-    return set_interrupted (run, failure, error);
+    return engine_inflight_lose (run->op, failure, error);
   engine_error_set (error, ENGINE_ERROR_PARTLY, "see `chainctl tree`; the same command may be run again",
                     "VM '%s': %s; %s", run->vm->record->name, why,
                     some ? "the other disks are merged" : "nothing is merged, and the guest goes on as before");
@@ -188,7 +162,7 @@ end_early (Run *run, const char *why, GError **error)
 
   run->vm->cancellable = NULL;
   if (!engine_job_cancel (run->vm, run->op->id, run->jobs, &failure) || !find_merged (run, &failure))
-    return set_interrupted (run, failure, error);
+    return engine_inflight_lose (run->op, failure, error);
   return give_up (run, why, error);
 }
 
@@ -204,7 +178,7 @@ take_back (Run *run, GError *why, GError **error)
   if (!engine_mergeseal_close (run->vm, run->intent, NULL, &failure) ||
       !engine_mergeend_restore (run->vm, run->op->id, run->intent, why->message, &failure)) {
     g_error_free (why);
-    return set_interrupted (run, failure, error);
+    return engine_inflight_lose (run->op, failure, error);
   }
   g_clear_pointer (&run->result, engine_mergeresult_free);
   g_propagate_error (error, why);
@@ -253,7 +227,7 @@ start (Run *run, GError **error)
       continue;
     if (!g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) &&
         !g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND))
-      return set_interrupted (run, failure, error);
+      return engine_inflight_lose (run->op, failure, error);
     if (i == 0)
       return take_back (run, failure, error);
     return cancel_begun (run, failure, error);
@@ -313,14 +287,15 @@ stay_ready (Run *run, GError *why, GError **error)
   GError *failure = NULL;
 
   if (!detach (run, &failure))
-    return set_interrupted (run, failure, error);
+    return engine_inflight_lose (run->op, failure, error);
   return engine_inflight_set_refused (run->op, refused, "stays ready in QEMU", error);
 }
 
 static gboolean
 pivot_failed (Run *run, GError *failure, GError **error)
 {
-  return engine_guard_is_refusal (failure) ? stay_ready (run, failure, error) : set_interrupted (run, failure, error);
+  return engine_guard_is_refusal (failure) ? stay_ready (run, failure, error)
+                                           : engine_inflight_lose (run->op, failure, error);
 }
 
 static gboolean
@@ -371,7 +346,7 @@ pivot (Run *run, GError **error)
     return cancel_begun (run, g_error_new (ENGINE_ERROR, ENGINE_ERROR_FAILED, "QEMU did not move all of the disks"),
                          error);
   if (!conclude (run, CHAINS_OP_DONE, NULL, &failure))
-    return set_interrupted (run, failure, error);
+    return engine_inflight_lose (run->op, failure, error);
   if (!engine_guard_is_unsettled (run->guard))
     return TRUE;
   engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl guest VM thaw`",
@@ -393,7 +368,7 @@ go_on (Run *run, GError **error)
     return fail (run, failed, error);
   if (!is_active (run->intent) || run->intent->pivot)
     return pivot (run, error);
-  return detach (run, &failure) || set_interrupted (run, failure, error);
+  return detach (run, &failure) || engine_inflight_lose (run->op, failure, error);
 }
 
 /* ---- all of it ---- */
@@ -405,7 +380,7 @@ run_init (Run *run, EngineOp *op, EngineMergeIntent *intent, const EngineInfligh
   run->vm = op->vm;
   run->intent = intent;
   run->manner = manner;
-  run->jobs = engine_merge_jobs (intent);
+  run->jobs = engine_mergeintent_jobs (intent);
   run->merged = g_ptr_array_new ();
   run->result = engine_mergeresult_new (op, intent);
 }

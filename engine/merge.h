@@ -31,9 +31,3 @@ gboolean engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const En
 gboolean engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim aim,
                                 const EngineInflightManner *manner, EngineMergeResult **result, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
-
-/** Whether @verb is one whose operations are merges. */
-gboolean engine_merge_is_verb (const char *verb);
-
-/** The job of each part of @intent. Returns: (transfer full) (element-type EngineJob) */
-GPtrArray *engine_merge_jobs (const EngineMergeIntent *intent);

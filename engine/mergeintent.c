@@ -88,6 +88,26 @@ engine_mergeintent_flush_node (const char *op, guint index)
   return engine_op_name_of (op, index, "w");
 }
 
+GPtrArray *
+engine_mergeintent_jobs (const EngineMergeIntent *intent)
+{
+  GPtrArray *jobs = engine_job_list_new ();
+
+  for (guint i = 0; i < intent->parts->len; i++) {
+    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
+    g_autofree char *folder = g_path_get_dirname (part->receiver->path);
+
+    engine_job_list_add (jobs, part->disk, part->job, folder);
+  }
+  return jobs;
+}
+
+gboolean
+engine_mergeintent_is_verb (const char *verb)
+{
+  return g_str_equal (verb, "commit") || g_str_equal (verb, "stream");
+}
+
 /* ---- to JSON ---- */
 
 static JsonObject *

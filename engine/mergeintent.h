@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/imagefile.h"
+#include "engine/job.h"
 #include "engine/op.h"
 
 /** "commit": downwards; "stream": upwards */
@@ -78,8 +79,14 @@ EngineMergePart *engine_mergeintent_add_part (EngineMergeIntent *intent, const c
 /** Whether the guest's active image is among what is merged downwards. */
 gboolean engine_mergeintent_is_active (const EngineMergePart *part);
 
+/** The job of each part. Returns: (transfer full) (element-type EngineJob) */
+GPtrArray *engine_mergeintent_jobs (const EngineMergeIntent *intent);
+
 /** Of the node that flushes a receiver (engine/nodeflush) in operation @op. Returns: (transfer full) */
 char *engine_mergeintent_flush_node (const char *op, guint index);
+
+/** Whether the operations of @verb are merges. */
+gboolean engine_mergeintent_is_verb (const char *verb);
 
 /** For the journal. Returns: (transfer full) */
 JsonObject *engine_mergeintent_to_json (const EngineMergeIntent *intent);

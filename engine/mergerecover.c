@@ -7,7 +7,6 @@
 #include "chains/images.h"
 #include "engine/error.h"
 #include "engine/inflight.h"
-#include "engine/merge.h"
 #include "engine/mergeend.h"
 #include "engine/mergelive.h"
 #include "engine/mergeseal.h"
@@ -44,7 +43,7 @@ init (Run *run, EngineVm *vm, const ChainsOp *row, GError **error)
   run->intent = engine_mergeintent_from_json (row->intent, error);
   if (run->intent == NULL)
     return FALSE;
-  run->jobs = engine_merge_jobs (run->intent);
+  run->jobs = engine_mergeintent_jobs (run->intent);
   run->merged = g_ptr_array_new ();
   return engine_op_find_step (vm->context, row->id, "merge", &run->begun, NULL, error);
 }

@@ -15,7 +15,7 @@
 #include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/inflight.h"
-#include "engine/merge.h"
+#include "engine/mergeintent.h"
 #include "engine/mergelive.h"
 #include "engine/mergerecover.h"
 #include "engine/mirrorend.h"
@@ -261,7 +261,7 @@ recover_switch (EngineVm *vm, const ChainsOp *op, GPtrArray *recovered, GError *
 static gboolean
 is_copying (const char *verb)
 {
-  return engine_merge_is_verb (verb) || g_str_equal (verb, MIRROR);
+  return engine_mergeintent_is_verb (verb) || g_str_equal (verb, MIRROR);
 }
 
 /* The process of the QEMU that it began in; 0 where unknown. */
@@ -271,7 +271,7 @@ find_qemu (const ChainsOp *op, gint64 *qemu, GError **error)
   g_autoptr (EngineMergeIntent) merge = NULL;
   g_autoptr (EngineMirrorIntent) mirror = NULL;
 
-  if (engine_merge_is_verb (op->verb))
+  if (engine_mergeintent_is_verb (op->verb))
     merge = engine_mergeintent_from_json (op->intent, error);
   else
     mirror = engine_mirrorintent_from_json (op->intent, error);
@@ -292,7 +292,7 @@ settle_copying (EngineVm *vm, const ChainsOp *op, GError **error)
     return mirror != NULL && engine_mirrorend_settle (vm, op->id, mirror, error);
   }
   merge = engine_mergeintent_from_json (op->intent, error);
-  jobs = merge != NULL ? engine_merge_jobs (merge) : NULL;
+  jobs = merge != NULL ? engine_mergeintent_jobs (merge) : NULL;
   return jobs != NULL && engine_mergelive_settle (vm, op->id, merge, jobs, error);
 }
 
