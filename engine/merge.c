@@ -43,29 +43,22 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
 
 /* ---- small questions ---- */
 
-static const char *
-verb_of (const EngineMergeIntent *intent)
-{
-  return intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream";
-}
-
-/* All parts of one operation have the same top: all are active, or none is. */
-static gboolean
-is_active (const EngineMergeIntent *intent)
-{
-  return intent->kind == ENGINE_MERGE_COMMIT && engine_mergeintent_is_active (g_ptr_array_index (intent->parts, 0));
-}
-
 static EngineJobGoal
 goal_of (const EngineMergeIntent *intent)
 {
-  return is_active (intent) ? ENGINE_JOB_READY : ENGINE_JOB_PENDING;
+  return engine_mergeintent_moves (intent) ? ENGINE_JOB_READY : ENGINE_JOB_PENDING;
+}
+
+static const char *
+command_of (const EngineMergeIntent *intent)
+{
+  return intent->kind == ENGINE_MERGE_COMMIT ? "block-commit" : "block-stream";
 }
 
 static const char *
 last_word (const EngineMergeIntent *intent)
 {
-  return is_active (intent) ? "job-complete" : "job-finalize";
+  return engine_mergeintent_moves (intent) ? "job-complete" : "job-finalize";
 }
 
 /* Below a guest that stays where it is nothing is frozen; it is paused, for what was copied to be flushed. */
@@ -74,7 +67,7 @@ guard_policy (const Run *run)
 {
   static const EngineGuardPolicy pause = {.quiesce = CHAINS_QUIESCE_OFF, .stops = TRUE};
 
-  return is_active (run->intent) ? &run->manner->guard : &pause;
+  return engine_mergeintent_moves (run->intent) ? &run->manner->guard : &pause;
 }
 
 /* One that is over before it was told to end did not do its work, whether or not we heard why. */
@@ -84,7 +77,7 @@ first_failed (const EngineMergeIntent *intent, const GPtrArray *jobs)
   for (guint i = 0; i < jobs->len; i++) {
     const EngineJob *job = g_ptr_array_index (jobs, i);
 
-    if (engine_job_has_failed (job) || (!is_active (intent) && engine_job_is_over (job)))
+    if (engine_job_has_failed (job) || (!engine_mergeintent_moves (intent) && engine_job_is_over (job)))
       return job;
   }
   return NULL;
@@ -112,7 +105,7 @@ conclude (Run *run, ChainsOpState state, const char *why, GError **error)
   run->vm->cancellable = NULL;
   if (!engine_mergeend_record (run->vm, run->intent, run->merged, error))
     return FALSE;
-  engine_mergeresult_describe (run->result, run->intent, run->merged, is_active (run->intent), run->jobs);
+  engine_mergeresult_describe (run->result, run->intent, run->merged, run->jobs);
   if (run->vm->monitor != NULL &&
       (!engine_job_refresh (run->vm, run->jobs, error) || !engine_job_dismiss (run->vm, run->jobs, error)))
     return FALSE;
@@ -192,14 +185,14 @@ begin (Run *run, GError **error)
 
   run->intent->qemu = run->vm->qemu;
   document = engine_mergeintent_to_json (run->intent);
-  return engine_op_begin (run->op, verb_of (run->intent), document, error);
+  return engine_op_begin (run->op, engine_mergeintent_verb (run->intent), document, error);
 }
 
 static gboolean
 start_job (Run *run, const EngineMergePart *part, GError **error)
 {
   g_autoptr (JsonObject) arguments = engine_mergeplan_arguments (run->intent, part);
-  const char *command = run->intent->kind == ENGINE_MERGE_COMMIT ? "block-commit" : "block-stream";
+  const char *command = command_of (run->intent);
   g_autoptr (JsonNode) reply = qmp_client_execute (run->vm->monitor, command, arguments,
                                                    engine_context_deadline (run->vm->context), NULL, error);
 
@@ -313,7 +306,8 @@ flush (Run *run, GError **error)
 {
   EngineVm *vm = run->vm;
 
-  for (guint i = 0; (vm->daemon || vm->standin != NULL) && !is_active (run->intent) && i < run->intent->parts->len;
+  for (guint i = 0;
+       (vm->daemon || vm->standin != NULL) && !engine_mergeintent_moves (run->intent) && i < run->intent->parts->len;
        i++) {
     const EngineMergePart *part = g_ptr_array_index (run->intent->parts, i);
     g_autofree char *name = engine_mergeintent_flush_node (run->op->id, i);
@@ -366,7 +360,7 @@ go_on (Run *run, GError **error)
   failed = first_failed (run->intent, run->jobs);
   if (failed != NULL)
     return fail (run, failed, error);
-  if (!is_active (run->intent) || run->intent->pivot)
+  if (!engine_mergeintent_moves (run->intent) || run->intent->pivot)
     return pivot (run, error);
   return detach (run, &failure) || engine_inflight_lose (run->op, failure, error);
 }
@@ -394,7 +388,8 @@ engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineInflightM
   gboolean done;
 
   run_init (&run, op, intent, manner);
-  if (is_active (intent) && intent->pivot && !engine_inflight_foresee_guard (run.vm, &manner->guard, &run.guard, error))
+  if (engine_mergeintent_moves (intent) && intent->pivot &&
+      !engine_inflight_foresee_guard (run.vm, &manner->guard, &run.guard, error))
     return FALSE;
   if (!begin (&run, error))
     return FALSE;
@@ -418,18 +413,17 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineInfli
   for (guint i = 0; i < intent->parts->len; i++) {
     g_autoptr (JsonObject) arguments = engine_mergeplan_arguments (intent, g_ptr_array_index (intent->parts, i));
 
-    engine_context_plan (op->vm->context, "qemu", intent->kind == ENGINE_MERGE_COMMIT ? "block-commit" : "block-stream",
-                         arguments);
+    engine_context_plan (op->vm->context, "qemu", command_of (intent), arguments);
     g_ptr_array_add (run.merged, g_ptr_array_index (intent->parts, i));
   }
-  if (is_active (intent) && !intent->pivot) {
+  if (engine_mergeintent_moves (intent) && !intent->pivot) {
     *result = g_steal_pointer (&run.result);
     return TRUE;
   }
   engine_guard_plan_before (run.guard);
   engine_context_plan (op->vm->context, "qemu", last_word (intent), NULL);
   engine_guard_plan_after (run.guard);
-  engine_mergeresult_describe (run.result, intent, run.merged, is_active (intent), NULL);
+  engine_mergeresult_describe (run.result, intent, run.merged, NULL);
   *result = g_steal_pointer (&run.result);
   return TRUE;
 }

@@ -34,6 +34,8 @@ part_free (EngineMergePart *part)
   g_free (part);
 }
 
+static const char *const kind_words[] = {"commit", "stream", NULL};
+
 EngineMergeIntent *
 engine_mergeintent_new (EngineMergeKind kind)
 {
@@ -82,6 +84,13 @@ engine_mergeintent_is_active (const EngineMergePart *part)
   return part->above == NULL;
 }
 
+gboolean
+engine_mergeintent_moves (const EngineMergeIntent *intent)
+{
+  return intent->kind == ENGINE_MERGE_COMMIT && intent->parts->len > 0 &&
+         engine_mergeintent_is_active (g_ptr_array_index (intent->parts, 0));
+}
+
 char *
 engine_mergeintent_flush_node (const char *op, guint index)
 {
@@ -102,10 +111,16 @@ engine_mergeintent_jobs (const EngineMergeIntent *intent)
   return jobs;
 }
 
+const char *
+engine_mergeintent_verb (const EngineMergeIntent *intent)
+{
+  return kind_words[intent->kind];
+}
+
 gboolean
 engine_mergeintent_is_verb (const char *verb)
 {
-  return g_str_equal (verb, "commit") || g_str_equal (verb, "stream");
+  return g_strv_contains (kind_words, verb);
 }
 
 /* ---- to JSON ---- */
@@ -181,7 +196,7 @@ engine_mergeintent_to_json (const EngineMergeIntent *intent)
     json_array_add_object_element (parts, part_to_json (g_ptr_array_index (intent->parts, i)));
   for (guint i = 0; i < intent->destroyed->len; i++)
     json_array_add_object_element (destroyed, snapshot_to_json (g_ptr_array_index (intent->destroyed, i)));
-  json_object_set_string_member (object, "kind", intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream");
+  json_object_set_string_member (object, "kind", engine_mergeintent_verb (intent));
   json_object_set_boolean_member (object, "pivot", intent->pivot);
   json_object_set_boolean_member (object, "keep-images", intent->keep_images);
   json_object_set_int_member (object, "speed", intent->speed);

@@ -76,8 +76,10 @@ EngineMergeImage *engine_mergeintent_image_new (gint64 row, const char *path);
 /** Adds one. Borrowed. */
 EngineMergePart *engine_mergeintent_add_part (EngineMergeIntent *intent, const char *disk);
 
-/** Whether the guest's active image is among what is merged downwards. */
+/** Whether the guest's active image is among what is merged downwards: of one disk; and so that the guest has to be
+ * moved. All parts of one operation have the same top. */
 gboolean engine_mergeintent_is_active (const EngineMergePart *part);
+gboolean engine_mergeintent_moves (const EngineMergeIntent *intent);
 
 /** The job of each part. Returns: (transfer full) (element-type EngineJob) */
 GPtrArray *engine_mergeintent_jobs (const EngineMergeIntent *intent);
@@ -85,7 +87,8 @@ GPtrArray *engine_mergeintent_jobs (const EngineMergeIntent *intent);
 /** Of the node that flushes a receiver (engine/nodeflush) in operation @op. Returns: (transfer full) */
 char *engine_mergeintent_flush_node (const char *op, guint index);
 
-/** Whether the operations of @verb are merges. */
+/** The verb that it is of; whether @verb is one of these. */
+const char *engine_mergeintent_verb (const EngineMergeIntent *intent);
 gboolean engine_mergeintent_is_verb (const char *verb);
 
 /** For the journal. Returns: (transfer full) */

@@ -52,9 +52,9 @@ engine_mergelive_find (EngineVm *vm, const EngineMergeIntent *intent, GPtrArray 
 }
 
 gboolean
-engine_mergelive_settle (EngineVm *vm, const char *op, const EngineMergeIntent *intent, GPtrArray *jobs, GError **error)
+engine_mergelive_settle (EngineVm *vm, const char *op, const EngineMergeIntent *intent, GError **error)
 {
-  g_autoptr (GPtrArray) merged = g_ptr_array_new ();
+  g_autoptr (GPtrArray) jobs = engine_mergeintent_jobs (intent), merged = g_ptr_array_new ();
   gboolean pivoting;
 
   return base_point_is_mutant ("rescue-records-nothing") ||

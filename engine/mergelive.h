@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "engine/job.h"
 #include "engine/mergeintent.h"
 
 /** Adds those of @intent's parts whose images the live graph has no more to @merged (element-type EngineMergePart). */
@@ -13,9 +12,8 @@ gboolean engine_mergelive_find (EngineVm *vm, const EngineMergeIntent *intent, G
 
 /**
  * engine_mergelive_settle:
- * @jobs: of the operation @op
  * In the place of a process that died, or hangs, with the VM paused: a pivot that was begun is ended, and what the
  * guest is on is found out and recorded. May be run again.
  */
-gboolean engine_mergelive_settle (EngineVm *vm, const char *op, const EngineMergeIntent *intent, GPtrArray *jobs,
-                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+gboolean engine_mergelive_settle (EngineVm *vm, const char *op, const EngineMergeIntent *intent, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;

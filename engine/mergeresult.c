@@ -50,8 +50,7 @@ engine_mergeresult_new (const EngineOp *op, const EngineMergeIntent *intent)
 
   result->op = g_strdup (op->id);
   result->kind = intent->kind;
-  result->moves = intent->kind == ENGINE_MERGE_COMMIT && intent->parts->len > 0 &&
-                  engine_mergeintent_is_active (g_ptr_array_index (intent->parts, 0));
+  result->moves = engine_mergeintent_moves (intent);
   result->merges = g_ptr_array_new_with_free_func ((GDestroyNotify)merged_free);
   result->snapshots_removed = g_ptr_array_new_with_free_func (g_free);
   result->active = engine_switched_list_new ();
@@ -69,22 +68,20 @@ void
 engine_mergeresult_detach (EngineMergeResult *result, const EngineOp *op, const EngineMergeIntent *intent,
                            const GPtrArray *jobs)
 {
-  const char *type = intent->kind == ENGINE_MERGE_COMMIT ? "commit" : "stream";
-
   result->detached = TRUE;
-  engine_jobview_list_add (result->jobs, op, type, intent->speed, jobs);
+  engine_jobview_list_add (result->jobs, op, engine_mergeintent_verb (intent), intent->speed, jobs);
 }
 
 void
 engine_mergeresult_describe (EngineMergeResult *result, const EngineMergeIntent *intent, GPtrArray *merged,
-                             gboolean active, const GPtrArray *jobs)
+                             const GPtrArray *jobs)
 {
   for (guint i = 0; i < intent->parts->len; i++) {
     EngineMergePart *part = g_ptr_array_index (intent->parts, i);
     EngineMerged *one = g_ptr_array_index (result->merges, i);
 
     one->merged = g_ptr_array_find (merged, part, NULL);
-    one->pivoted = one->merged && active;
+    one->pivoted = one->merged && result->moves;
     if (jobs != NULL && i < jobs->len)
       one->bytes = ((const EngineJob *)g_ptr_array_index (jobs, i))->current;
     if (one->pivoted)

@@ -64,7 +64,7 @@ EngineMergeResult *engine_mergeresult_new (const EngineOp *op, const EngineMerge
 void engine_mergeresult_detach (EngineMergeResult *result, const EngineOp *op, const EngineMergeIntent *intent,
                                 const GPtrArray *jobs);
 
-/** @merged (element-type EngineMergePart) are; @active: the guest was moved on with them. @jobs: (nullable): for their
- * bytes */
+/** @merged (element-type EngineMergePart) are, and where the active image is merged the guest was moved on with them.
+ * @jobs: (nullable): for their bytes */
 void engine_mergeresult_describe (EngineMergeResult *result, const EngineMergeIntent *intent, GPtrArray *merged,
-                                  gboolean active, const GPtrArray *jobs);
+                                  const GPtrArray *jobs);

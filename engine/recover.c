@@ -285,15 +285,13 @@ settle_copying (EngineVm *vm, const ChainsOp *op, GError **error)
 {
   g_autoptr (EngineMergeIntent) merge = NULL;
   g_autoptr (EngineMirrorIntent) mirror = NULL;
-  g_autoptr (GPtrArray) jobs = NULL;
 
   if (g_str_equal (op->verb, MIRROR)) {
     mirror = engine_mirrorintent_from_json (op->intent, error);
     return mirror != NULL && engine_mirrorend_settle (vm, op->id, mirror, error);
   }
   merge = engine_mergeintent_from_json (op->intent, error);
-  jobs = merge != NULL ? engine_mergeintent_jobs (merge) : NULL;
-  return jobs != NULL && engine_mergelive_settle (vm, op->id, merge, jobs, error);
+  return merge != NULL && engine_mergelive_settle (vm, op->id, merge, error);
 }
 
 /* It died around its moment with the VM paused by it: once it is certain what the guest is on, it runs. */
