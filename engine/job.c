@@ -125,6 +125,23 @@ engine_job_has_failed (const EngineJob *job)
   return job->error != NULL || job->cancelled;
 }
 
+gboolean
+engine_job_has_succeeded (const EngineJob *job)
+{
+  return engine_job_is_over (job) && !engine_job_has_failed (job);
+}
+
+gboolean
+engine_job_begin (EngineVm *vm, const char *disk, const char *command, JsonObject *arguments, GError **error)
+{
+  g_autoptr (JsonNode) reply =
+      qmp_client_execute (vm->monitor, command, arguments, engine_context_deadline (vm->context), NULL, error);
+
+  if (reply == NULL)
+    g_prefix_error (error, "VM '%s', disk '%s': %s: ", vm->record->name, disk, command);
+  return reply != NULL;
+}
+
 /* ---- events ---- */
 
 static EngineJob *

@@ -60,8 +60,13 @@ gboolean engine_job_is_listed (const EngineJob *job);
 /** Whether it has concluded, or is not there any more. */
 gboolean engine_job_is_over (const EngineJob *job);
 
-/** Whether it has failed, or was cancelled. */
+/** Whether it has failed, or was cancelled; whether it is over, and has not. */
 gboolean engine_job_has_failed (const EngineJob *job);
+gboolean engine_job_has_succeeded (const EngineJob *job);
+
+/** Begins one on @disk with @command, which its error names. QAPI: block-commit, block-stream, blockdev-mirror */
+gboolean engine_job_begin (EngineVm *vm, const char *disk, const char *command, JsonObject *arguments, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_job_wait:

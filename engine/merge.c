@@ -138,12 +138,9 @@ find_merged (Run *run, GError **error)
   g_ptr_array_set_size (run->merged, 0);
   if (run->vm->standin == NULL)
     return engine_mergelive_find (run->vm, run->intent, run->merged, error);
-  for (guint i = 0; i < run->jobs->len; i++) {
-    const EngineJob *job = g_ptr_array_index (run->jobs, i);
-
-    if (engine_job_is_over (job) && !engine_job_has_failed (job))
+  for (guint i = 0; i < run->jobs->len; i++)
+    if (engine_job_has_succeeded (g_ptr_array_index (run->jobs, i)))
       g_ptr_array_add (run->merged, g_ptr_array_index (run->intent->parts, i));
-  }
   return TRUE;
 }
 
@@ -192,13 +189,8 @@ static gboolean
 start_job (Run *run, const EngineMergePart *part, GError **error)
 {
   g_autoptr (JsonObject) arguments = engine_mergeplan_arguments (run->intent, part);
-  const char *command = command_of (run->intent);
-  g_autoptr (JsonNode) reply = qmp_client_execute (run->vm->monitor, command, arguments,
-                                                   engine_context_deadline (run->vm->context), NULL, error);
 
-  if (reply == NULL)
-    g_prefix_error (error, "VM '%s', disk '%s': %s: ", run->vm->record->name, part->disk, command);
-  return reply != NULL;
+  return engine_job_begin (run->vm, part->disk, command_of (run->intent), arguments, error);
 }
 
 /* A second job that QEMU refuses ends the first, which may have written by then. */

@@ -143,12 +143,8 @@ start_job (Run *run, guint index, GError **error)
 {
   const EngineIntentOverlay *copy = g_ptr_array_index (run->intent->copies->overlays, index);
   g_autoptr (JsonObject) arguments = engine_mirrorintent_arguments (run->intent, run->op->id, index);
-  g_autoptr (JsonNode) reply = qmp_client_execute (run->vm->monitor, "blockdev-mirror", arguments,
-                                                   engine_context_deadline (run->vm->context), NULL, error);
 
-  if (reply == NULL)
-    g_prefix_error (error, "VM '%s', disk '%s': blockdev-mirror: ", run->vm->record->name, copy->disk);
-  return reply != NULL;
+  return engine_job_begin (run->vm, copy->disk, "blockdev-mirror", arguments, error);
 }
 
 static gboolean
@@ -303,12 +299,9 @@ find_moved (Run *run, GError **error)
 {
   if (run->vm->standin == NULL)
     return engine_mirrorend_find (run->vm, run->intent, run->moved, error);
-  for (guint i = 0; i < run->jobs->len; i++) {
-    const EngineJob *job = g_ptr_array_index (run->jobs, i);
-
-    if (engine_job_is_over (job) && !engine_job_has_failed (job))
+  for (guint i = 0; i < run->jobs->len; i++)
+    if (engine_job_has_succeeded (g_ptr_array_index (run->jobs, i)))
       g_ptr_array_add (run->moved, g_ptr_array_index (run->intent->copies->overlays, i));
-  }
   return TRUE;
 }
 
