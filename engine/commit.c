@@ -25,17 +25,6 @@ confirm (const EngineCommitRequest *request, const EngineMergeIntent *intent, GE
   return FALSE;
 }
 
-/* What a shut-off VM's stand-in begins ends with us. */
-static gboolean
-check_manner (const EngineVm *vm, const EngineCommitRequest *request, GError **error)
-{
-  if (vm->standin == NULL || (!request->detach && (request->pivot || request->top != NULL)))
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_USAGE, "without --detach, and with --pivot where the active image is merged",
-                    "VM '%s' is shut off: there is no QEMU in which the merge could go on", request->vm);
-  return FALSE;
-}
-
 gboolean
 engine_commit_run (EngineContext *context, const EngineCommitRequest *request, EngineMergeResult **result,
                    GError **error)
@@ -49,7 +38,9 @@ engine_commit_run (EngineContext *context, const EngineCommitRequest *request, E
   g_autoptr (EngineMergeIntent) intent = NULL;
 
   graph = vm != NULL ? engine_opening_run (vm, error) : NULL;
-  if (graph == NULL || !check_manner (vm, request, error))
+  if (graph == NULL ||
+      !engine_inflight_check_outlives (vm, request->detach || (!request->pivot && request->top == NULL), "merge",
+                                       "without --detach, and with --pivot where the active image is merged", error))
     return FALSE;
   op = engine_op_new (vm);
   intent = engine_mergeplan_new (op, graph, &asked, error);

@@ -14,6 +14,17 @@
 #define SECOND_THOUGHT_STEP_US (20 * 1000)
 
 gboolean
+engine_inflight_check_outlives (const EngineVm *vm, gboolean goes_on, const char *what, const char *hint,
+                                GError **error)
+{
+  if (vm->standin == NULL || !goes_on)
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_USAGE, hint,
+                    "VM '%s' is shut off: there is no QEMU in which the %s could go on", vm->record->name, what);
+  return FALSE;
+}
+
+gboolean
 engine_inflight_lose (const EngineOp *op, GError *why, GError **error)
 {
   engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "run `chainctl recover` once QEMU answers, or is gone",

@@ -31,6 +31,15 @@ typedef enum {
   ENGINE_INFLIGHT_LOST,
 } EngineInflight;
 
+/**
+ * engine_inflight_check_outlives:
+ * @goes_on: it is to go on once we have ended, which what a shut-off VM's stand-in has begun cannot
+ * @what: in words; @hint: how to ask for it then
+ * Raises %ENGINE_ERROR_USAGE.
+ */
+gboolean engine_inflight_check_outlives (const EngineVm *vm, gboolean goes_on, const char *what, const char *hint,
+                                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Waits as engine_job_wait() does. Raises %ENGINE_ERROR_INTERRUPTED where it was left or lost, and only then. */
 EngineInflight engine_inflight_wait (EngineOp *op, GPtrArray *jobs, EngineJobGoal goal, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

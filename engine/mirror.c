@@ -4,22 +4,10 @@
  */
 #include "engine/mirror.h"
 
-#include "engine/error.h"
 #include "engine/mirrorlife.h"
 #include "engine/opening.h"
 
 #define VERB "mirror"
-
-/* What a shut-off VM's stand-in begins ends with us. */
-static gboolean
-check_manner (const EngineVm *vm, const EngineMirrorRequest *request, GError **error)
-{
-  if (vm->standin == NULL || (!request->detach && request->plan.goal != ENGINE_MIRROR_FOLLOW))
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_USAGE, "without --detach, and with --finish or --pivot",
-                    "VM '%s' is shut off: there is no QEMU in which the copying could go on", request->vm);
-  return FALSE;
-}
 
 gboolean
 engine_mirror_run (EngineContext *context, const EngineMirrorRequest *request, EngineMirrorResult **result,
@@ -31,7 +19,9 @@ engine_mirror_run (EngineContext *context, const EngineMirrorRequest *request, E
   g_autoptr (EngineOp) op = NULL;
   g_autoptr (EngineMirrorPlan) plan = NULL;
 
-  if (graph == NULL || !check_manner (vm, request, error))
+  if (graph == NULL ||
+      !engine_inflight_check_outlives (vm, request->detach || request->plan.goal == ENGINE_MIRROR_FOLLOW, "copying",
+                                       "without --detach, and with --finish or --pivot", error))
     return FALSE;
   op = engine_op_new (vm);
   plan = engine_mirrorplan_new (op, graph, &request->plan, error);

@@ -4,21 +4,9 @@
  */
 #include "engine/stream.h"
 
-#include "engine/error.h"
 #include "engine/opening.h"
 
 #define VERB "stream"
-
-/* What a shut-off VM's stand-in begins ends with us. */
-static gboolean
-check_manner (const EngineVm *vm, const EngineStreamRequest *request, GError **error)
-{
-  if (vm->standin == NULL || !request->detach)
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_USAGE, "without --detach",
-                    "VM '%s' is shut off: there is no QEMU in which the copy could go on", request->vm);
-  return FALSE;
-}
 
 gboolean
 engine_stream_run (EngineContext *context, const EngineStreamRequest *request, EngineMergeResult **result,
@@ -33,7 +21,7 @@ engine_stream_run (EngineContext *context, const EngineStreamRequest *request, E
   g_autoptr (EngineMergeIntent) intent = NULL;
 
   graph = vm != NULL ? engine_opening_run (vm, error) : NULL;
-  if (graph == NULL || !check_manner (vm, request, error))
+  if (graph == NULL || !engine_inflight_check_outlives (vm, request->detach, "copy", "without --detach", error))
     return FALSE;
   op = engine_op_new (vm);
   intent = engine_mergeplan_new (op, graph, &asked, error);
