@@ -497,6 +497,16 @@ engine_guard_is_unsettled (const EngineGuard *guard)
   return guard->still_frozen || guard->stays_paused;
 }
 
+gboolean
+engine_guard_check_settled (const EngineGuard *guard, const char *done, const char *hint, GError **error)
+{
+  if (!engine_guard_is_unsettled (guard))
+    return TRUE;
+  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, hint, "VM '%s': it is %s, but the guest may still stand still",
+                    guard->vm->record->name, done);
+  return FALSE;
+}
+
 void
 engine_guard_plan_before (EngineGuard *guard)
 {

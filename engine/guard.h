@@ -96,6 +96,10 @@ gboolean engine_guard_reconnect (EngineGuard *guard, GError **error) G_GNUC_WARN
 /** Whether the guest may still be frozen or paused by us: the operation then stays open. */
 gboolean engine_guard_is_unsettled (const EngineGuard *guard);
 
+/** The same as an error, %ENGINE_ERROR_NOT_THAWED. @done: what is done all the same, in words; @hint: what to run */
+gboolean engine_guard_check_settled (const EngineGuard *guard, const char *done, const char *hint, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
 /** In a dry run: what engine_guard_run() would say to agent and QEMU, before and after what the caller plans. */
 void engine_guard_plan_before (EngineGuard *guard);
 void engine_guard_plan_after (EngineGuard *guard);

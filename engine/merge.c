@@ -333,11 +333,7 @@ pivot (Run *run, GError **error)
                          error);
   if (!conclude (run, CHAINS_OP_DONE, NULL, &failure))
     return engine_inflight_lose (run->op, failure, error);
-  if (!engine_guard_is_unsettled (run->guard))
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl guest VM thaw`",
-                    "VM '%s': it is merged, but the guest may still stand still", run->vm->record->name);
-  return FALSE;
+  return engine_guard_check_settled (run->guard, "merged", "run `chainctl guest VM thaw`", error);
 }
 
 /* From running jobs to the end. */

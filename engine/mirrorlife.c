@@ -350,11 +350,7 @@ keep (Run *run, GError **error)
 static gboolean
 check_thawed (const Run *run, GError **error)
 {
-  if (!engine_guard_is_unsettled (run->guard))
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl guest VM thaw`",
-                    "VM '%s': it is copied, but the guest may still stand still", run->vm->record->name);
-  return FALSE;
+  return engine_guard_check_settled (run->guard, "copied", "run `chainctl guest VM thaw`", error);
 }
 
 static gboolean

@@ -345,9 +345,5 @@ engine_rollback_run (EngineContext *context, const EngineRollbackRequest *reques
   if (!(context->dry_run ? pretend (&run, error) : act (&run, removed, error)))
     return FALSE;
   *result = result_new (&run, g_steal_pointer (&removed));
-  if (!engine_guard_is_unsettled (run.guard))
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl recover`",
-                    "VM '%s': it is rolled back, but the guest may still stand still", request->vm);
-  return FALSE;
+  return engine_guard_check_settled (run.guard, "rolled back", "run `chainctl recover`", error);
 }
