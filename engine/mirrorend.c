@@ -7,10 +7,14 @@
 #include "base/point.h"
 #include "chains/images.h"
 #include "engine/ending.h"
+#include "engine/error.h"
 #include "engine/graph.h"
 #include "engine/imagefile.h"
 #include "engine/pivot.h"
 #include "qmp/error.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 gboolean
 engine_mirrorend_find (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved, GError **error)
@@ -103,7 +107,8 @@ engine_mirrorend_cut (EngineVm *vm, const EngineIntent *copies, GError **error)
     const EngineIntentOverlay *copy = g_ptr_array_index (copies->overlays, i);
 
     /* Where the export is larger than the disk the connection is the lower node's. */
-    if (copy->path[0] != '/' && (!cut_node (vm, copy->node, error) || !cut_node (vm, copy->file_node, error)))
+    if (!engine_mirrorintent_is_file (copy) &&
+        (!cut_node (vm, copy->node, error) || !cut_node (vm, copy->file_node, error)))
       return FALSE;
   }
   return TRUE;
@@ -122,11 +127,29 @@ engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *int
   return FALSE;
 }
 
-gboolean
-engine_mirrorend_let_go (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+static gboolean
+sync_copy (const EngineIntentOverlay *copy, GError **error)
 {
-  return vm->monitor == NULL || (engine_ending_close_nodes (vm, intent->copies, error) &&
-                                 engine_mirrorend_forget_credentials (vm, intent, error));
+  int fd = engine_mirrorintent_is_file (copy) ? open (copy->path, O_RDONLY | O_CLOEXEC) : -1;
+  gboolean synced = fd < 0 || fsync (fd) == 0;
+
+  if (!synced)
+    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync '%s'", copy->path);
+  if (fd >= 0)
+    close (fd);
+  return synced;
+}
+
+gboolean
+engine_mirrorend_keep (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+{
+  if ((vm->monitor != NULL && !engine_ending_close_nodes (vm, intent->copies, error)) ||
+      !engine_mirrorend_forget_credentials (vm, intent, error))
+    return FALSE;
+  for (guint i = 0; i < intent->copies->overlays->len; i++)
+    if (!sync_copy (g_ptr_array_index (intent->copies->overlays, i), error))
+      return FALSE;
+  return TRUE;
 }
 
 /* Somebody may have started a VM on it by hand, after QEMU's death. */
@@ -136,7 +159,7 @@ spare_used (EngineVm *vm, const EngineIntent *left)
   for (guint i = 0; i < left->overlays->len && !base_point_is_mutant ("copy-in-use-removed"); i++) {
     EngineIntentOverlay *copy = g_ptr_array_index (left->overlays, i);
 
-    if (copy->reused || copy->path[0] != '/' || !engine_imagefile_is_locked (copy->path))
+    if (copy->reused || !engine_mirrorintent_is_file (copy) || !engine_imagefile_is_locked (copy->path))
       continue;
     engine_context_warn (vm->context, "left-alone", "'%s' is in use: it stays", copy->path);
     copy->reused = TRUE;

@@ -27,8 +27,8 @@ EngineIntent *engine_mirrorend_split (EngineMirrorIntent *intent, const GPtrArra
 gboolean engine_mirrorend_record (EngineVm *vm, const char *op, EngineIntent *moved, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** Closes the copies, which stay as they are, and their credentials. */
-gboolean engine_mirrorend_let_go (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
+/** The copies are whole: they, and their credentials, are closed, and files on the disk before this returns. */
+gboolean engine_mirrorend_keep (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
 /**

@@ -125,6 +125,12 @@ engine_mirrorintent_from_json (const char *text, GError **error)
   return parse (intent, json_node_get_object (root), error) ? g_steal_pointer (&intent) : NULL;
 }
 
+gboolean
+engine_mirrorintent_is_file (const EngineIntentOverlay *copy)
+{
+  return copy->path[0] == '/';
+}
+
 /* ---- its jobs ---- */
 
 char *
@@ -147,7 +153,7 @@ engine_mirrorintent_jobs (const EngineMirrorIntent *intent, const char *op)
   for (guint i = 0; i < intent->copies->overlays->len; i++) {
     const EngineIntentOverlay *copy = g_ptr_array_index (intent->copies->overlays, i);
     g_autofree char *job = engine_mirrorintent_job (op, i);
-    g_autofree char *folder = copy->path[0] == '/' ? g_path_get_dirname (copy->path) : NULL;
+    g_autofree char *folder = engine_mirrorintent_is_file (copy) ? g_path_get_dirname (copy->path) : NULL;
 
     engine_job_list_add (jobs, copy->disk, job, folder)->turns = intent->turns;
   }

@@ -42,6 +42,9 @@ JsonObject *engine_mirrorintent_to_json (const EngineMirrorIntent *intent);
 /** From the journal. Raises %ENGINE_ERROR_FAILED where it is not one of ours. Returns: (transfer full) */
 EngineMirrorIntent *engine_mirrorintent_from_json (const char *text, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether @copy is a file, or a block device; else it is an NBD export, and its path a URI. */
+gboolean engine_mirrorintent_is_file (const EngineIntentOverlay *copy);
+
 /** Ids of the job of copy @index, and of the node that QEMU puts above its source. Returns: (transfer full) */
 char *engine_mirrorintent_job (const char *op, guint index);
 char *engine_mirrorintent_filter (const char *op, guint index);

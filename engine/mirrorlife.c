@@ -14,9 +14,6 @@
 #include "engine/pivot.h"
 #include "qmp/error.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #define VERB "mirror"
 
 typedef struct {
@@ -322,29 +319,11 @@ record_moved (gpointer data, GError **error)
 /* ---- ended in step ---- */
 
 static gboolean
-sync_copy (const EngineIntentOverlay *copy, GError **error)
-{
-  int fd = copy->path[0] == '/' ? open (copy->path, O_RDONLY | O_CLOEXEC) : -1;
-  gboolean synced = fd < 0 || fsync (fd) == 0;
-
-  if (!synced)
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "cannot sync '%s'", copy->path);
-  if (fd >= 0)
-    close (fd);
-  return synced;
-}
-
-/* The copies are whole: they are closed, and on the disk before that is said. */
-static gboolean
 keep (Run *run, GError **error)
 {
-  if (!engine_op_step (run->op, "finished", error) || !engine_job_dismiss (run->vm, run->jobs, error) ||
-      !engine_mirrorend_let_go (run->vm, run->intent, error))
-    return FALSE;
-  for (guint i = 0; i < run->intent->copies->overlays->len; i++)
-    if (!sync_copy (g_ptr_array_index (run->intent->copies->overlays, i), error))
-      return FALSE;
-  return chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_DONE, NULL, error);
+  return engine_op_step (run->op, "finished", error) && engine_job_dismiss (run->vm, run->jobs, error) &&
+         engine_mirrorend_keep (run->vm, run->intent, error) &&
+         chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_DONE, NULL, error);
 }
 
 static gboolean

@@ -432,7 +432,7 @@ engine_target_await (EngineVm *vm, const EngineMirrorIntent *mirror, GError **er
   for (guint i = 0; i < mirror->copies->overlays->len; i++) {
     const EngineIntentOverlay *copy = g_ptr_array_index (mirror->copies->overlays, i);
 
-    if (copy->path[0] != '/' && !await_export (vm, copy, error))
+    if (!engine_mirrorintent_is_file (copy) && !await_export (vm, copy, error))
       return FALSE;
   }
   return TRUE;
