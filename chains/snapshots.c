@@ -210,6 +210,29 @@ chains_snapshots_update (ChainsDb *db, const ChainsSnapshot *snapshot, GError **
          insert_tags (db, snapshot->sequence, snapshot->tags, error) && chains_transaction_commit (transaction, error);
 }
 
+static gboolean
+move_parts (ChainsDb *db, const char *sql, gint64 from, gint64 to, GError **error)
+{
+  g_autoptr (ChainsQuery) query = chains_query_new (db, "change snapshots' disks", sql, error);
+
+  if (query == NULL)
+    return FALSE;
+  chains_query_bind_id (query, to);
+  chains_query_bind_int (query, from);
+  return chains_query_run (query, error);
+}
+
+gboolean
+chains_snapshots_move_parts (ChainsDb *db, gint64 from, gint64 image, gint64 overlay, GError **error)
+{
+  g_autoptr (ChainsTransaction) transaction = chains_transaction_join (db, CHAINS_DB_WRITE, error);
+
+  return transaction != NULL &&
+         move_parts (db, "UPDATE snapshot_disk SET image = ? WHERE image = ?", from, image, error) &&
+         move_parts (db, "UPDATE snapshot_disk SET overlay = ? WHERE overlay = ?", from, overlay, error) &&
+         chains_transaction_commit (transaction, error);
+}
+
 gboolean
 chains_snapshots_remove (ChainsDb *db, const char *id, GError **error)
 {

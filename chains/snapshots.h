@@ -13,9 +13,13 @@ gboolean chains_snapshots_check (ChainsDb *db, const ChainsSnapshot *snapshot, G
 /** Adds @snapshot with its disks and tags and gives it its sequence, unless it has one that is free. Raises
  * %CHAINS_ERROR_EXISTS, %CHAINS_ERROR_INVALID. */
 gboolean chains_snapshots_add (ChainsDb *db, ChainsSnapshot *snapshot, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** Writes @snapshot's members, disks and tags (all but sequence, VM, id and created): its protection, or where its data
- * lies after a merge. Raises %CHAINS_ERROR_NOT_FOUND and those of adding. */
+/** Writes @snapshot's members, disks and tags (all but sequence, VM, id and created): its protection, for one. Raises
+ * %CHAINS_ERROR_NOT_FOUND and those of adding. */
 gboolean chains_snapshots_update (ChainsDb *db, const ChainsSnapshot *snapshot, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/** The parts that froze the image @from have their data in @image from now on; those whose overlay it was have
+ * @overlay, or 0 where there is none. */
+gboolean chains_snapshots_move_parts (ChainsDb *db, gint64 from, gint64 image, gint64 overlay, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 /** Forgets the snapshot with exactly this @id. Raises %CHAINS_ERROR_NOT_FOUND. */
 gboolean chains_snapshots_remove (ChainsDb *db, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;

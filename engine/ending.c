@@ -114,38 +114,17 @@ find_active (const EngineVm *vm, gint64 disk)
 
 /* A snapshot whose overlay goes has the one that came instead: beside that is its note. */
 static gboolean
-move_parts (EngineVm *vm, gint64 from, gint64 disk, GError **error)
-{
-  g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
-
-  for (guint i = 0; snapshots != NULL && i < snapshots->len; i++) {
-    const ChainsSnapshot *snapshot = g_ptr_array_index (snapshots, i);
-    gboolean moved = FALSE;
-
-    for (guint j = 0; j < snapshot->disks->len; j++) {
-      ChainsSnapshotDisk *part = g_ptr_array_index (snapshot->disks, j);
-
-      if (part->overlay != from)
-        continue;
-      part->overlay = find_active (vm, disk);
-      moved = TRUE;
-    }
-    if (moved && !chains_snapshots_update (vm->context->db, snapshot, error))
-      return FALSE;
-  }
-  return snapshots != NULL;
-}
-
-static gboolean
 forget_discards (EngineVm *vm, const EngineIntent *intent, GError **error)
 {
+  ChainsDb *db = vm->context->db;
+
   for (guint i = 0; i < intent->discards->len; i++) {
     const EngineIntentDiscard *discard = g_ptr_array_index (intent->discards, i);
+    g_autoptr (ChainsImage) image = chains_images_get (db, discard->row, error);
 
-    g_autoptr (ChainsImage) image = chains_images_get (vm->context->db, discard->row, error);
-
-    if (image == NULL || !move_parts (vm, image->id, image->disk, error) ||
-        !chains_images_remove (vm->context->db, image->id, error))
+    if (image == NULL ||
+        !chains_snapshots_move_parts (db, image->id, image->id, find_active (vm, image->disk), error) ||
+        !chains_images_remove (db, image->id, error))
       return FALSE;
   }
   return TRUE;

@@ -66,34 +66,6 @@ renew (EngineVm *vm, gint64 row, gboolean active, gint64 size, GError **error)
   return chains_images_update (vm->context->db, image, error);
 }
 
-/* A snapshot that froze @from has its data in @to now; one whose overlay that was has @overlay, or 0, instead. */
-static gboolean
-move_snapshots (EngineVm *vm, gint64 from, gint64 to, gint64 overlay, GError **error)
-{
-  g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
-
-  for (guint i = 0; snapshots != NULL && i < snapshots->len; i++) {
-    const ChainsSnapshot *snapshot = g_ptr_array_index (snapshots, i);
-    gboolean moved = FALSE;
-
-    for (guint j = 0; j < snapshot->disks->len; j++) {
-      ChainsSnapshotDisk *part = g_ptr_array_index (snapshot->disks, j);
-
-      if (part->image == from) {
-        part->image = to;
-        moved = TRUE;
-      }
-      if (part->overlay == from) {
-        part->overlay = overlay;
-        moved = TRUE;
-      }
-    }
-    if (moved && !chains_snapshots_update (vm->context->db, snapshot, error))
-      return FALSE;
-  }
-  return snapshots != NULL;
-}
-
 static gboolean
 set_parent (EngineVm *vm, gint64 row, gint64 parent, GError **error)
 {
@@ -135,7 +107,8 @@ record_commit (EngineVm *vm, ChainsDisk *disk, const EngineMergePart *part, GErr
   for (guint i = 0; i < part->images->len; i++) {
     gint64 row = ((const EngineMergeImage *)g_ptr_array_index (part->images, i))->row;
 
-    if (!move_snapshots (vm, row, part->receiver->row, 0, error) || !chains_images_remove (vm->context->db, row, error))
+    if (!chains_snapshots_move_parts (vm->context->db, row, part->receiver->row, 0, error) ||
+        !chains_images_remove (vm->context->db, row, error))
       return FALSE;
   }
   return TRUE;
@@ -185,7 +158,7 @@ record_stream (EngineVm *vm, ChainsDisk *disk, const EngineMergePart *part, GErr
       return FALSE;
     if (needed)
       return TRUE;
-    if (!move_snapshots (vm, row, part->receiver->row, part->receiver->row, error) ||
+    if (!chains_snapshots_move_parts (vm->context->db, row, part->receiver->row, part->receiver->row, error) ||
         !chains_images_remove (vm->context->db, row, error))
       return FALSE;
   }

@@ -402,6 +402,26 @@ a_snapshot_is_changed_with_its_parts_and_tags (void)
 }
 
 static void
+what_a_snapshot_had_in_an_image_is_in_another_one_that_took_it (void)
+{
+  g_autoptr (Store) store = store_new ();
+  g_autoptr (ChainsSnapshot) snapshot = make_full_snapshot (store);
+  g_autoptr (ChainsSnapshot) read = NULL;
+  const ChainsSnapshotDisk *had = snapshot->disks->pdata[1], *part;
+
+  CU_ASSERT (chains_snapshots_add (store->db, snapshot, NULL));
+  CU_ASSERT (chains_snapshots_move_parts (store->db, had->overlay, had->overlay, had->image, NULL));
+  CU_ASSERT (chains_snapshots_move_parts (store->db, had->image, had->overlay, 0, NULL));
+  read = chains_snapshots_find (store->db, store->vm, "first", NULL);
+  CU_ASSERT_FATAL (read != NULL && read->disks->len == 2);
+  part = read->disks->pdata[0];
+  CU_ASSERT (part->disk == had->disk && part->image == had->overlay && part->overlay == 0);
+  part = read->disks->pdata[1];
+  had = snapshot->disks->pdata[0];
+  CU_ASSERT (part->disk == had->disk && part->image == had->image && part->overlay == had->overlay);
+}
+
+static void
 an_overlay_that_is_gone_is_gone_from_the_snapshot (void)
 {
   g_autoptr (Store) store = store_new ();
@@ -662,6 +682,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (a_snapshots_parts_are_in_guest_order_with_their_paths),
       SUPPORT_TEST (a_snapshot_of_an_unfrozen_guest_says_so),
       SUPPORT_TEST (a_snapshot_is_changed_with_its_parts_and_tags),
+      SUPPORT_TEST (what_a_snapshot_had_in_an_image_is_in_another_one_that_took_it),
       SUPPORT_TEST (an_overlay_that_is_gone_is_gone_from_the_snapshot),
       SUPPORT_TEST (a_snapshot_name_is_legal_and_given_once_in_a_vm),
       SUPPORT_TEST (a_snapshot_that_cannot_be_added_whole_is_not_added),
