@@ -309,15 +309,11 @@ retire_nodes (EngineVm *vm, const EngineIntent *intent, GError **error)
   g_autoptr (QmpNodes) nodes = intent->retired->len > 0 ? engine_vm_ask_for_nodes (vm, error) : NULL;
 
   for (guint i = 0; nodes != NULL && i < intent->retired->len; i++) {
-    g_autoptr (GError) failure = NULL;
+    GError *failure = NULL;
 
-    if (close_node (vm, nodes, g_ptr_array_index (intent->retired, i), &failure))
-      continue;
-    if (!g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND)) {
-      g_propagate_error (error, g_steal_pointer (&failure));
+    if (!close_node (vm, nodes, g_ptr_array_index (intent->retired, i), &failure) &&
+        !qmp_error_forgive_refusal (failure, error))
       return FALSE;
-    }
-    g_debug ("%s", failure->message);
   }
   return nodes != NULL || intent->retired->len == 0;
 }

@@ -454,13 +454,6 @@ engine_job_tell_all (EngineVm *vm, const GPtrArray *jobs, const char *command, g
   return FALSE;
 }
 
-static gboolean
-is_not_there (const GError *failure)
-{
-  return g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND) ||
-         g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND);
-}
-
 gboolean
 engine_job_cancel (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error)
 {
@@ -468,16 +461,15 @@ engine_job_cancel (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error
     return FALSE;
   for (guint i = 0; i < jobs->len; i++) {
     EngineJob *job = g_ptr_array_index (jobs, i);
-    g_autoptr (GError) failure = NULL;
+    GError *failure = NULL;
 
     if (engine_job_is_over (job))
       continue;
     job->cancelled = TRUE;
     /* It may end between the question and this. */
-    if (qmp_jobs_cancel (vm->monitor, engine_vm_wait (vm), job->id, &failure) || is_not_there (failure))
-      continue;
-    g_propagate_error (error, g_steal_pointer (&failure));
-    return FALSE;
+    if (!qmp_jobs_cancel (vm->monitor, engine_vm_wait (vm), job->id, &failure) &&
+        !qmp_error_forgive_refusal (failure, error))
+      return FALSE;
   }
   return engine_job_wait (vm, op, jobs, ENGINE_JOB_OVER, error);
 }

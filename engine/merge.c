@@ -210,8 +210,7 @@ start (Run *run, GError **error)
   for (guint i = 0; i < run->intent->parts->len; i++) {
     if (start_job (run, g_ptr_array_index (run->intent->parts, i), &failure))
       continue;
-    if (!g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) &&
-        !g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND))
+    if (!qmp_error_is_refusal (failure))
       return engine_inflight_lose (run->op, failure, error);
     if (i == 0)
       return take_back (run, failure, error);

@@ -259,17 +259,11 @@ engine_mergeend_is_recorded (EngineVm *vm, const EngineMergeIntent *intent, cons
 static gboolean
 close_node (EngineVm *vm, const QmpNodes *nodes, const char *name, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
+  GError *failure = NULL;
 
-  if (name == NULL || name[0] == '#' || qmp_nodes_find (nodes, name) == NULL ||
-      qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, &failure))
-    return TRUE;
-  if (g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND)) {
-    g_debug ("%s", failure->message);
-    return TRUE;
-  }
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  return name == NULL || name[0] == '#' || qmp_nodes_find (nodes, name) == NULL ||
+         qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, &failure) ||
+         qmp_error_forgive_refusal (failure, error);
 }
 
 /* The uppermost first. One that QEMU's own options made has gone by itself. */

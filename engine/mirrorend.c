@@ -89,15 +89,10 @@ engine_mirrorend_record (EngineVm *vm, const char *op, EngineIntent *moved, GErr
 static gboolean
 cut_node (EngineVm *vm, const char *node, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
+  GError *failure = NULL;
 
-  if (qmp_commands_yank_node (vm->monitor, engine_vm_wait (vm), node, &failure) ||
-      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) ||
-      g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND) ||
-      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND))
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  return qmp_commands_yank_node (vm->monitor, engine_vm_wait (vm), node, &failure) ||
+         qmp_error_forgive_refusal (failure, error);
 }
 
 gboolean
@@ -117,14 +112,11 @@ engine_mirrorend_cut (EngineVm *vm, const EngineIntent *copies, GError **error)
 gboolean
 engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
+  GError *failure = NULL;
 
-  if (intent->credentials == NULL || vm->monitor == NULL ||
-      qmp_commands_object_del (vm->monitor, engine_vm_wait (vm), intent->credentials, &failure) ||
-      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  return intent->credentials == NULL || vm->monitor == NULL ||
+         qmp_commands_object_del (vm->monitor, engine_vm_wait (vm), intent->credentials, &failure) ||
+         qmp_error_forgive_refusal (failure, error);
 }
 
 static gboolean

@@ -33,11 +33,8 @@ engine_nodeflush_run (EngineVm *vm, const char *node, const char *name, GError *
 gboolean
 engine_nodeflush_end (EngineVm *vm, const char *name, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
+  GError *failure = NULL;
 
-  if (qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, &failure) ||
-      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  return qmp_commands_blockdev_del (vm->monitor, engine_vm_wait (vm), name, &failure) ||
+         qmp_error_forgive_refusal (failure, error);
 }

@@ -34,13 +34,11 @@ end_jobs (const EnginePivot *pivot, gint64 deadline_us, GError **error)
 {
   EngineOp *op = pivot->op;
   g_autoptr (GPtrArray) obedient = NULL;
-  g_autoptr (GError) failure = NULL;
+  GError *failure = NULL;
 
   if (!engine_job_tell_all (op->vm, pivot->jobs, pivot->word, deadline_us, &failure) &&
-      !g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND)) {
-    g_propagate_error (error, g_steal_pointer (&failure));
+      !qmp_error_forgive_refusal (failure, error))
     return FALSE;
-  }
   obedient = find_obedient (pivot->jobs);
   return engine_job_wait_until (op->vm, op->id, obedient, ENGINE_JOB_OVER, deadline_us, error);
 }
@@ -121,13 +119,10 @@ say_last_word (EngineVm *vm, const EngineJob *job, GError **error)
   const char *command = g_str_equal (job->status, "ready")     ? "job-complete"
                         : g_str_equal (job->status, "pending") ? "job-finalize"
                                                                : NULL;
-  g_autoptr (GError) failure = NULL;
+  GError *failure = NULL;
 
-  if (command == NULL || qmp_jobs_execute (vm->monitor, engine_vm_wait (vm), command, job->id, &failure) ||
-      g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND))
-    return TRUE;
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  return command == NULL || qmp_jobs_execute (vm->monitor, engine_vm_wait (vm), command, job->id, &failure) ||
+         qmp_error_forgive_refusal (failure, error);
 }
 
 gboolean

@@ -331,9 +331,7 @@ switch_disks (gpointer data, gint64 deadline_us, GError **error)
   reply = qmp_call_finish (qmp_commands_start_snapshot (run->vm->monitor, deadline_us, actions), NULL, &failure);
   if (reply != NULL)
     return TRUE;
-  run->outcome_unknown = !g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND) &&
-                         !g_error_matches (failure, QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND) &&
-                         !g_error_matches (failure, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND);
+  run->outcome_unknown = !qmp_error_is_refusal (failure);
   g_propagate_prefixed_error (error, failure, "VM '%s': the switch: ", run->vm->record->name);
   return FALSE;
 }

@@ -38,3 +38,13 @@ typedef enum {
 } QmpError;
 
 GQuark qmp_error_quark (void);
+
+/** Whether the peer answered that it did not do it. */
+gboolean qmp_error_is_refusal (const GError *failure);
+
+/**
+ * qmp_error_forgive_refusal:
+ * @failure: (transfer full) (nullable)
+ * For what may be done already, or need not be done. Returns: %FALSE with @failure raised where it is no refusal
+ */
+gboolean qmp_error_forgive_refusal (GError *failure, GError **error) G_GNUC_WARN_UNUSED_RESULT;
