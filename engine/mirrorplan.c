@@ -145,10 +145,10 @@ plan_disks (EngineOp *op, EngineMirrorPlan *plan, const EngineGraph *graph, cons
 {
   EngineVm *vm = op->vm;
   guint count = count_chosen (vm, graph, request);
-  const EngineTargetRequest target = {request->to,     request->nbd,      request->credentials,
-                                      request->format, request->existing, count > 1};
+  EngineTargetRequest target = request->target;
   g_auto (GStrv) arguments = engine_nodeoptions_read_arguments (vm->qemu);
 
+  target.several = count > 1;
   for (guint i = 0; i < vm->disks->len; i++) {
     ChainsDisk *record = g_ptr_array_index (vm->disks, i);
     const EngineGraphDisk *disk = engine_graph_find (graph, record->name);
@@ -173,7 +173,7 @@ check_request (const EngineVm *vm, const EngineMirrorPlanRequest *request, GErro
                       vm->record->name);
     return FALSE;
   }
-  if (request->goal == ENGINE_MIRROR_PIVOT && request->nbd != NULL) {
+  if (request->goal == ENGINE_MIRROR_PIVOT && request->target.nbd != NULL) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, "see \"Moving a VM\" in chainctl-mirror(1), or copy to a file",
                       "VM '%s' cannot be left on an NBD server: nothing could be said of the image behind it, nor the "
                       "VM be started on it again",
@@ -194,9 +194,9 @@ engine_mirrorplan_new (EngineOp *op, const EngineGraph *graph, const EngineMirro
   plan->intent->blocking = request->mode == ENGINE_MIRROR_WRITE_BLOCKING;
   plan->intent->turns = request->mode == ENGINE_MIRROR_AUTO;
   engine_target_list_init (&plan->targets);
-  if (request->credentials != NULL) {
+  if (request->target.credentials != NULL) {
     plan->intent->credentials = engine_op_name (op, 0, "t");
-    plan->credentials = engine_target_credentials (plan->intent, request->credentials);
+    plan->credentials = engine_target_credentials (plan->intent, request->target.credentials);
   }
   if (!check_request (vm, request, error) || !engine_vm_check_disks (vm, request->disks, error) ||
       !plan_automatic (vm, plan->intent, error) || !plan_disks (op, plan, graph, request, error) ||

@@ -12,16 +12,12 @@ typedef enum { ENGINE_MIRROR_AUTO, ENGINE_MIRROR_BACKGROUND, ENGINE_MIRROR_WRITE
 /**
  * EngineMirrorPlanRequest:
  * @disks: (nullable) (array zero-terminated=1): else all that the guest may write to and that are not ignored
- * @to, @nbd, @credentials, @format, @existing: as EngineTargetRequest has them
+ * @target: where to; whether there are several is found out
  * @speed: bytes a second, 0: no limit
  */
 typedef struct {
   const char *const *disks;
-  const char *to;
-  const EngineNbdAddress *nbd;
-  const char *credentials;
-  const char *format;
-  gboolean existing;
+  EngineTargetRequest target;
   EngineMirrorGoal goal;
   EngineMirrorSync sync;
   EngineMirrorMode mode;

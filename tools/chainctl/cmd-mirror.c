@@ -74,10 +74,10 @@ parse (const Options *options, EngineMirrorPlanRequest *plan, GError **error)
       !chainctl_command_speed ("--speed", options->speed, &plan->speed, error))
     return FALSE;
   plan->disks = (const char *const *)options->disks;
-  plan->to = options->to;
-  plan->credentials = options->credentials;
-  plan->format = options->format;
-  plan->existing = options->existing;
+  plan->target.to = options->to;
+  plan->target.credentials = options->credentials;
+  plan->target.format = options->format;
+  plan->target.existing = options->existing;
   plan->goal = options->pivot ? ENGINE_MIRROR_PIVOT : options->follow ? ENGINE_MIRROR_FOLLOW : ENGINE_MIRROR_FINISH;
   plan->sync = (EngineMirrorSync)sync;
   plan->mode = (EngineMirrorMode)mode;
@@ -109,7 +109,7 @@ mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
   nbd = options->nbd != NULL ? engine_nbdaddress_parse (options->nbd, error) : NULL;
   if (options->nbd != NULL && (nbd == NULL || !check_tls (options, nbd, error)))
     return FALSE;
-  request.plan.nbd = nbd;
+  request.plan.target.nbd = nbd;
   done = engine_mirror_run (invocation->context, &request, &result, error);
   if (result != NULL)
     chainctl_mirrorview_say (invocation->output, result, invocation->vm);
