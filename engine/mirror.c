@@ -28,7 +28,6 @@ engine_mirror_run (EngineContext *context, const EngineMirrorRequest *request, E
   if (plan == NULL)
     return FALSE;
   manner.guard.quiesce = request->quiesce != NULL ? *request->quiesce : vm->record->quiesce;
-  manner.guard.stops = request->plan.goal == ENGINE_MIRROR_PIVOT || plan->intent->copies->overlays->len > 1;
   return context->dry_run ? engine_mirrorlife_pretend (op, plan, &manner, result, error)
                           : engine_mirrorlife_run (op, plan, &manner, result, error);
 }

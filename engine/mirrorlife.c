@@ -20,7 +20,7 @@ typedef struct {
   EngineOp *op;
   EngineVm *vm;
   EngineMirrorIntent *intent;
-  const EngineInflightManner *manner;
+  EngineInflightManner manner;
   EngineGuard *guard;
   GPtrArray *jobs;
   GPtrArray *moved;
@@ -40,13 +40,15 @@ run_clear (Run *run)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Run, run_clear)
 
+/* What is to be one point in time of several disks, or to be left, is not written to meanwhile. */
 static void
 run_init (Run *run, EngineOp *op, EngineMirrorIntent *intent, const EngineInflightManner *manner)
 {
   run->op = op;
   run->vm = op->vm;
   run->intent = intent;
-  run->manner = manner;
+  run->manner = *manner;
+  run->manner.guard.stops = intent->goal == ENGINE_MIRROR_PIVOT || intent->copies->overlays->len > 1;
   run->jobs = engine_mirrorintent_jobs (intent, op->id);
   run->moved = g_ptr_array_new ();
   run->result = engine_mirrorresult_new (op, intent);
@@ -261,7 +263,7 @@ stay_ready (Run *run, GError *why, GError **error)
 static gboolean
 prepare_guard (Run *run, GError **error)
 {
-  return engine_inflight_prepare_guard (run->vm, &run->manner->guard, &run->guard, error);
+  return engine_inflight_prepare_guard (run->vm, &run->manner.guard, &run->guard, error);
 }
 
 static void
@@ -457,7 +459,7 @@ engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineInfligh
 
   run_init (&run, op, plan->intent, manner);
   if (plan->intent->goal != ENGINE_MIRROR_FOLLOW &&
-      !engine_inflight_foresee_guard (run.vm, &manner->guard, &run.guard, error))
+      !engine_inflight_foresee_guard (run.vm, &run.manner.guard, &run.guard, error))
     return FALSE;
   if (!begin (&run, &plan->targets, error))
     return FALSE;
@@ -479,7 +481,7 @@ engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineInf
   g_auto (Run) run = {0};
 
   run_init (&run, op, plan->intent, manner);
-  run.guard = engine_guard_new (op->vm, &manner->guard, error);
+  run.guard = engine_guard_new (op->vm, &run.manner.guard, error);
   if (run.guard == NULL)
     return FALSE;
   if (plan->credentials != NULL)
@@ -526,15 +528,13 @@ engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim
 {
   g_autoptr (EngineMirrorIntent) intent = engine_mirrorintent_from_json (row->intent, error);
   g_autoptr (EngineOp) op = intent != NULL ? engine_inflight_take_over (vm, row, error) : NULL;
-  EngineInflightManner own = *manner;
   g_auto (Run) run = {0};
   gboolean done;
 
   if (op == NULL)
     return FALSE;
   choose_goal (intent, aim);
-  own.guard.stops = intent->goal == ENGINE_MIRROR_PIVOT || intent->copies->overlays->len > 1;
-  run_init (&run, op, intent, &own);
+  run_init (&run, op, intent, manner);
   done = aim == ENGINE_INFLIGHT_CANCEL ? cancel (&run, error) : go_on (&run, error);
   if (aim != ENGINE_INFLIGHT_CANCEL)
     *result = g_steal_pointer (&run.result);
