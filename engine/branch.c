@@ -39,29 +39,12 @@ find_live (const EngineGraphDisk *disk, const ChainsImage *image)
 static JsonObject *
 image_json (const ChainsImage *image, const char *node, const char *below, const EngineNodeOptions *options)
 {
-  JsonObject *file = json_object_new (), *object = json_object_new ();
   g_autofree char *file_node = g_strconcat (node, "f", NULL);
-  EngineImagefile looked = {0};
-  gboolean block = engine_imagefile_stat (image->path, &looked, NULL) && looked.block;
+  JsonObject *file = engine_nodeoptions_file (options, image->path, file_node);
+  JsonObject *object = engine_nodeoptions_format (options, image->format, node, file, below);
 
-  json_object_set_string_member (file, "driver", block ? "host_device" : "file");
-  json_object_set_string_member (file, "node-name", file_node);
-  json_object_set_string_member (file, "filename", image->path);
   json_object_set_boolean_member (file, "auto-read-only", TRUE);
-  json_object_set_string_member (file, "aio", options->aio);
-  json_object_set_string_member (file, "discard", options->file_discard);
-  json_object_set_object_member (file, "cache",
-                                 engine_nodeoptions_cache (options->file_direct, options->file_no_flush));
-  json_object_set_string_member (object, "driver", image->format);
-  json_object_set_string_member (object, "node-name", node);
   json_object_set_boolean_member (object, "read-only", TRUE);
-  json_object_set_string_member (object, "discard", options->discard);
-  json_object_set_object_member (object, "cache", engine_nodeoptions_cache (options->direct, options->no_flush));
-  json_object_set_object_member (object, "file", file);
-  if (below != NULL)
-    json_object_set_string_member (object, "backing", below);
-  else if (g_str_equal (image->format, "qcow2"))
-    json_object_set_null_member (object, "backing");
   return object;
 }
 

@@ -63,12 +63,10 @@ image_json (const EngineStandinImage *image, gboolean read_only)
 {
   JsonObject *node = json_object_new ();
   JsonObject *file = json_object_new ();
-  EngineImagefile stat;
-  gboolean block = engine_imagefile_stat (image->path, &stat, NULL) && stat.block;
   g_autoptr (JsonNode) parsed = image->options != NULL ? json_from_string (image->options, NULL) : NULL;
   JsonObject *options = parsed != NULL && JSON_NODE_HOLDS_OBJECT (parsed) ? json_node_get_object (parsed) : NULL;
 
-  json_object_set_string_member (file, "driver", block ? "host_device" : "file");
+  json_object_set_string_member (file, "driver", engine_imagefile_driver (image->path));
   json_object_set_string_member (file, "filename", image->path);
   set_if_there (file, "discard", options, "file-discard");
   json_object_set_string_member (node, "driver", image->format);

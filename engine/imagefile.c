@@ -115,6 +115,14 @@ engine_imagefile_names (const char *path, const char *name, const char *target)
   return g_str_equal (name, target) || g_str_equal (absolute, target);
 }
 
+const char *
+engine_imagefile_driver (const char *path)
+{
+  EngineImagefile file;
+
+  return engine_imagefile_stat (path, &file, NULL) && file.block ? "host_device" : "file";
+}
+
 gboolean
 engine_imagefile_remove (const char *path, GError **error)
 {

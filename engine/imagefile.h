@@ -61,5 +61,8 @@ char *engine_imagefile_resolve (const char *path, const char *name);
  */
 gboolean engine_imagefile_names (const char *path, const char *name, const char *target);
 
+/** BlockdevDriver (QAPI) of the node that is opened on @path: that of a file, or of a block device. */
+const char *engine_imagefile_driver (const char *path);
+
 /** Removes the file at @path, whose it is being known. */
 gboolean engine_imagefile_remove (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -1,10 +1,12 @@
 /*
  * Finds out how a live image's nodes were opened. Reads `-blockdev` (both
- * spellings) and `-drive` as flat tables of dotted keys; changes nothing.
+ * spellings) and `-drive` as flat tables of dotted keys; changes nothing. And says it
+ * to QEMU again, for a node that is to be opened alike.
  */
 #include "engine/nodeoptions.h"
 
 #include "engine/commandline.h"
+#include "engine/imagefile.h"
 #include "engine/op.h"
 
 #include <string.h>
@@ -239,12 +241,45 @@ engine_nodeoptions_to_json (const EngineNodeOptions *options)
   return json_to_string (node, FALSE);
 }
 
-JsonObject *
-engine_nodeoptions_cache (gboolean direct, gboolean no_flush)
+/* BlockdevCacheOptions */
+static JsonObject *
+cache_json (gboolean direct, gboolean no_flush)
 {
   JsonObject *cache = json_object_new ();
 
   json_object_set_boolean_member (cache, "direct", direct);
   json_object_set_boolean_member (cache, "no-flush", no_flush);
   return cache;
+}
+
+JsonObject *
+engine_nodeoptions_file (const EngineNodeOptions *options, const char *path, const char *node)
+{
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "driver", engine_imagefile_driver (path));
+  json_object_set_string_member (object, "node-name", node);
+  json_object_set_string_member (object, "filename", path);
+  json_object_set_string_member (object, "aio", options->aio);
+  json_object_set_string_member (object, "discard", options->file_discard);
+  json_object_set_object_member (object, "cache", cache_json (options->file_direct, options->file_no_flush));
+  return object;
+}
+
+JsonObject *
+engine_nodeoptions_format (const EngineNodeOptions *options, const char *format, const char *node, JsonObject *file,
+                           const char *below)
+{
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "driver", format);
+  json_object_set_string_member (object, "node-name", node);
+  json_object_set_object_member (object, "file", file);
+  if (below != NULL)
+    json_object_set_string_member (object, "backing", below);
+  else if (g_str_equal (format, "qcow2"))
+    json_object_set_null_member (object, "backing");
+  json_object_set_string_member (object, "discard", options->discard);
+  json_object_set_object_member (object, "cache", cache_json (options->direct, options->no_flush));
+  return object;
 }

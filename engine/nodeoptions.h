@@ -52,5 +52,14 @@ GPtrArray *engine_nodeoptions_list (char **arguments, const char *option);
 /** To remember with the image. Returns: (transfer full) */
 char *engine_nodeoptions_to_json (const EngineNodeOptions *options);
 
-/** BlockdevCacheOptions. Returns: (transfer full) */
-JsonObject *engine_nodeoptions_cache (gboolean direct, gboolean no_flush);
+/** BlockdevOptionsFile, or of a block device BlockdevOptionsHostDevice, for @path. Returns: (transfer full) */
+JsonObject *engine_nodeoptions_file (const EngineNodeOptions *options, const char *path, const char *node);
+
+/**
+ * engine_nodeoptions_format:
+ * @file: (transfer full): as engine_nodeoptions_file() gives it
+ * @below: (nullable): the node that it stands on; else it stands on nothing, whatever its header says
+ * BlockdevOptionsQcow2, BlockdevOptionsRaw. Returns: (transfer full)
+ */
+JsonObject *engine_nodeoptions_format (const EngineNodeOptions *options, const char *format, const char *node,
+                                       JsonObject *file, const char *below);

@@ -225,42 +225,15 @@ engine_overlay_free (EngineOverlay *overlay)
 
 /* ---- what QEMU is told ---- */
 
-/* BlockdevOptionsFile */
-static JsonObject *
-file_node_json (const EngineOverlay *overlay)
-{
-  const EngineNodeOptions *options = overlay->options;
-  JsonObject *object = json_object_new ();
-  EngineImagefile file;
-  gboolean block = engine_imagefile_stat (overlay->intent->path, &file, NULL) && file.block;
-
-  json_object_set_string_member (object, "driver", block ? "host_device" : "file");
-  json_object_set_string_member (object, "node-name", overlay->intent->file_node);
-  json_object_set_string_member (object, "filename", overlay->intent->path);
-  json_object_set_string_member (object, "aio", options->aio);
-  json_object_set_string_member (object, "discard", options->file_discard);
-  json_object_set_object_member (object, "cache",
-                                 engine_nodeoptions_cache (options->file_direct, options->file_no_flush));
-  return object;
-}
-
-/* BlockdevOptionsQcow2, BlockdevOptionsRaw */
 static JsonObject *
 node_json (const EngineOverlay *overlay)
 {
-  const EngineNodeOptions *options = overlay->options;
-  JsonObject *object = json_object_new ();
+  const EngineIntentOverlay *intent = overlay->intent;
+  JsonObject *file = engine_nodeoptions_file (overlay->options, intent->path, intent->file_node);
+  JsonObject *object =
+      engine_nodeoptions_format (overlay->options, intent->format, intent->node, file, overlay->on_node);
 
-  json_object_set_string_member (object, "driver", overlay->intent->format);
-  json_object_set_string_member (object, "node-name", overlay->intent->node);
-  json_object_set_object_member (object, "file", file_node_json (overlay));
-  if (overlay->on_node != NULL)
-    json_object_set_string_member (object, "backing", overlay->on_node);
-  else if (g_str_equal (overlay->intent->format, "qcow2"))
-    json_object_set_null_member (object, "backing");
-  json_object_set_string_member (object, "discard", options->discard);
-  json_object_set_string_member (object, "detect-zeroes", options->detect_zeroes);
-  json_object_set_object_member (object, "cache", engine_nodeoptions_cache (options->direct, options->no_flush));
+  json_object_set_string_member (object, "detect-zeroes", overlay->options->detect_zeroes);
   return object;
 }
 

@@ -43,20 +43,20 @@ engine_startup_check_operations (EngineVm *vm, GError **error)
 
 /* An option's value ends at a comma unless it is doubled. */
 static char *
-to_blockdev (const ChainsImage *image, gboolean block)
+to_blockdev (const ChainsImage *image)
 {
   g_auto (GStrv) parts = g_strsplit (image->path, ",", -1);
   g_autofree char *escaped = g_strjoinv (",,", parts);
 
-  return g_strdup_printf ("driver=%s,file.driver=%s,file.filename=%s", image->format, block ? "host_device" : "file",
-                          escaped);
+  return g_strdup_printf ("driver=%s,file.driver=%s,file.filename=%s", image->format,
+                          engine_imagefile_driver (image->path), escaped);
 }
 
 EngineStartup *
 engine_startup_find (EngineVm *vm, const ChainsDisk *disk, GError **error)
 {
   g_autoptr (ChainsImage) image = NULL;
-  EngineImagefile file = {0};
+  EngineImagefile file;
   EngineStartup *startup;
 
   if (!engine_inspect_chain (vm, disk, ENGINE_INSPECT_HEADERS, error))
@@ -69,6 +69,6 @@ engine_startup_find (EngineVm *vm, const ChainsDisk *disk, GError **error)
   startup->disk = g_strdup (disk->name);
   startup->path = g_strdup (image->path);
   startup->format = g_strdup (image->format);
-  startup->blockdev = to_blockdev (image, file.block);
+  startup->blockdev = to_blockdev (image);
   return startup;
 }
