@@ -69,30 +69,23 @@ find_op (const GPtrArray *ops, const char *job)
   return NULL;
 }
 
+/* Whose @job of @op is. Returns: (transfer full) (nullable) */
 static char *
-disk_of_mirror (const ChainsOp *op, const char *job)
+disk_of (const ChainsOp *op, const char *job)
 {
-  g_autoptr (EngineMirrorIntent) intent = engine_mirrorintent_from_json (op->intent, NULL);
+  g_autoptr (EngineMirrorIntent) mirror =
+      g_str_equal (op->verb, MIRROR) ? engine_mirrorintent_from_json (op->intent, NULL) : NULL;
+  g_autoptr (EngineMergeIntent) merge =
+      engine_mergeintent_is_verb (op->verb) ? engine_mergeintent_from_json (op->intent, NULL) : NULL;
+  g_autoptr (GPtrArray) jobs = mirror != NULL  ? engine_mirrorintent_jobs (mirror, op->id)
+                               : merge != NULL ? engine_mergeintent_jobs (merge)
+                                               : NULL;
 
-  for (guint i = 0; intent != NULL && i < intent->copies->overlays->len; i++) {
-    g_autofree char *id = engine_mirrorintent_job (op->id, i);
+  for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
+    const EngineJob *one = g_ptr_array_index (jobs, i);
 
-    if (g_str_equal (id, job))
-      return g_strdup (((const EngineIntentOverlay *)g_ptr_array_index (intent->copies->overlays, i))->disk);
-  }
-  return NULL;
-}
-
-static char *
-disk_of_merge (const ChainsOp *op, const char *job)
-{
-  g_autoptr (EngineMergeIntent) intent = engine_mergeintent_from_json (op->intent, NULL);
-
-  for (guint i = 0; intent != NULL && i < intent->parts->len; i++) {
-    const EngineMergePart *part = g_ptr_array_index (intent->parts, i);
-
-    if (g_str_equal (part->job, job))
-      return g_strdup (part->disk);
+    if (g_str_equal (one->id, job))
+      return g_strdup (one->disk);
   }
   return NULL;
 }
@@ -112,9 +105,7 @@ view_new (const EngineVm *vm, const QmpJob *job, const QmpBlockJob *block, const
   view->no_room = block != NULL && block->no_room;
   view->ours = op != NULL;
   view->op = op != NULL ? g_strdup (op->id) : NULL;
-  view->disk = op == NULL                       ? NULL
-               : g_str_equal (op->verb, MIRROR) ? disk_of_mirror (op, job->id)
-                                                : disk_of_merge (op, job->id);
+  view->disk = op != NULL ? disk_of (op, job->id) : NULL;
   return view;
 }
 
