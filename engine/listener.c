@@ -6,6 +6,7 @@
 #include "engine/listener.h"
 
 #include "engine/error.h"
+#include "engine/nbdaddress.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -294,13 +295,8 @@ engine_listener_is_open (const EngineListener *listener)
 char *
 engine_listener_uri (const EngineListener *listener, const char *export, gboolean tls)
 {
-  g_autofree char *name = g_uri_escape_string (export, NULL, FALSE);
-  g_autofree char *path = listener->path != NULL ? g_uri_escape_string (listener->path, "/", FALSE) : NULL;
-  const char *scheme = tls ? "nbds" : "nbd";
-  gboolean bracketed = listener->host != NULL && strchr (listener->host, ':') != NULL;
+  g_autofree char *port = g_strdup_printf ("%u", listener->port);
+  const EngineNbdAddress address = {.host = listener->host, .port = port, .path = listener->path};
 
-  if (path != NULL)
-    return g_strdup_printf ("%s+unix:///%s?socket=%s", scheme, name, path);
-  return g_strdup_printf ("%s://%s%s%s:%u/%s", scheme, bracketed ? "[" : "", listener->host, bracketed ? "]" : "",
-                          listener->port, name);
+  return engine_nbdaddress_uri (&address, export, tls);
 }

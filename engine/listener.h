@@ -42,6 +42,6 @@ int engine_listener_get_fd (const EngineListener *listener);
 /**
  * engine_listener_uri:
  * Where a client finds @export. Of all addresses of this host it has the host's name.
- * Source: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md. Returns: (transfer full)
+ * As engine_nbdaddress_uri() has it. Returns: (transfer full)
  */
 char *engine_listener_uri (const EngineListener *listener, const char *export, gboolean tls);

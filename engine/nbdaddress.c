@@ -192,8 +192,8 @@ engine_nbdaddress_uri (const EngineNbdAddress *address, const char *export, gboo
 {
   const char *scheme = tls ? "nbds" : "nbd";
   gboolean v6 = address->host != NULL && strchr (address->host, ':') != NULL;
-  g_autofree char *name = g_uri_escape_string (export, "/:@", TRUE);
-  g_autofree char *path = address->path != NULL ? g_uri_escape_string (address->path, "/:@", TRUE) : NULL;
+  g_autofree char *name = g_uri_escape_string (export, "/:@", FALSE);
+  g_autofree char *path = address->path != NULL ? g_uri_escape_string (address->path, "/:@", FALSE) : NULL;
 
   if (path != NULL)
     return g_strdup_printf ("%s+unix:///%s?socket=%s", scheme, name, path);
