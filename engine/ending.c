@@ -258,6 +258,11 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
     return TRUE;
   }
+  /* Somebody may have started a VM on it by hand, after QEMU's death. */
+  if (!base_point_is_mutant ("file-in-use-removed") && engine_imagefile_is_locked (overlay->path)) {
+    engine_context_warn (vm->context, "left-alone", "'%s' is in use: it stays", overlay->path);
+    return TRUE;
+  }
   return engine_imagefile_remove (overlay->path, error);
 }
 

@@ -15,7 +15,7 @@ gboolean engine_ending_is_ours (const EngineIntentOverlay *overlay, const Engine
 
 /**
  * engine_ending_record:
- * @snapshot: (transfer none): the intent's, with consistency, reason, frozen_us and created_us filled in
+ * @intent: its snapshot with consistency, reason, frozen_us and created_us filled in
  * @end: end the operation too; else it stays open for something that is still to be done
  * The overlays are active now: one commit writes images, snapshot and outcome, and forgets what is discarded.
  */
@@ -43,8 +43,8 @@ gboolean engine_ending_close_nodes (EngineVm *vm, const EngineIntent *intent, GE
  * @why: (nullable): what undid it, for the log
  * @end: as for engine_ending_record()
  * The overlays never became active: closes their nodes where QEMU runs, removes the files that we made, and ends the
- * operation. May be run again after a death in the middle. A file that cannot be shown to be ours stays, with a
- * warning.
+ * operation. May be run again after a death in the middle. A file that cannot be shown to be ours, or that somebody
+ * uses, stays, with a warning.
  */
 gboolean engine_ending_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -144,29 +144,6 @@ engine_mirrorend_keep (EngineVm *vm, const EngineMirrorIntent *intent, GError **
   return TRUE;
 }
 
-/* Somebody may have started a VM on it by hand, after QEMU's death. */
-static void
-spare_used (EngineVm *vm, const EngineIntent *left)
-{
-  for (guint i = 0; i < left->overlays->len && !base_point_is_mutant ("copy-in-use-removed"); i++) {
-    EngineIntentOverlay *copy = g_ptr_array_index (left->overlays, i);
-
-    if (copy->reused || !engine_mirrorintent_is_file (copy) || !engine_imagefile_is_locked (copy->path))
-      continue;
-    engine_context_warn (vm->context, "left-alone", "'%s' is in use: it stays", copy->path);
-    copy->reused = TRUE;
-  }
-}
-
-gboolean
-engine_mirrorend_take_back (EngineVm *vm, const char *op, const EngineIntent *left, GError **error)
-{
-  if (vm->monitor != NULL && !engine_ending_close_nodes (vm, left, error))
-    return FALSE;
-  spare_used (vm, left);
-  return engine_ending_undo (vm, op, left, NULL, FALSE, error);
-}
-
 gboolean
 engine_mirrorend_settle (EngineVm *vm, const char *op, EngineMirrorIntent *intent, GError **error)
 {

@@ -42,10 +42,6 @@ gboolean engine_mirrorend_cut (EngineVm *vm, const EngineIntent *copies, GError 
 gboolean engine_mirrorend_forget_credentials (EngineVm *vm, const EngineMirrorIntent *intent, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** The copies in @left are nothing: closes them, and removes the files that we made. One that is in use stays. */
-gboolean engine_mirrorend_take_back (EngineVm *vm, const char *op, const EngineIntent *left, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-
 /**
  * engine_mirrorend_settle:
  * In the place of a process that died, or hangs, with the VM paused: a pivot that was begun is ended, and what the

@@ -75,7 +75,7 @@ take_back (Run *run, const char *why, GError **error)
   run->vm->cancellable = NULL;
   return engine_mirrorend_cut (run->vm, left, error) && engine_job_cancel (run->vm, run->op->id, run->jobs, error) &&
          engine_job_dismiss (run->vm, run->jobs, error) &&
-         engine_mirrorend_take_back (run->vm, run->op->id, left, error) &&
+         engine_ending_undo (run->vm, run->op->id, left, NULL, FALSE, error) &&
          engine_mirrorend_forget_credentials (run->vm, run->intent, error) &&
          chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_UNDONE, why, error);
 }
@@ -397,7 +397,7 @@ conclude_partly (Run *run, GError **error)
   GError *failure = NULL;
   gboolean done =
       engine_job_cancel (run->vm, run->op->id, run->jobs, &failure) && describe_automatic (run, &failure) &&
-      clear_up (run, &failure) && engine_mirrorend_take_back (run->vm, run->op->id, run->left, &failure) &&
+      clear_up (run, &failure) && engine_ending_undo (run->vm, run->op->id, run->left, NULL, FALSE, &failure) &&
       chains_journal_end (run->vm->context->db, run->op->id, CHAINS_OP_FAILED, "not all disks were moved", &failure);
 
   if (!done)

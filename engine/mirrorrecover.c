@@ -98,7 +98,7 @@ settle (Run *run, GError **error)
     return FALSE;
   if (are_kept (run))
     return run->vm->monitor == NULL || engine_ending_close_nodes (run->vm, run->left, error);
-  return engine_mirrorend_take_back (run->vm, run->row->id, run->left, error);
+  return engine_ending_undo (run->vm, run->row->id, run->left, NULL, FALSE, error);
 }
 
 static char *

@@ -5,7 +5,7 @@ import crash_oracle as oracle
 from crash_cases import BEFORE, Scenario
 from crash_machine import REGION
 from crash_points import Stopped
-from crash_switch import ABANDONED, Switch
+from crash_switch import ABANDONED, Rollback, Switch
 from support import disks, images, mirrors
 from support.qemu import Qemu
 
@@ -110,17 +110,19 @@ def keeps_what_was_in_step(rig):
         assert all(verb.copy(made, name).exists() for name in made.names)
 
 
-def keeps_a_copy_that_somebody_uses(rig):
-    """Whoever started a machine on a copy, after the death of ours, does not lose its disk."""
-    verb = MirrorFinish()
-    scenario = Scenario(verb, 1, False, ())
-    point = [one for one in rig.effects(scenario) if one.name == "qmp:block-job-cancel"][-1]
-    with rig.machine(**scenario.machine_options()) as made:
-        verb.prepare(made)
-        stopped = Stopped(made.ctl, verb.words, point, BEFORE, rig.folder, rig.mutant)
-        stopped.kill_watchdogs()
-        made.power_off()
-        stopped.kill()
-        with Qemu(disks.blockdev("other", verb.copy(made, "vda"))):
-            oracle.recovered(made)
-            assert verb.copy(made, "vda").exists()
+def keeps_what_somebody_uses(rig):
+    """Whoever started a machine on a copy, or on what a rollback has made, after the death of ours, does not lose its disk."""
+    for verb, effect in ((Rollback(), "qmp:qom-set"), (MirrorFinish(), "qmp:block-job-cancel")):
+        scenario = Scenario(verb, 1, False, ())
+        point = [one for one in rig.effects(scenario) if one.name == effect][-1]
+        with rig.machine(**scenario.machine_options()) as made:
+            verb.prepare(made)
+            before = set(made.folder.rglob("*.qcow2"))
+            stopped = Stopped(made.ctl, verb.words, point, BEFORE, rig.folder, rig.mutant)
+            stopped.kill_watchdogs()
+            made.power_off()
+            stopped.kill()
+            [new] = set(made.folder.rglob("*.qcow2")) - before
+            with Qemu(disks.blockdev("other", new)):
+                oracle.recovered(made)
+                assert new.exists()

@@ -13,7 +13,7 @@ import crash_durability as durability
 import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, Scenario, moment
 from crash_machine import REGION
-from crash_mirror import keeps_a_copy_that_somebody_uses, keeps_what_was_in_step
+from crash_mirror import keeps_what_somebody_uses, keeps_what_was_in_step
 from crash_points import Pointed, Stopped
 from crash_receive import leaves_nothing_where_it_cannot_serve, syncs_what_came, waits_for_a_silent_sender
 from crash_snapshot import ADD, CREATE, FREEZE, NAME, SWITCH, running
@@ -193,7 +193,7 @@ def what_is_written_after_a_rescue_is_there(rig):
 
 MUTANTS = {
     "backing-not-checked": refuses_to_reuse_an_overlay_of_another,
-    "copy-in-use-removed": keeps_a_copy_that_somebody_uses,
+    "file-in-use-removed": keeps_what_somebody_uses,
     "database-not-synced": syncs,
     "file-not-synced": syncs,
     "folder-not-synced": syncs,
