@@ -192,20 +192,18 @@ engine_ending_record (EngineVm *vm, const char *op, EngineIntent *intent, gboole
 }
 
 gboolean
-engine_ending_is_recorded (EngineVm *vm, const EngineIntent *intent, gboolean *recorded, GError **error)
+engine_ending_find_recorded (EngineVm *vm, const EngineIntent *intent, GPtrArray *recorded, GError **error)
 {
-  gboolean all = TRUE;
-
   for (guint i = 0; i < intent->overlays->len; i++) {
-    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+    EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
     const ChainsDisk *disk = engine_vm_find_disk (vm, overlay->disk, error);
     g_autoptr (ChainsImage) active = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
 
     if (active == NULL)
       return FALSE;
-    all = all && g_str_equal (active->path, overlay->path);
+    if (g_str_equal (active->path, overlay->path))
+      g_ptr_array_add (recorded, overlay);
   }
-  *recorded = all;
   return TRUE;
 }
 

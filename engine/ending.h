@@ -22,8 +22,9 @@ gboolean engine_ending_is_ours (const EngineIntentOverlay *overlay, const Engine
 gboolean engine_ending_record (EngineVm *vm, const char *op, EngineIntent *intent, gboolean end, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** Whether engine_ending_record() has been here: every overlay is its disk's active image. */
-gboolean engine_ending_is_recorded (EngineVm *vm, const EngineIntent *intent, gboolean *recorded, GError **error)
+/** Adds the overlays that are their disks' active images, as engine_ending_record() makes them, to @recorded
+ * (element-type EngineIntentOverlay). */
+gboolean engine_ending_find_recorded (EngineVm *vm, const EngineIntent *intent, GPtrArray *recorded, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
 /**

@@ -5,7 +5,6 @@
 #include "engine/mirrorend.h"
 
 #include "base/point.h"
-#include "chains/images.h"
 #include "engine/ending.h"
 #include "engine/error.h"
 #include "engine/graph.h"
@@ -35,22 +34,6 @@ engine_mirrorend_find (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray
       g_ptr_array_add (moved, copy);
   }
   return graph != NULL;
-}
-
-gboolean
-engine_mirrorend_find_recorded (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved, GError **error)
-{
-  for (guint i = 0; i < intent->copies->overlays->len; i++) {
-    EngineIntentOverlay *copy = g_ptr_array_index (intent->copies->overlays, i);
-    const ChainsDisk *disk = engine_vm_find_disk (vm, copy->disk, error);
-    g_autoptr (ChainsImage) active = disk != NULL ? chains_images_get (vm->context->db, disk->active, error) : NULL;
-
-    if (active == NULL)
-      return FALSE;
-    if (g_str_equal (active->path, copy->path))
-      g_ptr_array_add (moved, copy);
-  }
-  return TRUE;
 }
 
 EngineIntent *
@@ -154,7 +137,7 @@ engine_mirrorend_settle (EngineVm *vm, const char *op, EngineMirrorIntent *inten
   if (base_point_is_mutant ("rescue-records-nothing") || intent->goal != ENGINE_MIRROR_PIVOT)
     return TRUE;
   if (!engine_pivot_settle_jobs (vm, op, jobs, &pivoting, error) || !engine_mirrorend_find (vm, intent, moved, error) ||
-      !engine_mirrorend_find_recorded (vm, intent, recorded, error))
+      !engine_ending_find_recorded (vm, intent->copies, recorded, error))
     return FALSE;
   if (recorded->len > 0)
     return TRUE;

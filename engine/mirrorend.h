@@ -10,10 +10,6 @@
 gboolean engine_mirrorend_find (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
-/** The same as far as it is recorded. */
-gboolean engine_mirrorend_find_recorded (EngineVm *vm, const EngineMirrorIntent *intent, GPtrArray *moved,
-                                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
 /** Takes the copies that are not among @moved out of @intent: what is left in it has happened. Returns: (transfer
  * full): the others */
 EngineIntent *engine_mirrorend_split (EngineMirrorIntent *intent, const GPtrArray *moved);

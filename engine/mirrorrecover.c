@@ -70,7 +70,7 @@ find_moved (Run *run, GError **error)
     return TRUE;
   if (run->vm->monitor != NULL && !engine_mirrorend_find (run->vm, run->intent, run->moved, error))
     return FALSE;
-  return run->moved->len > 0 || engine_mirrorend_find_recorded (run->vm, run->intent, run->moved, error);
+  return run->moved->len > 0 || engine_ending_find_recorded (run->vm, run->intent->copies, run->moved, error);
 }
 
 static gboolean
@@ -78,7 +78,7 @@ record (Run *run, GError **error)
 {
   g_autoptr (GPtrArray) recorded = g_ptr_array_new ();
 
-  return engine_mirrorend_find_recorded (run->vm, run->intent, recorded, error) &&
+  return engine_ending_find_recorded (run->vm, run->intent->copies, recorded, error) &&
          (recorded->len > 0 || engine_mirrorend_record (run->vm, run->row->id, run->intent->copies, error)) &&
          engine_ending_clear_up (run->vm, run->intent->copies, NULL, error);
 }

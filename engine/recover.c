@@ -205,11 +205,12 @@ static gboolean
 settle_switch (EngineVm *vm, const ChainsOp *op, EngineIntent *intent, gboolean switch_begun, gboolean end,
                GPtrArray *recovered, GError **error)
 {
-  gboolean recorded, happened;
+  g_autoptr (GPtrArray) recorded = g_ptr_array_new ();
+  gboolean happened;
 
-  if (!engine_ending_is_recorded (vm, intent, &recorded, error))
+  if (!engine_ending_find_recorded (vm, intent, recorded, error))
     return FALSE;
-  if (recorded)
+  if (recorded->len == intent->overlays->len)
     return settle_recorded (vm, op, intent, end, recovered, error);
   if (!has_happened (vm, op, intent, switch_begun, &happened, error))
     return FALSE;
