@@ -36,9 +36,9 @@ gboolean engine_mergeend_is_recorded (EngineVm *vm, const EngineMergeIntent *int
 
 /**
  * engine_mergeend_clear_up:
- * @removed: (nullable) (element-type utf8): files that were removed are added here, @freed (nullable): and what they
- * had allocated, in bytes Of a part that is recorded: nodes that nothing needs any more are closed, files of ours that
- * nothing needs removed.
+ * @removed: (nullable) (element-type utf8): files that were removed are added here
+ * @freed: (nullable): and to this the bytes that they had allocated
+ * Of a part that is recorded: nodes that nothing needs any more are closed, files of ours that nothing needs removed.
  */
 gboolean engine_mergeend_clear_up (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergePart *part,
                                    GPtrArray *removed, gint64 *freed, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -69,8 +69,8 @@ JsonObject *qmp_jobs_stream_arguments (const QmpJobsStream *stream);
  * (transfer full) */
 JsonObject *qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror);
 
-/** block-job-cancel of one that is ready ends it in step with its source;
- * job-complete, job-cancel, job-pause, job-resume, job-finalize, job-dismiss. Give it to qmp_call_finish(). */
+/** Any @command that takes a job's id alone: job-complete, job-cancel, job-pause, job-resume, job-finalize,
+ * job-dismiss; block-job-cancel, which ends one that is ready in step with its source. Give it to qmp_call_finish(). */
 QmpCall *qmp_jobs_start (QmpClient *client, const char *command, const char *id, gint64 deadline_us);
 gboolean qmp_jobs_execute (QmpClient *client, QmpWait wait, const char *command, const char *id, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
