@@ -93,9 +93,30 @@ def test_copy_over_tls_arrives_at_the_other_host(desk, tmp_path):
     assert is_right(there / "vda.qcow2")
 
 
-def test_snapshot_is_copied_by_a_tool_and_merged_away(desk, tmp_path):
+def names(ctl):
+    return [one["name"] for one in ctl.ok("list", "vm")["snapshots"]]
+
+
+def test_snapshot_is_copied_by_a_tool_and_it_alone_is_merged_away(desk, tmp_path):
     vm, ctl, at = desk
+    folder = tmp_path / "disks"
+    ctl.ok("snapshot", "vm", "two", "--disk", "vda")
+    vm.qemu_io("vda", "write -P 9 2M 1M")
+    at.run("snapshot-copy", "vm", tmp_path / "copies")
+    assert is_right(tmp_path / "copies/vda.qcow2") and images.reads(tmp_path / "copies/vda.qcow2", 9, 2 * MIB, MIB)
+    assert names(ctl) == ["one", "two"]
+    assert vm.monitor().chain("vda") == [str(folder / name) for name in ("vda.two.qcow2", "vda.one.qcow2", "vda.qcow2")]
+    assert vm.monitor().chain("vdb") == [str(folder / name) for name in ("vdb.one.qcow2", "vdb.qcow2")]
+    one, two = folder / "vda.qcow2", folder / "vda.one.qcow2"
+    assert images.reads(one, 7, 0, MIB) and images.reads(one, 0, MIB, MIB)
+    assert images.reads(two, 8, MIB, MIB) and images.reads(two, 0, 2 * MIB, MIB)
+    assert ctl.ok("check", "vm")["problems"] == []
+
+
+def test_snapshot_that_is_copied_is_merged_into_the_base_where_it_is_the_first(desk, tmp_path):
+    vm, ctl, at = desk
+    ctl.ok("commit", "vm", "--pivot")
     at.run("snapshot-copy", "vm", tmp_path / "copies")
     assert is_right(tmp_path / "copies/vda.qcow2")
-    assert ctl.ok("list", "vm")["snapshots"] == []
+    assert names(ctl) == []
     assert vm.monitor().chain("vda") == [str(tmp_path / "disks/vda.qcow2")]
