@@ -26,6 +26,7 @@ GRACE = 2  # for a helper process that is about to end by itself
 
 def pytest_configure(config):
     config.addinivalue_line("markers", f"time_limit(seconds): ends the test after this time (default {TIME_LIMIT})")
+    config.addinivalue_line("markers", "once: starts no QEMU and asks none, so that another QEMU makes no difference to it")
     config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs, where there are several")
     process.become_subreaper()
 

@@ -113,6 +113,7 @@ def test_a_block_that_fails_is_found_and_so_is_an_early_end(desk):
         paste(desk, [["exit 0"], ["true"]])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_is_pasted_is_what_man_shows(page):
     """A quote or a hyphen that the formatter makes prettier is no longer the shell's."""
@@ -121,6 +122,7 @@ def test_what_is_pasted_is_what_man_shows(page):
     assert not lost
 
 
+@pytest.mark.once
 def test_every_command_has_a_page_with_an_example_of_it(chainctl):
     known = commands.names(chainctl())
     assert {"vm add", "snapshot"} <= set(known)
@@ -132,6 +134,7 @@ def test_every_command_has_a_page_with_an_example_of_it(chainctl):
         assert re.search(rf"\bchainctl {name}\b", text), f"{page.name} has no example of `chainctl {name}`"
 
 
+@pytest.mark.once
 def test_every_option_of_a_command_stands_in_its_page(chainctl):
     ctl = chainctl()
     main = manual.rendered(MAIN)
@@ -146,6 +149,7 @@ def test_every_option_of_a_command_stands_in_its_page(chainctl):
         assert [option for option in set(options) - everywhere if option not in text] == [], page.name
 
 
+@pytest.mark.once
 def test_the_main_page_names_every_command(chainctl):
     text = " ".join(manual.rendered(MAIN).split("GLOBAL OPTIONS")[0].split())
     assert [name for name in commands.names(chainctl()) if not re.search(rf"\b{name}\b", text)] == []

@@ -237,6 +237,7 @@ def test_strace_follows_a_command():
     assert any(call.name == "openat" and call.touches("/etc/hostname") for call in calls)
 
 
+@pytest.mark.once
 def test_process_dies_with_its_parent():
     source = f"""
         import os, sys
@@ -261,6 +262,7 @@ def run_pytest(tmp_path, source):
     return subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
 
 
+@pytest.mark.once
 def test_a_test_that_leaves_a_process_in_its_own_session_fails(tmp_path):
     said = run_pytest(tmp_path, """
         import subprocess
@@ -269,6 +271,7 @@ def test_a_test_that_leaves_a_process_in_its_own_session_fails(tmp_path):
     assert "processes outlived the test" in said and "sleep 987" in said
 
 
+@pytest.mark.once
 def test_a_test_that_hangs_is_ended(tmp_path):
     said = run_pytest(tmp_path, """
         import pytest, time
@@ -300,6 +303,7 @@ def test_fails_accepts_only_the_failure_that_is_meant(chainctl, tmp_path):
             fake_chainctl(chainctl, tmp_path, status, out).fails(6, "commit")
 
 
+@pytest.mark.once
 def test_builders_at_once_and_killed_ones_do_no_harm(guest_image, tmp_path):
     env = {**os.environ, "CHAINCTL_CACHE": str(tmp_path)}
     options = {"env": env, "stdout": subprocess.PIPE, "text": True}
