@@ -87,20 +87,33 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def whole(guest_image, tmp_path_factory, binary):
+def whole_host(guest_image, tmp_path_factory, binary):
     with boot(guest_image, tmp_path_factory.mktemp("whole")) as vm:
         yield Host(vm.wait_ready(), tmp_path_factory.mktemp("host"), binary)
 
 
 @pytest.fixture(scope="module")
-def slow(guest_image, tmp_path_factory, binary):
+def slow_host(guest_image, tmp_path_factory, binary):
     with boot(guest_image, tmp_path_factory.mktemp("slow"), "chainctl.hook=slow") as vm:
         yield Host(vm.wait_ready(), tmp_path_factory.mktemp("slow-host"), binary)
 
 
+@pytest.fixture
+def whole(whole_host):
+    with whole_host.vm.awake():
+        yield whole_host
+
+
+@pytest.fixture
+def slow(slow_host):
+    with slow_host.vm.awake():
+        yield slow_host
+
+
 @pytest.fixture(scope="module")
-def points(whole, tmp_path_factory):
-    found = whole.points(tmp_path_factory.mktemp("reference"))
+def points(whole_host, tmp_path_factory):
+    with whole_host.vm.awake():
+        found = whole_host.points(tmp_path_factory.mktemp("reference"))
     assert [tuple(point.name for point in one) for one in found] == [TWO.points, TWO.points]
     return found
 

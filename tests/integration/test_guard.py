@@ -65,12 +65,14 @@ def slow_guest(guest_image, tmp_path_factory):
 @pytest.fixture
 def whole(whole_guest, tmp_path):
     """The guest that all such tests share, as it is now, in a database of this test's own."""
-    return Rig(whole_guest, tmp_path)
+    with whole_guest.awake():
+        yield Rig(whole_guest, tmp_path)
 
 
 @pytest.fixture
 def slow(slow_guest, tmp_path):
-    return Rig(slow_guest, tmp_path)
+    with slow_guest.awake():
+        yield Rig(slow_guest, tmp_path)
 
 
 def watchdogs(parent=None):

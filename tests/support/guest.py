@@ -3,6 +3,7 @@
 Its disks are called vda, vdb …: qdev id, serial, mount point (/disks/vda) and the stem of the first image alike; the
 block nodes are vda-file and vda-format. What the guest does is chosen by `chainctl.*` words, see tests/guest/init.
 """
+import contextlib
 import pathlib
 import re
 
@@ -75,6 +76,14 @@ class Guest(Qemu):
         if self.has_agent and "chainctl.agent=off" not in self.cmdline:
             self.agent().close()
         return self
+
+    @contextlib.contextmanager
+    def awake(self):
+        """Runs for the length of the with-block, and is paused after it: one that only waits for the next test to use it
+        costs a core, since its ledger never stops."""
+        self.monitor().execute("cont")
+        yield
+        self.monitor().execute("stop")
 
     def ledger_position(self):
         """The last number that the ledger has told; it tells four a second. 0 before the first."""
