@@ -332,6 +332,8 @@ look_after_endless (EngineVm *vm, EngineJob *job, GError **error)
   gint64 left = job->total - job->current;
   gboolean copies = job->current > job->least_left_current;
 
+  if (job->total == 0) /* QEMU has not found out yet how much it is */
+    return TRUE;
   if (!g_str_equal (job->status, "running") || left < job->least_left) {
     mark_left (job, left);
     return TRUE;

@@ -200,8 +200,8 @@ engine_mirrorplan_new (EngineOp *op, const EngineGraph *graph, const EngineMirro
   }
   if (!check_request (vm, request, error) || !engine_vm_check_disks (vm, request->disks, error) ||
       !plan_automatic (vm, plan->intent, error) || !plan_disks (op, plan, graph, request, error) ||
-      !engine_preflight_check_overlays (vm, plan->targets.files, error) ||
-      !engine_copyroom_check (vm, plan->intent, plan->targets.files, error))
+      !engine_copyroom_check (vm, plan->intent, plan->targets.files, error) ||
+      !engine_preflight_check_overlays (vm, plan->targets.files, "--to", error))
     return NULL;
   return g_steal_pointer (&plan);
 }

@@ -155,7 +155,8 @@ engine_preflight_check_disk (EngineVm *vm, const EngineGraphDisk *disk, gboolean
 
 /* ---- where an overlay would go ---- */
 
-/* One overlay that is planned. @qemu: (nullable): where it may be looked at; @reused: the file is there already */
+/* One overlay that is planned. @qemu: (nullable): where it may be looked at; @chosen_by: what says where it goes;
+ * @reused: the file is there already */
 typedef struct {
   const EngineVm *vm;
   const EngineProcess *qemu;
@@ -163,8 +164,28 @@ typedef struct {
   const char *active;
   const char *path;
   const char *folder;
+  const char *chosen_by;
   gboolean reused;
 } Place;
+
+static gboolean refuse (const Place *place, const char *hint, GError **error, const char *format, ...)
+    G_GNUC_PRINTF (4, 5);
+
+/* @hint: what is to be done, unless another folder is chosen */
+static gboolean
+refuse (const Place *place, const char *hint, GError **error, const char *format, ...)
+{
+  g_autofree char *elsewhere = g_strdup_printf ("%schoose another folder with %s", hint, place->chosen_by);
+  g_autofree char *why = NULL;
+  va_list arguments;
+
+  va_start (arguments, format);
+  why = g_strdup_vprintf (format, arguments);
+  va_end (arguments);
+  engine_error_set (error, ENGINE_ERROR_REFUSED, elsewhere, "VM '%s', disk '%s': %s", place->vm->record->name,
+                    place->disk, why);
+  return FALSE;
+}
 
 static gboolean
 check_same_file (const Place *place, GError **error)
@@ -183,11 +204,9 @@ check_same_folder (const Place *place, GError **error)
 {
   if (place->qemu == NULL || engine_process_sees (place->qemu, place->folder) != ENGINE_PROCESS_NO)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "choose a folder with --dir that QEMU sees under the same name",
-                    "VM '%s', disk '%s': QEMU (process %ld) has another mount namespace or root, and does not see the "
-                    "folder '%s' as we do",
-                    place->vm->record->name, place->disk, (long)place->qemu->pid, place->folder);
-  return FALSE;
+  return refuse (place, "mount it for QEMU under the same name, or ", error,
+                 "QEMU (process %ld) has another mount namespace or root, and does not see the folder '%s' as we do",
+                 (long)place->qemu->pid, place->folder);
 }
 
 /* What is lost at a power cut anyway may have its overlay there too. A device node in /dev is not its own data. */
@@ -202,10 +221,8 @@ check_durable (const Place *place, GError **error)
   if (type->kind != ENGINE_FILESYSTEM_MEMORY || (engine_filesystem_type (place->active) == type &&
                                                  engine_imagefile_stat (place->active, &file, NULL) && file.regular))
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "choose a folder on a disk with --dir",
-                    "VM '%s', disk '%s': '%s' would lie in memory (%s), and be lost when this host stops",
-                    place->vm->record->name, place->disk, place->path, type->name);
-  return FALSE;
+  return refuse (place, "", error, "'%s' would lie in memory (%s), and be lost when this host stops", place->path,
+                 type->name);
 }
 
 static gboolean
@@ -213,10 +230,9 @@ check_our_right (const Place *place, GError **error)
 {
   if (place->reused || faccessat (AT_FDCWD, place->folder, W_OK | X_OK, AT_EACCESS) == 0)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "run chainctl as a user who may, or choose another folder with --dir",
-                    "VM '%s', disk '%s': '%s' cannot be made: no right to make files in the folder '%s': %s",
-                    place->vm->record->name, place->disk, place->path, place->folder, g_strerror (errno));
-  return FALSE;
+  return refuse (place, "run chainctl as a user who may, or ", error,
+                 "'%s' cannot be made: no right to make files in the folder '%s': %s", place->path, place->folder,
+                 g_strerror (errno));
 }
 
 static gboolean
@@ -276,11 +292,9 @@ check_qemu_right (const Place *place, GError **error)
     return TRUE;
   if (barrier == NULL)
     return check_qemu_open (place, error);
-  engine_error_set (error, ENGINE_ERROR_REFUSED,
-                    "let that user search the folder (chmod, setfacl), or choose another with --dir",
-                    "VM '%s', disk '%s': QEMU runs as user %u and cannot reach '%s': it may not search the folder '%s'",
-                    place->vm->record->name, place->disk, place->qemu->uid, place->path, barrier);
-  return FALSE;
+  return refuse (place, "let that user search the folder (chmod, setfacl), or ", error,
+                 "QEMU runs as user %u and cannot reach '%s': it may not search the folder '%s'", place->qemu->uid,
+                 place->path, barrier);
 }
 
 typedef gboolean (*CheckPlace) (const Place *place, GError **error);
@@ -296,7 +310,8 @@ static const struct {
 };
 
 static gboolean
-check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overlay, GError **error)
+check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overlay, const char *chosen_by,
+             GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (overlay->intent->path);
   Place place = {
@@ -306,6 +321,7 @@ check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overl
       .active = engine_graph_head (overlay->disk)->path,
       .path = overlay->intent->path,
       .folder = folder,
+      .chosen_by = chosen_by,
       .reused = overlay->intent->reused,
   };
 
@@ -316,14 +332,14 @@ check_place (EngineVm *vm, const EngineProcess *qemu, const EngineOverlay *overl
 }
 
 gboolean
-engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, GError **error)
+engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, const char *chosen_by, GError **error)
 {
   g_autoptr (EngineProcess) qemu = engine_process_read (vm->qemu);
 
   for (guint i = 0; i < overlays->len; i++)
-    if (!check_place (vm, qemu, g_ptr_array_index (overlays, i), error))
+    if (!check_place (vm, qemu, g_ptr_array_index (overlays, i), chosen_by, error))
       return FALSE;
-  return engine_space_check (vm, overlays, error);
+  return engine_space_check (vm, overlays, chosen_by, error);
 }
 
 void
@@ -332,7 +348,8 @@ engine_preflight_find_obstacle (const EngineVm *vm, const char *disk, const char
 {
   g_autoptr (EngineProcess) qemu = engine_process_read (vm->qemu);
   g_autofree char *path = g_build_filename (folder, "a new overlay", NULL);
-  Place place = {.vm = vm, .qemu = qemu, .disk = disk, .active = active, .path = path, .folder = folder};
+  Place place = {
+      .vm = vm, .qemu = qemu, .disk = disk, .active = active, .path = path, .folder = folder, .chosen_by = "--dir"};
   GError *failure = NULL;
 
   for (gsize i = 0; i < G_N_ELEMENTS (place_checks); i++) {

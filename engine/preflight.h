@@ -30,13 +30,14 @@ gboolean engine_preflight_check_disk (EngineVm *vm, const EngineGraphDisk *disk,
 /**
  * engine_preflight_check_overlays:
  * @overlays: (element-type EngineOverlay): planned
+ * @chosen_by: the option by which the user says where they go, for hints
  * That QEMU sees these files and folders as we do, that their file systems outlive a power cut (tmpfs and the like only
  * where the active image is on one too), that we and QEMU may write there, and that there is room.
  * Access is judged by owner, mode and ACL: what a security module adds shows only when QEMU opens the file.
  * Raises %ENGINE_ERROR_REFUSED.
  */
-gboolean engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+gboolean engine_preflight_check_overlays (EngineVm *vm, const GPtrArray *overlays, const char *chosen_by,
+                                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
  * engine_preflight_find_obstacle:

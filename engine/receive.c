@@ -35,6 +35,7 @@ typedef struct {
   GPtrArray *disks;
   GPtrArray *exports;
   EngineNbdserver *server;
+  gboolean ends;
 } Run;
 
 static void
@@ -214,6 +215,16 @@ is_touched (const Run *run)
   return FALSE;
 }
 
+/* Above an image that is here already there may be nothing to write: an empty overlay is a right copy, too. */
+static gboolean
+may_stay_empty (const Run *run)
+{
+  for (guint i = 0; i < run->images->len; i++)
+    if (((const EngineNewimage *)g_ptr_array_index (run->images, i))->backing != NULL)
+      return TRUE;
+  return FALSE;
+}
+
 /*
  * How far it is, asked when nobody has come or gone for a while. Connections that never shook hands do not count here.
  * A disk to which nothing was written is not waited for once all others have come: there may be nothing to write.
@@ -221,7 +232,7 @@ is_touched (const Run *run)
 static gboolean
 look (Run *run, Stage *stage, GError **error)
 {
-  gboolean touched = is_touched (run), in_use = FALSE;
+  gboolean touched = is_touched (run) || (run->ends && may_stay_empty (run)), in_use = FALSE;
   g_autoptr (GError) failure = NULL;
 
   if (touched && (!engine_nbdserver_take_back (run->server, TRUE, &in_use, &failure) ||
@@ -256,6 +267,7 @@ interrupt (Run *run, GError **error)
 {
   Stage stage = IN_USE;
 
+  run->ends = TRUE;
   if (!look_closely (run, &stage, error))
     return FALSE;
   if (stage == OVER)

@@ -55,12 +55,12 @@ typedef struct {
 /**
  * engine_receive_run:
  * Serves until something has been written and nobody has been connected for the context's timeout, then syncs.
- * Cancelled, it is done at once where something has been written and nobody is connected any more; where nothing has,
- * the images are removed again (%G_IO_ERROR_CANCELLED); else they stay (%ENGINE_ERROR_INTERRUPTED). Raises
- * %ENGINE_ERROR_USAGE, %ENGINE_ERROR_NO_SUCH_DISK, %ENGINE_ERROR_NO_SUCH_IMAGE, %ENGINE_ERROR_EXISTS,
- * %ENGINE_ERROR_REFUSED, %ENGINE_ERROR_UNSUPPORTED, %ENGINE_ERROR_FAILED before anything is served, and nothing is
- * left; %ENGINE_ERROR_PARTLY later, and the images stay. Returns: (transfer full) (element-type EngineReceiveExport):
- * empty in a dry run
+ * Cancelled, it is done at once where something has been written, or may not have to be, and nobody is connected any
+ * more; where nothing has, the images are removed again (%G_IO_ERROR_CANCELLED); else they stay
+ * (%ENGINE_ERROR_INTERRUPTED). Raises %ENGINE_ERROR_USAGE, %ENGINE_ERROR_NO_SUCH_DISK, %ENGINE_ERROR_NO_SUCH_IMAGE,
+ * %ENGINE_ERROR_EXISTS, %ENGINE_ERROR_REFUSED, %ENGINE_ERROR_UNSUPPORTED, %ENGINE_ERROR_FAILED before anything is
+ * served, and nothing is left; %ENGINE_ERROR_PARTLY later, and the images stay. Returns: (transfer full) (element-type
+ * EngineReceiveExport): empty in a dry run
  */
 GPtrArray *engine_receive_run (EngineContext *context, const EngineReceiveRequest *request, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

@@ -20,6 +20,7 @@
 #include "engine/rewindplan.h"
 
 #define VERB "rollback"
+#define FOLDER "dir in [overlay] of the configuration"
 
 typedef struct {
   EngineContext *context;
@@ -110,7 +111,7 @@ check (Run *run, GError **error)
     return FALSE;
   run->op = engine_op_new (run->vm);
   run->plan = engine_rewindplan_new (run->op, run->graph, request->snapshot, request->disks, request->discard, error);
-  if (run->plan == NULL || !engine_preflight_check_overlays (run->vm, run->plan->overlays, error) ||
+  if (run->plan == NULL || !engine_preflight_check_overlays (run->vm, run->plan->overlays, FOLDER, error) ||
       !decide_reset (run, error))
     return FALSE;
   policy.quiesce = request->quiesce != NULL ? *request->quiesce : run->vm->record->quiesce;

@@ -246,7 +246,7 @@ check (Run *run, GError **error)
   if (run->vm == NULL || !check_request (run, error) || !check_live (run, error))
     return FALSE;
   run->op = engine_op_new (run->vm);
-  if (!plan_overlays (run, error) || !engine_preflight_check_overlays (run->vm, run->overlays, error))
+  if (!plan_overlays (run, error) || !engine_preflight_check_overlays (run->vm, run->overlays, "--dir", error))
     return FALSE;
   policy.quiesce = request->quiesce != NULL ? *request->quiesce : run->vm->record->quiesce;
   run->guard = engine_guard_new (run->vm, &policy, error);

@@ -21,6 +21,7 @@ typedef struct {
   char *folder;
   gint64 needed;
   guint files;
+  const char *chosen_by;
   GString *disks;
 } Demand;
 
@@ -119,9 +120,11 @@ has_plenty (const Demand *demand, EngineContext *context, gboolean *plenty, GErr
 static gboolean
 refuse_missing (EngineVm *vm, const Demand *demand, gint64 available, GError **error)
 {
+  g_autofree char *hint =
+      g_strdup_printf ("free some space there, or choose another folder with %s", demand->chosen_by);
   gint64 reserve = vm->context->config->reserve;
 
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "free some space there, or choose another folder with --dir",
+  engine_error_set (error, ENGINE_ERROR_REFUSED, hint,
                     "VM '%s', disks %s: %" G_GINT64_FORMAT " bytes are missing in '%s': new overlays need "
                     "%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT " are to be left free ([space] reserve), and there are "
                     "%" G_GINT64_FORMAT,
@@ -133,6 +136,8 @@ refuse_missing (EngineVm *vm, const Demand *demand, gint64 available, GError **e
 static gboolean
 check_demand (EngineVm *vm, const Demand *demand, GError **error)
 {
+  g_autofree char *hint =
+      g_strdup_printf ("remove some files there, or choose another folder with %s", demand->chosen_by);
   gint64 available, inodes;
 
   if (!engine_filesystem_get_room (demand->folder, &available, &inodes)) {
@@ -145,7 +150,7 @@ check_demand (EngineVm *vm, const Demand *demand, GError **error)
     return refuse_missing (vm, demand, available, error);
   if (inodes >= demand->files)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "remove some files there, or choose another folder with --dir",
+  engine_error_set (error, ENGINE_ERROR_REFUSED, hint,
                     "VM '%s', disks %s: the file system of '%s' has no inodes left for %u new files", vm->record->name,
                     demand->disks->str, demand->folder, demand->files);
   return FALSE;
@@ -175,9 +180,9 @@ is_device (const EngineOverlay *overlay)
 
 /* All overlays on the file system of overlay @first, unless an earlier one has already spoken for it. */
 static gboolean
-check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, GError **error)
+check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, const char *chosen_by, GError **error)
 {
-  g_auto (Demand) demand = {.disks = g_string_new (NULL)};
+  g_auto (Demand) demand = {.disks = g_string_new (NULL), .chosen_by = chosen_by};
   const EngineOverlay *overlay = g_ptr_array_index (overlays, first);
   gboolean plenty = FALSE;
   dev_t device;
@@ -196,11 +201,11 @@ check_file_system (EngineVm *vm, const GPtrArray *overlays, guint first, GError 
 }
 
 gboolean
-engine_space_check (EngineVm *vm, const GPtrArray *overlays, GError **error)
+engine_space_check (EngineVm *vm, const GPtrArray *overlays, const char *chosen_by, GError **error)
 {
   for (guint i = 0; i < overlays->len; i++)
-    if (!is_device (g_ptr_array_index (overlays, i)) &&
-        (!check_size (vm, g_ptr_array_index (overlays, i), error) || !check_file_system (vm, overlays, i, error)))
+    if (!is_device (g_ptr_array_index (overlays, i)) && (!check_size (vm, g_ptr_array_index (overlays, i), error) ||
+                                                         !check_file_system (vm, overlays, i, chosen_by, error)))
       return FALSE;
   return TRUE;
 }

@@ -1,6 +1,8 @@
 """The command line itself: what is wrong with it is said in one document with exit 2, wherever the options stand."""
 import re
 
+import subprocess
+
 import pytest
 
 from documents import assert_failure, assert_success, only_document
@@ -288,3 +290,11 @@ def test_mistyped_global_option_is_told_before_the_word_that_was_its_value(chain
     result = chainctl().run("--stat", "/nowhere", "list", json_output=False)
     assert result.status == 2 and "no option --stat; did you mean --state?" in result.err, result
     assert "/nowhere" not in result.err, result
+
+
+def test_working_folder_that_is_gone_is_told_instead_of_the_root_being_taken_for_it(chainctl, tmp_path):
+    ctl, gone = chainctl(), tmp_path / "gone"
+    gone.mkdir()
+    words = f'cd "{gone}" && rmdir "{gone}" && exec "{ctl.binary}" --state "{tmp_path}/state" list'
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)
+    assert done.returncode == 2 and "working folder is gone" in done.stderr, done

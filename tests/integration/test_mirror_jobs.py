@@ -18,6 +18,7 @@ from support.proxy import Proxy
 NAMES = ("vda", "vdb")
 SLOW = 64 * 1024  # bytes a second
 AT_ONCE = 5  # seconds, on a machine that is busy
+WINDOW = 10  # seconds, after which a copy of which as much is left as ever is thought never to end
 
 
 @pytest.fixture
@@ -261,6 +262,15 @@ def test_progress_is_told_while_it_copies(vm, ctl, copies):
     unleash(vm)
     result = finish(running)
     assert result.status == 0 and '"disk":"vdb"' in result.err.replace(" ", ""), result
+
+
+def test_copy_that_is_only_slow_keeps_its_limit_and_nothing_is_said(vm, ctl, copies):
+    with started(ctl, vm, copies) as running:
+        time.sleep(WINDOW + 1)
+        assert {job["speed"] for job in vm.monitor().execute("query-block-jobs")} == {SLOW}
+        unleash(vm)
+        result = finish(running)
+        assert result.status == 0 and result.json["warnings"] == [], result
 
 
 def test_pivot_that_qemu_refuses_for_one_disk_is_recorded_for_the_other(vm, ctl, copies, tmp_path):

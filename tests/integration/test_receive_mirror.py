@@ -125,3 +125,20 @@ def test_a_link_that_is_cut_for_less_than_the_timeout_costs_nothing(vm, chainctl
         assert receiver.wait().status == 0
     for name, source in sources(vm).items():
         assert images.compare(source, folder / f"{name}.qcow2")
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_told_to_end_it_keeps_overlays_to_which_nothing_had_to_be_written(vm, chainctl, folder, tmp_path, connected):
+    ctl = chainctl()
+    ctl.ok("snapshot", "vm", "one")
+    below = tmp_path / "vda.qcow2"
+    with Receiver(ctl, folder, "vda=8M", words=("--backing", f"vda={below}")) as receiver:
+        op = ctl.ok("mirror", "vm", "--disk", "vda", "--nbd", f"{receiver.nbd}/vda", "--sync", "top", "--follow")["op"]
+        if not connected:
+            ctl.ok("job", "complete", "vm", op)
+        receiver.process.terminate()
+        result = receiver.wait()
+    assert result.status == (8 if connected else 0), result
+    assert connected or "nothing was written" in result.err
+    assert images.info(folder / "vda.qcow2")["full-backing-filename"] == str(below)
+    assert images.compare(sources(vm)["vda"], folder / "vda.qcow2")

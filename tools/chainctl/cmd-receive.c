@@ -143,6 +143,8 @@ say_received (ChainctlOutput *output, const GPtrArray *exports)
 
     chainctl_output_note (output, "%s: %s in %s", disk, size, path);
   }
+  if (exports->len > 0)
+    chainctl_output_note (output, "The sender has gone. Whether that is all, its exit status says.");
 }
 
 static gboolean

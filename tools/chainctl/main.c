@@ -10,9 +10,11 @@
 #include "tools/chainctl/options.h"
 #include "tools/chainctl/table.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* %TRUE where @word stands before `--`: then errors are said in JSON even if the rest cannot be understood. */
 static gboolean
@@ -82,6 +84,18 @@ without_command (char **words, gsize at, guint count)
   return (char **)g_ptr_array_steal (rest, NULL);
 }
 
+/* Names of files would be taken for others, below the root. */
+static gboolean
+check_working_folder (GError **error)
+{
+  g_autofree char *folder = getcwd (NULL, 0);
+
+  if (folder == NULL)
+    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
+                 "the working folder is gone (%s); go to another", g_strerror (errno));
+  return folder != NULL;
+}
+
 static gboolean
 run_command (ChainctlInvocation *invocation, char **words, GError **error)
 {
@@ -99,6 +113,8 @@ run_command (ChainctlInvocation *invocation, char **words, GError **error)
   if (invocation->command == NULL) /* what stands behind a mistyped option may be its value */
     return chainctl_options_check_global (words, at, error) &&
            chainctl_table_find (words[at], next, &count, error) != NULL;
+  if (!check_working_folder (error))
+    return FALSE;
   invocation->output->command = g_strdup (invocation->command->name);
   invocation->words = without_command (words, at, count);
   return invocation->command->run (invocation, error);
