@@ -1,4 +1,5 @@
 """The scripts of docs/pipelines.md, each as it stands: saved, made executable, and run."""
+import json
 import pathlib
 import re
 import subprocess
@@ -7,7 +8,6 @@ import pytest
 
 from support import disks, images, nbd, process
 from support.chainctl import Chainctl
-from support.tls import Tls
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/pipelines.md"
 SCRIPTS = dict(re.findall(r"^```sh\n(?=#!/bin/sh\n# ([a-z-]+))(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
@@ -54,7 +54,7 @@ def is_right(path):
 
 
 def test_page_has_the_scripts_that_are_run_here():
-    assert sorted(SCRIPTS) == ["nightly-copy", "receive-copy", "send-copy", "snapshot-copy"]
+    assert sorted(SCRIPTS) == ["make-certificates", "nightly-copy", "receive-copy", "send-copy", "snapshot-copy"]
 
 
 def test_nightly_copy_is_whole_and_seven_are_kept(desk, tmp_path):
@@ -65,7 +65,10 @@ def test_nightly_copy_is_whole_and_seven_are_kept(desk, tmp_path):
     done = at.run("nightly-copy", "vm", nights)
     kept = sorted(path.name for path in nights.iterdir())
     assert len(kept) == 7 and kept[0] == "2026-01-13"
+    assert sorted(path.name for path in (nights / kept[-1]).iterdir()) == ["mirror.json", "vda.qcow2", "vdb.qcow2"]
     assert is_right(nights / kept[-1] / "vda.qcow2")
+    told = json.loads((nights / kept[-1] / "mirror.json").read_text())
+    assert [mirror["target"] for mirror in told["mirrors"]] == ["vda.qcow2", "vdb.qcow2"]
     assert "vm: not quiesced: no agent is registered" in done.stderr
 
 
@@ -82,12 +85,13 @@ def test_nightly_copy_that_fails_leaves_those_of_other_nights(desk, tmp_path):
 
 def test_copy_over_tls_arrives_at_the_other_host(desk, tmp_path):
     _, _, at = desk
-    tls, port, there = Tls(tmp_path / "tls"), nbd.free_port(), tmp_path / "there"
+    tls, port, there = tmp_path / "tls", nbd.free_port(), tmp_path / "there"
+    at.run("make-certificates", tls, "localhost", "sender")
     sizes = [f"{name}={8 * MIB}" for name in ("vda", "vdb")]
-    receive = at.words("receive-copy", f"localhost:{port}", there, tls.server, *sizes)
+    receive = at.words("receive-copy", f"localhost:{port}", there, tls / "server", *sizes)
     with process.running(receive, env=at.env, stdout=subprocess.PIPE, text=True) as receiver:
         assert [receiver.stdout.readline().split()[0] for _ in sizes] == ["ready:"] * 2
-        done = at.run("send-copy", "vm", f"localhost:{port}", tls.client)
+        done = at.run("send-copy", "vm", f"localhost:{port}", tls / "client")
         assert done.stdout.split() == sizes
         assert receiver.wait(40) == 0
     assert is_right(there / "vda.qcow2")
