@@ -10,6 +10,7 @@
 #include "engine/findings.h"
 #include "engine/hostadvice.h"
 #include "engine/imageadvice.h"
+#include "engine/jobadvice.h"
 #include "engine/preflight.h"
 #include "engine/qemuadvice.h"
 #include "engine/tree.h"
@@ -89,10 +90,10 @@ read_graph (Visit *visit, GError **error)
 
   if (visit->vm->monitor == NULL)
     return TRUE;
-  if (!engine_preflight_check_vm (visit->vm, &busy) && busy->domain == ENGINE_ERROR)
+  if (!engine_preflight_check_state (visit->vm, &busy) && busy->domain == ENGINE_ERROR)
     engine_problem_add (visit->problems, "busy", FALSE, NULL, NULL, engine_error_get_hint (busy),
                         "%s: snapshots are refused until it is over", busy->message);
-  if (busy != NULL && is_deadly_to_ask (visit))
+  if (is_deadly_to_ask (visit))
     return TRUE;
   visit->graph = engine_graph_read (visit->vm, &failure);
   if (visit->graph != NULL)
@@ -121,6 +122,7 @@ look (Visit *visit, GError **error)
   trees = engine_tree_read (vm->context, vm->record, error);
   if (trees == NULL)
     return FALSE;
+  engine_jobadvice_find (vm, visit->graph, visit->problems);
   engine_qemuadvice_find (vm, visit->graph, trees, visit->problems);
   engine_agentadvice_find (vm, visit->problems);
   engine_imageadvice_find (vm, visit->graph, trees, visit->problems);

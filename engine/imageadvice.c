@@ -26,19 +26,20 @@ static void
 find_depth (const EngineVm *vm, const EngineTree *tree, GPtrArray *problems)
 {
   const EngineTreeImage *active = engine_tree_active (tree);
+  g_autofree char *repair = NULL;
   guint depth = 0;
 
   for (const EngineTreeImage *image = active; image != NULL; image = image->parent)
     depth++;
   if (depth <= DEEP)
     return;
-  engine_problem_add (
-      problems, "deep-chain", FALSE, tree->disk->name, active->image->path,
-      "keep fewer snapshots: merge old ones down into the base (a later version of chainctl does that while "
-      "the VM runs), and take new ones less often until then",
-      "VM '%s', disk '%s': its chain has %u images; more than %u make snapshots and start-up slower%s",
-      vm->record->name, tree->disk->name, depth, DEEP,
-      depth >= TOO_DEEP ? ", and with this many they begin to fail" : "");
+  repair = g_strdup_printf ("keep fewer snapshots: `chainctl commit %s --top SNAPSHOT` merges all up to that one into "
+                            "the base, while the VM runs",
+                            vm->record->name);
+  engine_problem_add (problems, "deep-chain", FALSE, tree->disk->name, active->image->path, repair,
+                      "VM '%s', disk '%s': its chain has %u images; more than %u make snapshots and start-up slower%s",
+                      vm->record->name, tree->disk->name, depth, DEEP,
+                      depth >= TOO_DEEP ? ", and with this many they begin to fail" : "");
 }
 
 /* All images of the disk: what lies on a branch holds snapshots too. */

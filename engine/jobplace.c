@@ -57,8 +57,14 @@ find_place (const EngineGraph *graph, const QmpEdges *edges, EngineJobView *view
   }
 }
 
-void
-engine_jobplace_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *views)
+static gboolean
+is_sought (const EngineJobView *view)
+{
+  return !view->ours && view->path == NULL;
+}
+
+static void
+find_places (EngineVm *vm, const EngineGraph *graph, GPtrArray *views)
 {
   g_autoptr (JsonNode) reply = qmp_client_execute (vm->monitor, "x-debug-query-block-graph", NULL,
                                                    engine_context_deadline (vm->context), vm->cancellable, NULL);
@@ -67,7 +73,18 @@ engine_jobplace_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *views)
   for (guint i = 0; edges != NULL && i < views->len; i++) {
     EngineJobView *view = g_ptr_array_index (views, i);
 
-    if (!view->ours && view->path == NULL)
+    if (is_sought (view))
       find_place (graph, edges, view);
   }
+}
+
+void
+engine_jobplace_find (EngineVm *vm, const EngineGraph *graph, GPtrArray *views)
+{
+  gboolean any = FALSE;
+
+  for (guint i = 0; i < views->len; i++)
+    any = any || is_sought (g_ptr_array_index (views, i));
+  if (any)
+    find_places (vm, graph, views);
 }

@@ -19,6 +19,7 @@ engine_jobview_free (EngineJobView *view)
   g_free (view->vm);
   g_free (view->disk);
   g_free (view->path);
+  g_free (view->error);
   g_free (view->job);
   g_free (view->op);
   g_free (view->type);
@@ -103,6 +104,8 @@ view_new (const EngineVm *vm, const QmpJob *job, const QmpBlockJob *block, const
   view->total = job->total;
   view->speed = block != NULL ? block->speed : 0;
   view->no_room = block != NULL && block->no_room;
+  view->io_failed = block != NULL && block->io_failed;
+  view->error = g_strdup (job->error);
   view->ours = op != NULL;
   view->op = op != NULL ? g_strdup (op->id) : NULL;
   view->disk = op != NULL ? disk_of (op, job->id) : NULL;

@@ -8,7 +8,8 @@
 #include "engine/op.h"
 
 /** @disk, @op: (nullable). @path: (nullable): the image that one of somebody else's is at work on (engine/jobplace).
- * @no_room: it stands still until there is room for what it writes */
+ * @no_room, @io_failed: it stands still for want of room, or after another I/O error
+ * @error: (nullable): QEMU's words, once it has failed */
 typedef struct {
   char *vm;
   char *disk;
@@ -21,6 +22,8 @@ typedef struct {
   gint64 total;
   gint64 speed;
   gboolean no_room;
+  gboolean io_failed;
+  char *error;
   gboolean ours;
 } EngineJobView;
 

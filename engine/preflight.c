@@ -79,6 +79,14 @@ refuse_job (EngineVm *vm, const QmpJob *job, GError **error)
 }
 
 gboolean
+engine_preflight_check_state (EngineVm *vm, GError **error)
+{
+  return check_status (vm, error) &&
+         check_migration (vm, qmp_commands_start_query_migrate (vm->monitor, engine_context_deadline (vm->context)),
+                          error);
+}
+
+gboolean
 engine_preflight_check_vm (EngineVm *vm, GError **error)
 {
   gint64 deadline_us = engine_context_deadline (vm->context);

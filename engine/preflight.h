@@ -15,6 +15,10 @@
  */
 gboolean engine_preflight_check_vm (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** The same, of jobs apart: that @vm neither migrates nor is in a state in which its disks are another's. QAPI:
+ * query-migrate */
+gboolean engine_preflight_check_state (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** That @vm's QEMU, connected, has what snapshots need. QAPI: query-qmp-schema. Raises %ENGINE_ERROR_UNSUPPORTED. */
 gboolean engine_preflight_check_features (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -5,6 +5,7 @@
  */
 #include "engine/qemuadvice.h"
 
+#include "chains/journal.h"
 #include "engine/confinement.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -126,6 +127,21 @@ find_old_image (const EngineTree *tree, const EngineTreeImage *active, const GPt
   return NULL;
 }
 
+/* Whether the guest was moved to a copy: then what it was copied from is no part of its chain any more. */
+static gboolean
+is_copy (const EngineVm *vm, const EngineTreeImage *active, const EngineTreeImage *old)
+{
+  const EngineTreeImage *lowest = active;
+  g_autoptr (ChainsOp) op = NULL;
+
+  while (lowest->parent != NULL && lowest != old)
+    lowest = lowest->parent;
+  if (lowest == old || lowest->image->created_by == NULL)
+    return FALSE;
+  op = chains_journal_get (vm->context->db, lowest->image->created_by, NULL);
+  return op != NULL && g_str_equal (op->verb, "mirror");
+}
+
 static void
 find_old_command_line (const EngineVm *vm, const EngineTree *tree, const GPtrArray *paths, GPtrArray *problems)
 {
@@ -133,6 +149,7 @@ find_old_command_line (const EngineVm *vm, const EngineTree *tree, const GPtrArr
   const EngineTreeImage *old =
       active != NULL && !is_named (paths, active->image->path) ? find_old_image (tree, active, paths) : NULL;
   const char *name = vm->record->name, *disk = tree->disk->name;
+  gboolean copied = old != NULL && is_copy (vm, active, old);
   g_autofree char *repair = NULL;
 
   if (old == NULL)
@@ -141,9 +158,11 @@ find_old_command_line (const EngineVm *vm, const EngineTree *tree, const GPtrArr
                             "driver=…,file.driver=file,file.filename=…; nothing to do where that is done",
                             name, disk);
   engine_problem_add (problems, "old-image-on-command-line", FALSE, disk, old->image->path, repair,
-                      "VM '%s', disk '%s': QEMU's command line names '%s', and the active image is '%s': QEMU started "
-                      "again by the same words runs on old data, and spoils the snapshots above it",
-                      name, disk, old->image->path, active->image->path);
+                      "VM '%s', disk '%s': QEMU's command line names '%s', and the active image is '%s'%s: QEMU "
+                      "started again by the same words runs on old data%s",
+                      name, disk, old->image->path, active->image->path,
+                      copied ? ", since a mirror moved the guest to a copy" : "",
+                      copied ? ", without all that was written since" : ", and spoils the snapshots above it");
 }
 
 /* ---- what it may open ---- */

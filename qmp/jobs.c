@@ -136,6 +136,7 @@ add_job (GHashTable *jobs, JsonNode *entry)
   job = g_new0 (QmpBlockJob, 1);
   job->speed = qmp_message_peek_int (object, "speed", 0);
   job->no_room = g_strcmp0 (status, "nospace") == 0;
+  job->io_failed = g_strcmp0 (status, "failed") == 0;
   g_hash_table_insert (jobs, g_strdup (id), job);
 }
 

@@ -87,10 +87,12 @@ gboolean qmp_jobs_set_speed (QmpClient *client, QmpWait wait, const char *id, gi
  * QmpBlockJob: what query-block-jobs alone tells
  * @speed: limit in bytes a second, 0: none
  * @no_room: it stands still, since there was no room for what it was to write
+ * @io_failed: it stands still after another I/O error
  */
 typedef struct {
   gint64 speed;
   gboolean no_room;
+  gboolean io_failed;
 } QmpBlockJob;
 
 /** query-block-jobs. Returns: (transfer full) (element-type utf8 QmpBlockJob): by job id */
