@@ -11,8 +11,8 @@
 #include "chains/transaction.h"
 #include "engine/error.h"
 #include "engine/inspect.h"
-#include "engine/note.h"
 #include "engine/notebook.h"
+#include "engine/notefile.h"
 #include "engine/seal.h"
 #include "engine/standin.h"
 #include "qmp/error.h"
@@ -277,7 +277,7 @@ remove_note (EngineVm *vm, const EngineIntent *intent, const EngineIntentOverlay
 {
   g_autoptr (GError) failure = NULL;
 
-  if (intent->snapshot != NULL && !engine_note_remove (overlay->path, intent->snapshot->id, &failure))
+  if (intent->snapshot != NULL && !engine_notefile_remove (overlay->path, intent->snapshot->id, &failure))
     engine_context_warn (vm->context, "note-left", "disk '%s': %s", overlay->disk, failure->message);
 }
 
@@ -335,7 +335,7 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that it was: it stays", discard->path);
     return TRUE;
   }
-  engine_note_forget (vm->context, discard->path);
+  engine_notefile_forget (vm->context, discard->path);
   if (!engine_imagefile_remove (discard->path, error))
     return FALSE;
   if (removed != NULL)

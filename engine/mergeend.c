@@ -14,7 +14,7 @@
 #include "engine/inspect.h"
 #include "engine/mergeseal.h"
 #include "engine/needed.h"
-#include "engine/note.h"
+#include "engine/notefile.h"
 #include "engine/tree.h"
 #include "qmp/error.h"
 
@@ -297,20 +297,26 @@ close_nodes (EngineVm *vm, const EngineMergePart *part, GError **error)
   return close_formats (vm, part, error) && close_files (vm, part, error);
 }
 
+static void
+forget_note (EngineVm *vm, const char *id, const ChainsSnapshotDisk *part)
+{
+  gint64 row = part->overlay != 0 ? part->overlay : part->image;
+  g_autoptr (ChainsImage) image = row != 0 ? chains_images_get (vm->context->db, row, NULL) : NULL;
+  g_autoptr (GError) failure = NULL;
+
+  if (image != NULL && !(part->overlay != 0 ? engine_notefile_remove (image->path, id, &failure)
+                                            : engine_notefile_remove_beside (image->path, id, &failure)))
+    engine_context_warn (vm->context, "note-left", "%s", failure->message);
+}
+
 void
 engine_mergeend_forget_notes (EngineVm *vm, const EngineMergeIntent *intent)
 {
   for (guint i = 0; i < intent->destroyed->len; i++) {
     const ChainsSnapshot *snapshot = g_ptr_array_index (intent->destroyed, i);
 
-    for (guint j = 0; j < snapshot->disks->len; j++) {
-      gint64 row = ((const ChainsSnapshotDisk *)g_ptr_array_index (snapshot->disks, j))->overlay;
-      g_autoptr (ChainsImage) overlay = row != 0 ? chains_images_get (vm->context->db, row, NULL) : NULL;
-      g_autoptr (GError) failure = NULL;
-
-      if (overlay != NULL && !engine_note_remove (overlay->path, snapshot->id, &failure))
-        engine_context_warn (vm->context, "note-left", "%s", failure->message);
-    }
+    for (guint j = 0; j < snapshot->disks->len; j++)
+      forget_note (vm, snapshot->id, g_ptr_array_index (snapshot->disks, j));
   }
 }
 
@@ -326,7 +332,7 @@ clear_image (EngineVm *vm, const EngineMergeIntent *intent, const EngineMergeIma
     return FALSE;
   if (who != NULL || !engine_imagefile_stat (image->path, &file, NULL))
     return TRUE;
-  engine_note_forget (vm->context, image->path);
+  engine_notefile_forget (vm->context, image->path);
   if (intent->keep_images)
     return TRUE;
   if (!image->made || file.device != image->device || file.inode != image->inode) {

@@ -1,30 +1,17 @@
 /*
- * Makes, reads, writes and removes notes. Promises that a note is whole, that no
- * other file is overwritten or removed for one, and that what is read is fit
- * for the database. Which notes there ought to be is notebook's to know.
+ * Makes notes from the database and from text, and text from them. Promises that what
+ * is read is fit for the database. Files are notefile's; which notes there ought to
+ * be is notebook's to know.
  */
 #include "engine/note.h"
 
-#include "base/point.h"
 #include "chains/images.h"
 #include "engine/claim.h"
 #include "engine/document.h"
 #include "engine/error.h"
-#include "engine/imagefile.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <glib/gstdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define FORMAT_KEY "chainctl_note"
 #define FORMAT 1
-#define MAX_SIZE (1024 * 1024)
-#define DRAFT_SUFFIX ".new"
-
-G_DEFINE_AUTO_CLEANUP_FREE_FUNC (int, close, -1)
 
 static EngineNote *
 note_new (void)
@@ -57,6 +44,20 @@ char *
 engine_note_path (const char *overlay)
 {
   return g_strconcat (overlay, ENGINE_NOTE_SUFFIX, NULL);
+}
+
+/* Of the id as much as tells it from the few others. */
+char *
+engine_note_path_beside (const char *image, const char *id)
+{
+  return g_strdup_printf ("%s.%.8s" ENGINE_NOTE_SUFFIX, image, id);
+}
+
+char *
+engine_note_place (const EngineNote *note)
+{
+  return note->overlay != NULL ? engine_note_path (note->overlay->path)
+                               : engine_note_path_beside (note->image->path, note->snapshot->id);
 }
 
 /* ---- JSON ---- */
@@ -98,7 +99,10 @@ engine_note_to_text (const EngineNote *note, EngineNoteExtent extent)
   json_object_set_object_member (object, "disk", disk_json (note));
   json_object_set_object_member (object, "snapshot", snapshot_json (note->snapshot));
   json_object_set_object_member (object, "image", engine_document_from_image (note->image));
-  json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
+  if (note->overlay != NULL)
+    json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
+  else
+    json_object_set_null_member (object, "overlay");
   if (note->alone)
     json_object_set_null_member (object, "parent");
   else if (note->parent != NULL)
@@ -128,6 +132,14 @@ parse_image (JsonObject *object, const char *key, ChainsImage **image, GError **
     return FALSE;
   *image = engine_document_to_image (member, error);
   return *image != NULL;
+}
+
+/* Of one that was merged away there is null. */
+static gboolean
+parse_overlay (EngineNote *note, JsonObject *object, GError **error)
+{
+  return (json_object_has_member (object, "overlay") && json_object_get_null_member (object, "overlay")) ||
+         parse_image (object, "overlay", &note->overlay, error);
 }
 
 static gboolean
@@ -199,10 +211,13 @@ check_whole (const EngineNote *note, GError **error)
 
   if (!names_its_disk (note))
     what = "its disk is none of its snapshot's";
-  else if (!g_path_is_absolute (note->image->path) || !g_path_is_absolute (note->overlay->path))
+  else if (!g_path_is_absolute (note->image->path) ||
+           (note->overlay != NULL && !g_path_is_absolute (note->overlay->path)))
     what = "its images have no absolute paths";
-  else if (g_str_equal (note->image->path, note->overlay->path))
+  else if (note->overlay != NULL && g_str_equal (note->image->path, note->overlay->path))
     what = "its overlay lies on itself";
+  else if (note->overlay == NULL && (note->active == NULL || note->parent != NULL || note->alone))
+    what = "it has no overlay, and does not say what is active, or says what that lies on";
   else if (note->base->virtual_size == 0 || note->image->virtual_size == 0)
     what = "its images have no size";
   if (what == NULL)
@@ -233,7 +248,7 @@ engine_note_parse (const char *text, gsize length, GError **error)
     return NULL;
   }
   if (!parse_vm (note, object, error) || !parse_disk (note, object, error) || !parse_snapshot (note, object, error) ||
-      !parse_image (object, "image", &note->image, error) || !parse_image (object, "overlay", &note->overlay, error) ||
+      !parse_image (object, "image", &note->image, error) || !parse_overlay (note, object, error) ||
       !parse_paths (note, object, error) || !check_whole (note, error))
     return NULL;
   return g_steal_pointer (&note);
@@ -302,11 +317,15 @@ static gboolean
 describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, GError **error)
 {
   note->image = get_image (db, part->image, error);
-  note->overlay = note->image != NULL ? get_image (db, part->overlay, error) : NULL;
-  if (note->overlay == NULL)
+  if (note->image == NULL)
     return FALSE;
   g_clear_pointer (&note->image->created_by, g_free);
   g_clear_pointer (&note->image->options, g_free);
+  if (part->overlay == 0)
+    return TRUE;
+  note->overlay = get_image (db, part->overlay, error);
+  if (note->overlay == NULL)
+    return FALSE;
   note->overlay->virtual_size = 0;
   forget_frozen (note->overlay);
   return describe_parent (note, db, part, error);
@@ -361,197 +380,4 @@ engine_note_describe (ChainsDb *db, const ChainsVm *vm, const ChainsDisk *disk, 
       !describe_active (note, db, disk, part, error))
     return NULL;
   return g_steal_pointer (&note);
-}
-
-/* ---- files ---- */
-
-static gboolean
-cannot (GError **error, const char *doing, const char *path)
-{
-  engine_error_set (error, errno == ENOENT ? ENGINE_ERROR_NO_SUCH_IMAGE : ENGINE_ERROR_FAILED, NULL,
-                    "cannot %s note '%s': %s", doing, path, g_strerror (errno));
-  return FALSE;
-}
-
-/* All that @fd holds, and a NUL. */
-static char *
-read_all (int fd, gsize *length)
-{
-  g_autofree char *text = g_malloc (MAX_SIZE + 1);
-  gsize done = 0;
-  ssize_t got = 1;
-
-  while (got > 0 && done < MAX_SIZE) {
-    got = read (fd, text + done, MAX_SIZE - done);
-    if (got < 0)
-      return NULL;
-    done += (gsize)got;
-  }
-  text[done] = '\0';
-  *length = done;
-  return g_steal_pointer (&text);
-}
-
-EngineNote *
-engine_note_read (const char *path, GError **error)
-{
-  g_auto (int) fd = open (path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  g_autofree char *text = NULL;
-  EngineNote *note;
-  struct stat st;
-  gsize length = 0;
-
-  if (fd < 0 || fstat (fd, &st) != 0) {
-    cannot (error, "read", path);
-    return NULL;
-  }
-  if (!S_ISREG (st.st_mode) || st.st_size > MAX_SIZE) {
-    engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "'%s' is no note: it is no file, or too large", path);
-    return NULL;
-  }
-  text = read_all (fd, &length);
-  if (text == NULL) {
-    cannot (error, "read", path);
-    return NULL;
-  }
-  note = engine_note_parse (text, length, error);
-  if (note != NULL)
-    note->path = g_strdup (path);
-  else
-    g_prefix_error (error, "note '%s': ", path);
-  return note;
-}
-
-static gboolean
-write_all (int fd, const char *text)
-{
-  gsize left = strlen (text);
-
-  while (left > 0) {
-    ssize_t put = write (fd, text, left);
-
-    if (put < 0 && errno != EINTR)
-      return FALSE;
-    text += put > 0 ? put : 0;
-    left -= put > 0 ? (gsize)put : 0;
-  }
-  return TRUE;
-}
-
-/* Whoever may read the overlay may read its note. Where the owner cannot be given, it was not given to the overlay. */
-static void
-take_owner (int fd, const char *overlay)
-{
-  EngineImagefile file;
-
-  if (!engine_imagefile_stat (overlay, &file, NULL))
-    return;
-  if (fchown (fd, file.uid, file.gid) != 0 && fchown (fd, (uid_t)-1, file.gid) != 0)
-    g_debug ("owner of the note of '%s': %s", overlay, g_strerror (errno));
-  if (fchmod (fd, file.mode & 0666) != 0)
-    g_debug ("mode of the note of '%s': %s", overlay, g_strerror (errno));
-}
-
-/* What a writer that died has left is in the way, and of no use. */
-static int
-open_draft (const char *draft)
-{
-  int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-  int fd = open (draft, flags, 0600);
-
-  if (fd >= 0 || errno != EEXIST)
-    return fd;
-  g_unlink (draft);
-  return open (draft, flags, 0600);
-}
-
-static gboolean
-sync_folder (const char *path)
-{
-  g_autofree char *folder = g_path_get_dirname (path);
-  g_auto (int) fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-  return fd >= 0 && fsync (fd) == 0;
-}
-
-static gboolean
-put (const EngineNote *note, const char *path, const char *draft, gboolean durable)
-{
-  g_autofree char *text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
-  g_autofree char *line = g_strconcat (text, "\n", NULL);
-  g_auto (int) fd = open_draft (draft);
-
-  if (fd < 0)
-    return FALSE;
-  take_owner (fd, note->overlay->path);
-  if (strlen (line) > MAX_SIZE) {
-    errno = EFBIG;
-    return FALSE;
-  }
-  return write_all (fd, line) && (!durable || fsync (fd) == 0) && rename (draft, path) == 0 &&
-         (!durable || sync_folder (path));
-}
-
-/* A file of that name that is no note is somebody's: it stays. A damaged note is none. */
-static gboolean
-check_free (const char *path, GError **error)
-{
-  g_autoptr (GError) failure = NULL;
-  g_autoptr (EngineNote) there = NULL;
-  struct stat st;
-
-  if (lstat (path, &st) != 0 || (S_ISREG (st.st_mode) && st.st_size == 0))
-    return TRUE;
-  there = engine_note_read (path, &failure);
-  if (there != NULL)
-    return TRUE;
-  engine_error_set (error, ENGINE_ERROR_EXISTS, "move that file away, then run `chainctl recover VM`",
-                    "'%s' is in the way of the note: %s", path, failure->message);
-  return FALSE;
-}
-
-gboolean
-engine_note_write (const EngineNote *note, gboolean durable, GError **error)
-{
-  g_autofree char *path = engine_note_path (note->overlay->path);
-  g_autofree char *draft = g_strconcat (path, DRAFT_SUFFIX, NULL);
-
-  if (!base_point_before ("file", "note", error) || !check_free (path, error))
-    return FALSE;
-  if (!put (note, path, draft, durable)) {
-    cannot (error, "write", path);
-    g_unlink (draft);
-    return FALSE;
-  }
-  base_point_after ("file", "note");
-  return TRUE;
-}
-
-gboolean
-engine_note_remove (const char *overlay, const char *id, GError **error)
-{
-  g_autofree char *path = engine_note_path (overlay);
-  g_autofree char *draft = g_strconcat (path, DRAFT_SUFFIX, NULL);
-  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
-
-  g_unlink (draft);
-  if (note == NULL || !g_str_equal (note->snapshot->id, id))
-    return TRUE;
-  if (!base_point_before ("file", "remove-note", error))
-    return FALSE;
-  if (g_unlink (path) != 0)
-    return cannot (error, "remove", path);
-  base_point_after ("file", "remove-note");
-  return TRUE;
-}
-
-void
-engine_note_forget (EngineContext *context, const char *overlay)
-{
-  g_autofree char *path = engine_note_path (overlay);
-  g_autoptr (EngineNote) note = engine_note_read (path, NULL);
-  g_autoptr (GError) failure = NULL;
-
-  if (note != NULL && !engine_note_remove (overlay, note->snapshot->id, &failure))
-    engine_context_warn (context, "note-left", "%s", failure->message);
 }

@@ -1,6 +1,6 @@
 /*
  * Holds the notes of a VM against its rows. A part of a snapshot has a note
- * where it has an overlay that is a regular file; the VM's own record counts in
+ * where its overlay, or else its image, is a regular file; the VM's own record counts in
  * the newest snapshot's alone, and which image is active in each disk's newest,
  * since those are the ones that a rebuild believes.
  */
@@ -11,6 +11,7 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/note.h"
+#include "engine/notefile.h"
 
 #define REPAIR "`chainctl recover VM` writes it"
 
@@ -44,14 +45,14 @@ find_disk (const EngineVm *vm, gint64 row)
   return NULL;
 }
 
-/* Nothing can be put beside a block device, and no note is missed where its overlay is. */
+/* Nothing can be put beside a block device, and no note is missed where that is. */
 static gboolean
 can_have_note (const ChainsSnapshotDisk *part)
 {
+  const char *path = part->overlay != 0 ? part->overlay_path : part->image_path;
   EngineImagefile file;
 
-  return part->overlay != 0 && part->overlay_path != NULL && engine_imagefile_stat (part->overlay_path, &file, NULL) &&
-         file.regular;
+  return path != NULL && engine_imagefile_stat (path, &file, NULL) && file.regular;
 }
 
 static gboolean
@@ -59,7 +60,7 @@ write_note (EngineVm *vm, const EngineNote *note, gboolean durable)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (engine_note_write (note, durable, &failure))
+  if (engine_notefile_write (note, durable, &failure))
     return TRUE;
   engine_context_warn (vm->context, "note-not-written",
                        "VM '%s', disk '%s': the note of snapshot '%s' was not written: %s", vm->record->name,
@@ -101,9 +102,9 @@ static Finding *
 look (EngineNote *note, EngineNoteExtent extent)
 {
   g_autoptr (EngineNote) expected = note;
-  g_autofree char *path = engine_note_path (note->overlay->path);
+  g_autofree char *path = engine_note_place (note);
   g_autoptr (GError) failure = NULL;
-  g_autoptr (EngineNote) there = engine_note_read (path, &failure);
+  g_autoptr (EngineNote) there = engine_notefile_read (path, &failure);
   Finding *finding;
 
   if (there != NULL && is_same (note, there, extent))
@@ -168,7 +169,7 @@ review_snapshot (EngineVm *vm, const GPtrArray *snapshots, guint index, GPtrArra
     if (note == NULL)
       return FALSE;
     extent = find_extent (snapshots, index, part->disk);
-    if ((extent & ENGINE_NOTE_ACTIVE) == 0)
+    if ((extent & ENGINE_NOTE_ACTIVE) == 0 && note->overlay != NULL)
       g_clear_pointer (&note->active, g_free);
     finding = look (note, extent);
     if (finding != NULL)

@@ -19,7 +19,7 @@
 
 /**
  * Run:
- * @notes: (element-type EngineNote): those that lie beside their overlays, by VM and sequence. Borrowed.
+ * @notes: (element-type EngineNote): those that lie at their places, by VM and sequence. Borrowed.
  * @disks: (element-type EngineRebuildDisk)
  * @owned: (element-type utf8 EngineRebuildDisk): by device and inode of the images that are added and owned
  * @keep_sequences: no two snapshots claim the same one
@@ -61,9 +61,9 @@ compare_notes (gconstpointer a, gconstpointer b)
 
 /* A note in a copy of the folder tells of images elsewhere, and may be old. */
 static gboolean
-lies_beside_its_overlay (const EngineNote *note)
+lies_at_its_place (const EngineNote *note)
 {
-  g_autofree char *place = engine_note_path (note->overlay->path);
+  g_autofree char *place = engine_note_place (note);
   EngineImagefile there, here;
 
   return engine_imagefile_stat (place, &there, NULL) && engine_imagefile_stat (note->path, &here, NULL) &&
@@ -76,12 +76,12 @@ collect_notes (Run *run, GError **error)
   for (guint i = 0; i < run->scan->notes->len; i++) {
     EngineNote *note = g_ptr_array_index (run->scan->notes, i);
 
-    if (lies_beside_its_overlay (note))
+    if (lies_at_its_place (note))
       g_ptr_array_add (run->notes, note);
     else
       engine_context_warn (run->context, "note-elsewhere",
                            "note '%s' is left out: it tells of '%s', which it is not beside", note->path,
-                           note->overlay->path);
+                           note->overlay != NULL ? note->overlay->path : note->image->path);
   }
   g_ptr_array_sort (run->notes, compare_notes);
   run->rebuilt->notes = run->notes->len;
@@ -281,7 +281,7 @@ place_part (const Run *run, const GPtrArray *group, ChainsSnapshotDisk *part, gb
   }
   part->disk = disk->record->id;
   part->image = engine_rebuilddisk_get_row (disk, note->image->path);
-  part->overlay = engine_rebuilddisk_get_row (disk, note->overlay->path);
+  part->overlay = note->overlay != NULL ? engine_rebuilddisk_get_row (disk, note->overlay->path) : 0;
   return TRUE;
 }
 

@@ -58,7 +58,8 @@ engine_rebuilddisk_learn (EngineRebuildDisk *disk, EngineNote *note)
   disk->record = chains_disk_copy (note->disk);
   disk->newest = note;
   g_ptr_array_add (disk->notes, note);
-  g_hash_table_insert (disk->overlays, note->overlay->path, note);
+  if (note->overlay != NULL)
+    g_hash_table_insert (disk->overlays, note->overlay->path, note);
   g_hash_table_insert (disk->frozen, note->image->path, note);
 }
 
@@ -278,7 +279,8 @@ engine_rebuilddisk_store (EngineRebuildDisk *disk, EngineContext *context, GHash
   for (guint i = 0; i < disk->notes->len; i++) {
     const EngineNote *note = g_ptr_array_index (disk->notes, i);
 
-    if (add_chain (disk, &store, note->image->path, error) && add_chain (disk, &store, note->overlay->path, error))
+    if (add_chain (disk, &store, note->image->path, error) &&
+        (note->overlay == NULL || add_chain (disk, &store, note->overlay->path, error)))
       continue;
     g_prefix_error (error, "note '%s': ", note->path);
     return FALSE;

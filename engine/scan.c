@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "engine/imagefile.h"
+#include "engine/notefile.h"
 #include "engine/qcow2.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ static gboolean
 see_note (Walk *walk, const char *path, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  EngineNote *note = engine_note_read (path, &failure);
+  EngineNote *note = engine_notefile_read (path, &failure);
 
   if (note != NULL) {
     g_ptr_array_add (walk->scan->notes, note);

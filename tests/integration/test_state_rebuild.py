@@ -286,3 +286,91 @@ def test_snapshot_after_an_accepted_image_is_the_newest_story(ctl, vm, folder):
     lose(ctl)
     assert ctl.ok("state", "rebuild", folder)["warnings"] == []
     assert ctl.ok("tree", "vm") == before
+
+
+# ---- what is left of a rollback ----
+
+
+@pytest.fixture
+def back(qemu, chainctl, folder):
+    """(vm, ctl, name): one disk that went back twice; the newest overlay, which automatic snapshot `name` left, lies on what
+    the first one kept, and is committed into that: so the snapshot goes on without an overlay."""
+    vm, ctl = qemu(disks.two(folder)[0], paused=False), chainctl()
+    disks.register(ctl, vm, "--quiesce", "off")
+
+    def step(pattern):
+        for disk in ("vda", "vdb"):
+            vm.qemu_io(disk, f"write -P {pattern} 0 64k")
+
+    step(1)
+    ctl.ok("snapshot", "vm", "one")
+    step(2)
+    first = ctl.ok("rollback", "vm", "one", "--reset", "never")["rollback"]["automatic_snapshot"]
+    step(3)
+    ctl.ok("snapshot", "vm", "three")
+    step(4)
+    name = ctl.ok("rollback", "vm", first, "--reset", "never")["rollback"]["automatic_snapshot"]
+    step(5)
+    done = ctl.ok("commit", "vm", "--pivot", "--base", "one")
+    assert done["snapshots_removed"] == [first]
+    return vm, ctl, name
+
+
+def test_automatic_snapshot_whose_overlay_was_merged_away_comes_back(back, folder):
+    vm, ctl, name = back
+    before = seen(ctl)
+    shown = ctl.ok("show", "vm", name)["snapshot"]
+    assert shown["automatic"] and [part["overlay"] for part in shown["disks"]] == [None, None]
+    assert ctl.ok("check", "vm")["problems"] == []
+    beside = [note.name for note in folder.glob(f"*.{shown['id'][:8]}.chainctl")]
+    assert sorted(beside) == sorted(f"{part['image'].rsplit('/', 1)[1]}.{shown['id'][:8]}.chainctl" for part in shown["disks"])
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert seen(ctl) == before and ctl.ok("show", "vm", name)["snapshot"] == shown
+    assert ctl.ok("check", "vm")["problems"] == []
+    ctl.ok("rollback", "vm", name, "--reset", "never")
+    for disk in ("vda", "vdb"):
+        vm.qemu_io(disk, "read -P 4 0 64k")
+    before = seen(ctl)
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert seen(ctl) == before
+
+
+def test_note_beside_the_image_is_missed_written_again_and_removed_with_its_snapshot(back, folder):
+    vm, ctl, name = back
+    shown = ctl.ok("show", "vm", name)["snapshot"]
+    notes = {note: note.read_text() for note in folder.glob(f"*.{shown['id'][:8]}.chainctl")}
+    assert len(notes) == 2
+    for note in notes:
+        note.unlink()
+    found = ctl.ok("check", "vm")["problems"]
+    assert {(problem["code"], problem["path"]) for problem in found} == {("note-missing", str(note)) for note in notes}
+    ctl.ok("recover", "vm")
+    assert {note: note.read_text() for note in notes} == notes
+    ctl.ok("rollback", "vm", name, "--reset", "never")
+    done = ctl.ok("commit", "vm", "--pivot", "--base", "three")
+    assert name in done["snapshots_removed"]
+    assert [note for note in notes if note.exists()] == []
+    assert ctl.ok("check", "vm")["problems"] == []
+    before = seen(ctl)
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert seen(ctl) == before
+
+
+def test_note_follows_the_image_of_its_snapshot_where_that_is_merged_down(back, folder):
+    """The frozen image goes into the one below it, which then holds the snapshot; nothing tells of where it was."""
+    vm, ctl, name = back
+    shown = ctl.ok("show", "vm", name)["snapshot"]
+    ctl.ok("rollback", "vm", name, "--reset", "never")
+    done = ctl.ok("commit", "vm", "--top", name, "--base", "one")
+    assert done["snapshots_removed"] == ["three"]
+    moved = ctl.ok("show", "vm", name)["snapshot"]
+    assert [part["image"] for part in moved["disks"]] != [part["image"] for part in shown["disks"]]
+    assert sorted(map(str, folder.glob(f"*.{shown['id'][:8]}.chainctl"))) == sorted(
+        f"{part['image']}.{shown['id'][:8]}.chainctl" for part in moved["disks"])  # fmt: skip
+    before = seen(ctl)
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert seen(ctl) == before

@@ -4,6 +4,7 @@
  */
 #include "engine/error.h"
 #include "engine/note.h"
+#include "engine/notefile.h"
 #include "tests/support/suite.h"
 
 #include <glib/gstdio.h>
@@ -212,6 +213,29 @@ hostile_texts_are_errors_and_never_a_crash (void)
 }
 
 /* A folder with an overlay in it, and a note that tells of it. */
+static void
+a_note_without_an_overlay_says_what_is_active_and_lies_beside_its_image (void)
+{
+  const char *overlay = ",\"overlay\":" IMAGE ("/d/base.one.qcow2", "");
+  g_autofree char *good = replaced (overlay, ",\"overlay\":null,\"active\":\"/d/top\"");
+  g_autofree char *silent = replaced (overlay, ",\"overlay\":null");
+  g_autofree char *lying = replaced (overlay, ",\"overlay\":null,\"active\":\"/d/top\",\"parent\":\"/d/x\"");
+  g_autofree char *missing = replaced (overlay, ",\"active\":\"/d/top\"");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (EngineNote) note = parse (good, &error);
+  g_autofree char *text = NULL;
+  g_autofree char *place = NULL;
+
+  SUPPORT_ASSERT_CLEAR (error);
+  CU_ASSERT_FATAL (note != NULL);
+  CU_ASSERT (note->overlay == NULL);
+  text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
+  CU_ASSERT_STRING_EQUAL (text, good);
+  place = engine_note_place (note);
+  CU_ASSERT_STRING_EQUAL (place, "/d/base.01234567.chainctl");
+  CU_ASSERT (parse (silent, NULL) == NULL && parse (lying, NULL) == NULL && parse (missing, NULL) == NULL);
+}
+
 typedef struct {
   char *folder;
   char *overlay;
@@ -267,11 +291,11 @@ a_note_is_written_whole_over_a_note_and_read_back (void)
 
   place_init (&place);
   for (int i = 0; i < 2; i++)
-    CU_ASSERT (engine_note_write (place.note, i == 1, &error));
+    CU_ASSERT (engine_notefile_write (place.note, i == 1, &error));
   SUPPORT_ASSERT_CLEAR (error);
   CU_ASSERT_EQUAL (count_files (&place), 2);
   CU_ASSERT (g_stat (place.path, &status) == 0 && (status.st_mode & 0777) == 0640);
-  read = engine_note_read (place.path, &error);
+  read = engine_notefile_read (place.path, &error);
   CU_ASSERT_FATAL (read != NULL);
   CU_ASSERT_STRING_EQUAL (read->overlay->path, place.overlay);
   CU_ASSERT_STRING_EQUAL (read->path, place.path);
@@ -286,7 +310,7 @@ what_a_dead_writer_left_is_no_obstacle (void)
   place_init (&place);
   draft = g_strconcat (place.path, ".new", NULL);
   CU_ASSERT (g_file_set_contents (draft, "{\"chain", -1, NULL));
-  CU_ASSERT (engine_note_write (place.note, FALSE, NULL));
+  CU_ASSERT (engine_notefile_write (place.note, FALSE, NULL));
   CU_ASSERT_EQUAL (count_files (&place), 2);
 }
 
@@ -299,9 +323,9 @@ a_file_that_is_no_note_is_neither_replaced_nor_removed (void)
 
   place_init (&place);
   CU_ASSERT (g_file_set_contents (place.path, "mine", -1, NULL));
-  CU_ASSERT (!engine_note_write (place.note, FALSE, &error));
+  CU_ASSERT (!engine_notefile_write (place.note, FALSE, &error));
   SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, ENGINE_ERROR_EXISTS);
-  CU_ASSERT (engine_note_remove (place.overlay, ID, NULL));
+  CU_ASSERT (engine_notefile_remove (place.overlay, ID, NULL));
   CU_ASSERT (g_file_get_contents (place.path, &text, NULL, NULL));
   CU_ASSERT_STRING_EQUAL (text, "mine");
 }
@@ -312,12 +336,12 @@ only_the_note_of_that_snapshot_is_removed (void)
   g_auto (Place) place = {0};
 
   place_init (&place);
-  CU_ASSERT (engine_note_write (place.note, FALSE, NULL));
-  CU_ASSERT (engine_note_remove (place.overlay, "another", NULL));
+  CU_ASSERT (engine_notefile_write (place.note, FALSE, NULL));
+  CU_ASSERT (engine_notefile_remove (place.overlay, "another", NULL));
   CU_ASSERT_EQUAL (count_files (&place), 2);
-  CU_ASSERT (engine_note_remove (place.overlay, ID, NULL));
+  CU_ASSERT (engine_notefile_remove (place.overlay, ID, NULL));
   CU_ASSERT_EQUAL (count_files (&place), 1);
-  CU_ASSERT (engine_note_remove (place.overlay, ID, NULL));
+  CU_ASSERT (engine_notefile_remove (place.overlay, ID, NULL));
 }
 
 static void
@@ -330,22 +354,60 @@ links_fifos_and_huge_files_are_not_read (void)
 
   place_init (&place);
   CU_ASSERT (symlink (place.overlay, place.path) == 0);
-  CU_ASSERT (engine_note_read (place.path, &link) == NULL);
+  CU_ASSERT (engine_notefile_read (place.path, &link) == NULL);
   SUPPORT_ASSERT_ERROR (link, ENGINE_ERROR, ENGINE_ERROR_FAILED);
   g_unlink (place.path);
   CU_ASSERT (mkfifo (place.path, 0600) == 0);
-  CU_ASSERT (engine_note_read (place.path, &fifo) == NULL);
+  CU_ASSERT (engine_notefile_read (place.path, &fifo) == NULL);
   SUPPORT_ASSERT_ERROR (fifo, ENGINE_ERROR, ENGINE_ERROR_FAILED);
   g_unlink (place.path);
   CU_ASSERT (g_file_set_contents (place.path, GOOD, -1, NULL) && truncate (place.path, 1 << 30) == 0);
-  CU_ASSERT (engine_note_read (place.path, &huge) == NULL);
+  CU_ASSERT (engine_notefile_read (place.path, &huge) == NULL);
   SUPPORT_ASSERT_ERROR (huge, ENGINE_ERROR, ENGINE_ERROR_FAILED);
+}
+
+static void
+a_note_beside_an_image_is_removed_with_it_and_no_other_file (void)
+{
+  static const char *const left[] = {"image.0123456.chainctl", "image.0123456g.chainctl", "image2.01234567.chainctl",
+                                     "image.89abcdef.chainctl"};
+  g_auto (Place) place = {0};
+  g_autofree char *image = NULL;
+  g_autofree char *path = NULL;
+  g_autoptr (EngineContext) context = engine_context_new ("/d");
+
+  place_init (&place);
+  image = g_build_filename (place.folder, "image", NULL);
+  path = engine_note_path_beside (image, ID);
+  g_clear_pointer (&place.note->overlay, chains_image_free);
+  g_free (place.note->image->path);
+  place.note->image->path = g_strdup (image);
+  place.note->active = g_strdup (place.overlay);
+  for (gsize i = 0; i < G_N_ELEMENTS (left); i++) {
+    g_autofree char *other = g_build_filename (place.folder, left[i], NULL);
+
+    CU_ASSERT (g_file_set_contents (other, "no note", -1, NULL));
+  }
+  CU_ASSERT (engine_notefile_write (place.note, FALSE, NULL) && g_file_test (path, G_FILE_TEST_EXISTS));
+  CU_ASSERT (engine_notefile_remove_beside (image, "89abcdef", NULL) && g_file_test (path, G_FILE_TEST_EXISTS));
+  engine_notefile_forget (context, image);
+  CU_ASSERT (!g_file_test (path, G_FILE_TEST_EXISTS));
+  CU_ASSERT_EQUAL (count_files (&place), G_N_ELEMENTS (left) + 1);
+  CU_ASSERT (engine_notefile_write (place.note, FALSE, NULL) && engine_notefile_remove_beside (image, ID, NULL));
+  CU_ASSERT (!g_file_test (path, G_FILE_TEST_EXISTS));
+  for (gsize i = 0; i < G_N_ELEMENTS (left); i++) {
+    g_autofree char *other = g_build_filename (place.folder, left[i], NULL);
+
+    g_unlink (other);
+  }
 }
 
 int
 main (int argc, char **argv)
 {
   static const SupportTest tests[] = {
+      SUPPORT_TEST (a_note_without_an_overlay_says_what_is_active_and_lies_beside_its_image),
+      SUPPORT_TEST (a_note_beside_an_image_is_removed_with_it_and_no_other_file),
       SUPPORT_TEST (a_good_note_comes_through_byte_for_byte),
       SUPPORT_TEST (a_path_that_is_no_utf_8_comes_through),
       SUPPORT_TEST (what_is_active_stands_in_a_whole_note_alone),
