@@ -1,17 +1,12 @@
-"""One QEMU for one test: its sockets in a short folder, its monitors, its end.
+"""One QEMU for one test; support/monitored.py has its monitors and its end.
 
-It has two monitors. `qmp` is for the program under test, and made by QEMU, so that its peer is QEMU's pid;
-`monitor()` is the test's own, on a listening socket that is handed over, so that connecting to it needs no retry.
 By itself it is an empty machine that never runs (-S): graph tests give it disks and it starts in a blink.
 """
 import pathlib
-import shutil
-import socket
 import subprocess
-import tempfile
 
 from support import process
-from support.qmp import Qmp
+from support.monitored import Monitored
 
 ACCELERATOR = "tcg,tb-size=64"  # with the default cache of translated code a reset takes up to 8 s, not 2.5
 
@@ -33,35 +28,16 @@ def run_as(user):
     return ["-runas", both] if "\n-runas " in said.stdout else ["-run-with", f"user={both}"]
 
 
-class Qemu:
+class Qemu(Monitored):
     """`with Qemu(["-blockdev", …]) as vm:` – or start() and close()."""
 
     machine = "q35"
 
     def __init__(self, arguments=(), *, memory="16M", paused=True, second_monitor=True, machine=None, uuid=None):
+        super().__init__()
         self.arguments, self.memory, self.paused = list(arguments), memory, paused
         self.machine = machine or self.machine
         self.uuid, self.second_monitor = uuid, second_monitor
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-        self.qmp = self.folder / "qmp"
-        self.qmp_test = self.folder / "qmp-test"
-        self.log = self.folder / "qemu.log"
-        self.process = self._monitor = None
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    @property
-    def pid(self):
-        return self.process.pid
 
     @property
     def version(self):
@@ -80,30 +56,6 @@ class Qemu:
         if self.uuid:
             words += ["-uuid", self.uuid]
         return words + (["-S"] if self.paused else []) + self.arguments
-
-    def start(self):
-        """Starts QEMU and returns when its monitors answer; it may be started again after its end."""
-        assert self.process is None, "it runs"
-        for path in (self.qmp, self.qmp_test):
-            path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX) as listener, open(self.log, "ab") as log:
-            if self.second_monitor:
-                listener.bind(str(self.qmp_test))
-                listener.listen(1)
-            words = self.command_line(listener.fileno())
-            self.process = process.spawn(words, stdout=log, stderr=log, pass_fds=[listener.fileno()])
-        try:
-            self._await_monitor()
-        except OSError as error:
-            self.kill()
-            raise RuntimeError(f"QEMU does not start: {error}\n{self.log.read_text(errors='replace')}") from None
-        return self
-
-    def monitor(self):
-        """The test's own monitor, connected; the same one each time."""
-        if self._monitor is None:
-            self._monitor = Qmp(self.qmp_test)
-        return self._monitor
 
     def qemu_io(self, device, *commands):
         """Reads or writes as the guest would, through the device with that qdev id, then flushes. An error raises.
@@ -128,29 +80,10 @@ class Qemu:
         self._forget()
         return status
 
-    def kill(self):
-        """SIGKILL, as a power cut would; the images stay as they are. Returns when QEMU is gone."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-        self._forget()
-
-    def close(self):
-        """Ends QEMU and removes its folder."""
-        if self.process:
-            process.end(self.process)
-        self._forget()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _await_monitor(self):
         if self.second_monitor:
-            self.monitor()
+            super()._await_monitor()
             return
         process.wait_until(lambda: is_listening(self.qmp) or self.process.poll() is not None, 20, "QEMU's monitor")
         if self.process.poll() is not None:
             raise ConnectionResetError(f"exit status {self.process.returncode}")
-
-    def _forget(self):
-        if self._monitor:
-            self._monitor.close()
-        self.process = self._monitor = None

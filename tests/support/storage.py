@@ -5,14 +5,10 @@ and written over NBD, by qemu-io and qemu-img.
 """
 import contextlib
 import json
-import pathlib
-import shutil
-import socket
-import tempfile
 
-from support import images, nbd, process
+from support import images, nbd
+from support.monitored import Monitored
 from support.process import program
-from support.qmp import Qmp
 
 
 def blockdev(node, path, format="qcow2", **options):
@@ -42,47 +38,19 @@ def fleet(ctl, folder, names, *options, monitor=None):
         yield made
 
 
-class StorageDaemon:
-    """`with StorageDaemon([*blockdev("a", path), *export("disk", "a")]) as daemon:`"""
+class StorageDaemon(Monitored):
+    """`with StorageDaemon([*blockdev("a", path), *export("disk", "a")]) as daemon:`; its exports are there when it is."""
 
     def __init__(self, words=()):
-        self.arguments = list(words)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-        self.qmp, self.qmp_test, self.nbd = (self.folder / name for name in ("qmp", "qmp-test", "nbd"))
-        self.log = self.folder / "log"
-        self.process = self._monitor = None
+        super().__init__()
+        self.arguments, self.nbd = list(words), self.folder / "nbd"
 
-    def __enter__(self):
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *_):
-        self.close()
+    def command_line(self, monitor_fd):
+        return [program("qemu-storage-daemon"), *self._sockets(monitor_fd), *self.arguments]
 
     def start(self):
-        """Returns when its monitor answers, and so its exports are there; it may be started again after kill()."""
-        for path in (self.qmp, self.qmp_test, self.nbd):
-            path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX) as listener, open(self.log, "ab") as log:
-            listener.bind(str(self.qmp_test))
-            listener.listen(1)
-            words = [program("qemu-storage-daemon"), *self._sockets(listener.fileno()), *self.arguments]
-            self.process = process.spawn(words, stdout=log, stderr=log, pass_fds=[listener.fileno()])
-        try:
-            self.monitor()
-        except OSError as error:
-            self.kill()
-            raise RuntimeError(f"no storage daemon: {error}\n{self.log.read_text(errors='replace')}") from None
-        return self
-
-    def monitor(self):
-        """The test's own monitor, connected; the same one each time."""
-        if self._monitor is None:
-            self._monitor = Qmp(self.qmp_test)
-        return self._monitor
+        self.nbd.unlink(missing_ok=True)
+        return super().start()
 
     def uri(self, export):
         return f"nbd+unix:///{export}?socket={self.nbd}"
@@ -116,27 +84,9 @@ class StorageDaemon:
                 node = file
         return found
 
-    def kill(self):
-        """SIGKILL; the images stay as they are."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-        self._forget()
-
-    def close(self):
-        if self.process:
-            process.end(self.process)
-        self._forget()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _sockets(self, fd):
         return [
             *("--chardev", f"socket,id=qmp,path={self.qmp},server=on,wait=off", "--monitor", "chardev=qmp"),
             *("--chardev", f"socket,id=test,fd={fd},server=on,wait=off", "--monitor", "chardev=test"),
             *("--nbd-server", f"addr.type=unix,addr.path={self.nbd},max-connections=0"),
         ]
-
-    def _forget(self):
-        if self._monitor:
-            self._monitor.close()
-        self.process = self._monitor = None
