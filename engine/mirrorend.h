@@ -1,6 +1,6 @@
 /*
- * How mirrors end: the copies are kept, or are what the guest is on now, or are
- * taken back. Each may be run again after a death.
+ * How mirrors end: the copies are kept, or are what the guest is on now; those that are given up are
+ * cut off here, and taken back by engine/ending. Each may be run again after a death.
  */
 #pragma once
 
