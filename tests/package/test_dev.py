@@ -30,6 +30,12 @@ def dev_test(tmp_path):
     return run
 
 
+@pytest.mark.parametrize("command", ["install", "build", "demo", "lint", "asan"])
+def test_a_word_that_would_be_ignored_is_refused(command):
+    done = subprocess.run([ROOT / "dev", command, "PREFIX=/opt"], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (2, "") and "'PREFIX=/opt' is not understood" in done.stderr
+
+
 def configured(folder, tests):
     (folder / "build/meson-info").mkdir(parents=True)
     (folder / "build/build.ninja").touch()

@@ -1,6 +1,7 @@
 """`./dev install` into a folder: all is there, and it works from there."""
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -18,6 +19,9 @@ def test_an_installed_chainctl_works_and_owes_nothing_to_its_source(dev, tmp_pat
     assert_stands_alone(files)
     assert_works(root / "usr/bin/chainctl", tmp_path, share / "man")
     pages = {path.name for path in (share / "man").rglob("*") if path.is_file()}
+    pointed_at = set(re.findall(r"\]\(docs/(\w+\.md)\)", (share / "doc/chainctl/README.md").read_text()))
+    developers = {"hacking.md", "testing.md"}
+    assert {"moving.md", "pipelines.md"} <= pointed_at - developers <= {path.name for path in (share / "doc/chainctl").iterdir()}
     assert pages == {path.name for path in (ROOT / "docs/man").iterdir() if path.suffix in (".1", ".5", ".7", ".8")}
 
 
