@@ -13,12 +13,18 @@
 #define FORMAT_KEY "chainctl_note"
 #define FORMAT 1
 
+static GPtrArray *
+images_new (void)
+{
+  return g_ptr_array_new_with_free_func ((GDestroyNotify)chains_image_free);
+}
+
 static EngineNote *
 note_new (void)
 {
   EngineNote *note = g_new0 (EngineNote, 1);
 
-  note->foreign = g_ptr_array_new_with_free_func ((GDestroyNotify)chains_image_free);
+  note->foreign = images_new ();
   return note;
 }
 
@@ -32,6 +38,7 @@ engine_note_free (EngineNote *note)
   g_clear_pointer (&note->base, chains_image_free);
   g_clear_pointer (&note->foreign, g_ptr_array_unref);
   g_clear_pointer (&note->image, chains_image_free);
+  g_clear_pointer (&note->below, g_ptr_array_unref);
   g_clear_pointer (&note->overlay, chains_image_free);
   g_free (note->parent);
   g_clear_pointer (&note->snapshot, chains_snapshot_free);
@@ -75,16 +82,23 @@ snapshot_json (const ChainsSnapshot *snapshot)
   return object;
 }
 
+static JsonArray *
+images_json (const GPtrArray *images)
+{
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < images->len; i++)
+    json_array_add_object_element (array, engine_document_from_image (g_ptr_array_index (images, i)));
+  return array;
+}
+
 static JsonObject *
 disk_json (const EngineNote *note)
 {
   JsonObject *object = engine_document_from_disk (note->disk);
-  JsonArray *foreign = json_array_new ();
 
-  for (guint i = 0; i < note->foreign->len; i++)
-    json_array_add_object_element (foreign, engine_document_from_image (g_ptr_array_index (note->foreign, i)));
   json_object_set_object_member (object, "base", engine_document_from_image (note->base));
-  json_object_set_array_member (object, "foreign", foreign);
+  json_object_set_array_member (object, "foreign", images_json (note->foreign));
   return object;
 }
 
@@ -99,6 +113,8 @@ engine_note_to_text (const EngineNote *note, EngineNoteExtent extent)
   json_object_set_object_member (object, "disk", disk_json (note));
   json_object_set_object_member (object, "snapshot", snapshot_json (note->snapshot));
   json_object_set_object_member (object, "image", engine_document_from_image (note->image));
+  if (note->below != NULL)
+    json_object_set_array_member (object, "below", images_json (note->below));
   if (note->overlay != NULL)
     json_object_set_object_member (object, "overlay", engine_document_from_image (note->overlay));
   else
@@ -143,22 +159,40 @@ parse_overlay (EngineNote *note, JsonObject *object, GError **error)
 }
 
 static gboolean
-parse_disk (EngineNote *note, JsonObject *object, GError **error)
+parse_images (JsonObject *object, const char *key, GPtrArray *images, GError **error)
 {
-  JsonObject *disk;
-  JsonArray *foreign;
+  JsonArray *array;
 
-  if (!engine_document_get_object (object, "disk", &disk, error) ||
-      !engine_document_get_array (disk, "foreign", JSON_NODE_OBJECT, &foreign, error) ||
-      !parse_image (disk, "base", &note->base, error))
+  if (!engine_document_get_array (object, key, JSON_NODE_OBJECT, &array, error))
     return FALSE;
-  for (guint i = 0; i < json_array_get_length (foreign); i++) {
-    ChainsImage *image = engine_document_to_image (json_array_get_object_element (foreign, i), error);
+  for (guint i = 0; i < json_array_get_length (array); i++) {
+    ChainsImage *image = engine_document_to_image (json_array_get_object_element (array, i), error);
 
     if (image == NULL)
       return FALSE;
-    g_ptr_array_add (note->foreign, image);
+    g_ptr_array_add (images, image);
   }
+  return TRUE;
+}
+
+/* Only what was the base once says it. */
+static gboolean
+parse_below (EngineNote *note, JsonObject *object, GError **error)
+{
+  if (!json_object_has_member (object, "below"))
+    return TRUE;
+  note->below = images_new ();
+  return parse_images (object, "below", note->below, error);
+}
+
+static gboolean
+parse_disk (EngineNote *note, JsonObject *object, GError **error)
+{
+  JsonObject *disk;
+
+  if (!engine_document_get_object (object, "disk", &disk, error) ||
+      !parse_images (disk, "foreign", note->foreign, error) || !parse_image (disk, "base", &note->base, error))
+    return FALSE;
   note->disk = engine_document_to_disk (disk, error);
   return note->disk != NULL;
 }
@@ -248,8 +282,8 @@ engine_note_parse (const char *text, gsize length, GError **error)
     return NULL;
   }
   if (!parse_vm (note, object, error) || !parse_disk (note, object, error) || !parse_snapshot (note, object, error) ||
-      !parse_image (object, "image", &note->image, error) || !parse_overlay (note, object, error) ||
-      !parse_paths (note, object, error) || !check_whole (note, error))
+      !parse_image (object, "image", &note->image, error) || !parse_below (note, object, error) ||
+      !parse_overlay (note, object, error) || !parse_paths (note, object, error) || !check_whole (note, error))
     return NULL;
   return g_steal_pointer (&note);
 }
@@ -274,27 +308,31 @@ forget_frozen (ChainsImage *image)
   g_clear_pointer (&image->frozen_header, g_free);
 }
 
+/* The image @row and what lies below it, of which nothing is remembered but what they are. */
+static GPtrArray *
+get_bottom (ChainsDb *db, gint64 row, GError **error)
+{
+  GPtrArray *chain = chains_images_get_chain (db, row, error);
+
+  for (guint i = 0; chain != NULL && i < chain->len; i++) {
+    engine_claim_learn_birth (g_ptr_array_index (chain, i));
+    forget_frozen (g_ptr_array_index (chain, i));
+  }
+  return chain;
+}
+
 /* Only what stays true of the base for as long as it is the base. */
 static gboolean
 describe_disk (EngineNote *note, ChainsDb *db, const ChainsDisk *disk, GError **error)
 {
-  g_autoptr (GPtrArray) below = NULL;
-
   note->disk = chains_disk_copy (disk);
   note->base = get_image (db, disk->base, error);
   if (note->base == NULL)
     return FALSE;
   forget_frozen (note->base);
-  below = chains_images_get_chain (db, note->base->parent, error);
-  if (below == NULL)
-    return FALSE;
-  for (guint i = 0; i < below->len; i++) {
-    engine_claim_learn_birth (g_ptr_array_index (below, i));
-    forget_frozen (g_ptr_array_index (below, i));
-  }
   g_ptr_array_unref (note->foreign);
-  note->foreign = g_steal_pointer (&below);
-  return TRUE;
+  note->foreign = get_bottom (db, note->base->parent, error);
+  return note->foreign != NULL;
 }
 
 static gboolean
@@ -312,12 +350,26 @@ describe_parent (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part,
   return TRUE;
 }
 
+/* Nothing else tells what the image that was the base once lies on, and that the VM owns no more than that. */
+static gboolean
+describe_below (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, gint64 base, GError **error)
+{
+  g_autoptr (ChainsImage) parent = note->image->parent != 0 ? get_image (db, note->image->parent, error) : NULL;
+
+  if (note->image->parent != 0 && parent == NULL)
+    return FALSE;
+  if (part->image == base || (parent != NULL && parent->owned))
+    return TRUE;
+  note->below = get_bottom (db, note->image->parent, error);
+  return note->below != NULL;
+}
+
 /* The overlay may be frozen by now, which is another note's affair; so is how the frozen image was opened. */
 static gboolean
-describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, GError **error)
+describe_images (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, gint64 base, GError **error)
 {
   note->image = get_image (db, part->image, error);
-  if (note->image == NULL)
+  if (note->image == NULL || !describe_below (note, db, part, base, error))
     return FALSE;
   g_clear_pointer (&note->image->created_by, g_free);
   g_clear_pointer (&note->image->options, g_free);
@@ -376,8 +428,8 @@ engine_note_describe (ChainsDb *db, const ChainsVm *vm, const ChainsDisk *disk, 
 
   note->vm = copy_vm (vm, error);
   note->snapshot = note->vm != NULL ? copy_snapshot (snapshot, error) : NULL;
-  if (note->snapshot == NULL || !describe_disk (note, db, disk, error) || !describe_images (note, db, part, error) ||
-      !describe_active (note, db, disk, part, error))
+  if (note->snapshot == NULL || !describe_disk (note, db, disk, error) ||
+      !describe_images (note, db, part, disk->base, error) || !describe_active (note, db, disk, part, error))
     return NULL;
   return g_steal_pointer (&note);
 }

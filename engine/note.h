@@ -18,6 +18,8 @@
  * @base: of the disk, with format, size and options
  * @foreign: (element-type ChainsImage): what lies below the base, from the top down
  * @image: what the snapshot froze: format, size, and the file as it was then
+ * @below: (nullable) (element-type ChainsImage): what lies below @image, from the top down, where that is the lowest of
+ *     the VM's own and the base no more: of a stream
  * @overlay: (nullable): identity, options, and who made it; its size stands in its header. %NULL: it was merged away,
  *     and did not lie on @image: of a rollback
  * @parent: (nullable): the path of the image that the overlay lies on, where that is not @image: of a rollback, which
@@ -33,6 +35,7 @@ typedef struct {
   ChainsImage *base;
   GPtrArray *foreign;
   ChainsImage *image;
+  GPtrArray *below;
   ChainsImage *overlay;
   char *parent;
   gboolean alone;

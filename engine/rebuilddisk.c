@@ -172,20 +172,56 @@ take_frozen (const EngineRebuildDisk *disk, ChainsImage *image)
   image->frozen_header = g_strdup (note->image->frozen_header);
 }
 
+/* From the lowest up; @top: (out): the path of the uppermost, %NULL where there is none */
+static gboolean
+add_foreign (EngineRebuildDisk *disk, Store *store, const GPtrArray *foreign, const char **top, GError **error)
+{
+  *top = NULL;
+  for (guint i = foreign->len; i > 0; i--) {
+    ChainsImage *image = g_ptr_array_index (foreign, i - 1);
+
+    image->owned = FALSE;
+    if (!g_hash_table_contains (disk->rows, image->path) && !add_image (disk, store, image, *top, error))
+      return FALSE;
+    *top = image->path;
+  }
+  return TRUE;
+}
+
+/* What was the base once lies on nothing of the VM's own. */
+static gboolean
+add_former_base (EngineRebuildDisk *disk, Store *store, const EngineNote *note, GError **error)
+{
+  g_autoptr (ChainsImage) image = chains_image_new ();
+  const char *below;
+
+  if (note->below == NULL || g_hash_table_contains (disk->rows, note->image->path))
+    return TRUE;
+  image->path = g_strdup (note->image->path);
+  image->format = g_strdup (note->image->format);
+  image->owned = TRUE;
+  take_frozen (disk, image);
+  return add_foreign (disk, store, note->below, &below, error) && add_image (disk, store, image, below, error);
+}
+
+/* They are older than the base, and so stand before it. */
+static gboolean
+add_former_bases (EngineRebuildDisk *disk, Store *store, GError **error)
+{
+  for (guint i = 0; i < disk->notes->len; i++)
+    if (!add_former_base (disk, store, g_ptr_array_index (disk->notes, i), error))
+      return FALSE;
+  return TRUE;
+}
+
 static gboolean
 add_bottom (EngineRebuildDisk *disk, Store *store, GError **error)
 {
   const EngineNote *note = disk->newest;
-  const char *below = NULL;
+  const char *below;
 
-  for (guint i = note->foreign->len; i > 0; i--) {
-    ChainsImage *image = g_ptr_array_index (note->foreign, i - 1);
-
-    image->owned = FALSE;
-    if (!add_image (disk, store, image, below, error))
-      return FALSE;
-    below = image->path;
-  }
+  if (!add_foreign (disk, store, note->foreign, &below, error))
+    return FALSE;
   note->base->owned = TRUE;
   take_frozen (disk, note->base);
   return add_image (disk, store, note->base, below, error);
@@ -274,7 +310,8 @@ engine_rebuilddisk_store (EngineRebuildDisk *disk, EngineContext *context, GHash
 {
   Store store = {context, owned};
 
-  if (!chains_registry_add_disk (context->db, disk->record, error) || !add_bottom (disk, &store, error))
+  if (!chains_registry_add_disk (context->db, disk->record, error) || !add_former_bases (disk, &store, error) ||
+      !add_bottom (disk, &store, error))
     return FALSE;
   for (guint i = 0; i < disk->notes->len; i++) {
     const EngineNote *note = g_ptr_array_index (disk->notes, i);

@@ -374,3 +374,25 @@ def test_note_follows_the_image_of_its_snapshot_where_that_is_merged_down(back, 
     lose(ctl)
     assert ctl.ok("state", "rebuild", folder)["warnings"] == []
     assert seen(ctl) == before
+
+
+@pytest.mark.parametrize("template", [False, True], ids=["alone", "on a template"])
+@pytest.mark.parametrize("base", [(), ("--base", "none")], ids=["stream", "stream all"])
+def test_branch_that_a_stream_left_on_its_own_comes_back(qemu, chainctl, folder, template, base):
+    """What was the base once is none any more, and hangs on nothing of the VM's own; the overlay of the rollback does."""
+    below = images.create(folder / "golden.qcow2", "8M") if template else None
+    path = images.create(folder / "vda.qcow2", None if template else "8M", backing=below, backing_fmt="qcow2" if template else None)
+    vm, ctl = qemu(disks.blockdev("vda", path), paused=False), chainctl()
+    disks.register(ctl, vm, "--quiesce", "off")
+    vm.qemu_io("vda", "write -P 1 0 64k")
+    ctl.ok("snapshot", "vm", "one")
+    vm.qemu_io("vda", "write -P 2 0 64k")
+    name = ctl.ok("rollback", "vm", "one", "--reset", "never")["rollback"]["automatic_snapshot"]
+    ctl.ok("stream", "vm", *base)
+    before = seen(ctl)
+    assert [one["name"] for one in before[1]] == ["one", name] and ctl.ok("check", "vm")["problems"] == []
+    lose(ctl)
+    assert ctl.ok("state", "rebuild", folder)["warnings"] == []
+    assert seen(ctl) == before and ctl.ok("check", "vm")["problems"] == []
+    ctl.ok("rollback", "vm", name, "--reset", "never")
+    vm.qemu_io("vda", "read -P 2 0 64k")

@@ -214,6 +214,24 @@ hostile_texts_are_errors_and_never_a_crash (void)
 
 /* A folder with an overlay in it, and a note that tells of it. */
 static void
+a_note_of_what_was_the_base_once_says_what_lies_below_it (void)
+{
+  g_autofree char *good = replaced (",\"overlay\":", ",\"below\":[" IMAGE ("/d/golden", "") "],\"overlay\":");
+  g_autofree char *bare = replaced (",\"overlay\":", ",\"below\":[],\"overlay\":");
+  g_autofree char *wrong = replaced (",\"overlay\":", ",\"below\":[7],\"overlay\":");
+  g_autoptr (EngineNote) note = parse (good, NULL);
+  g_autoptr (EngineNote) alone = parse (bare, NULL);
+  g_autofree char *text = NULL;
+
+  CU_ASSERT_FATAL (note != NULL && alone != NULL);
+  CU_ASSERT_EQUAL (note->below->len, 1);
+  CU_ASSERT_EQUAL (alone->below->len, 0);
+  text = engine_note_to_text (note, ENGINE_NOTE_WHOLE);
+  CU_ASSERT_STRING_EQUAL (text, good);
+  CU_ASSERT (parse (wrong, NULL) == NULL);
+}
+
+static void
 a_note_without_an_overlay_says_what_is_active_and_lies_beside_its_image (void)
 {
   const char *overlay = ",\"overlay\":" IMAGE ("/d/base.one.qcow2", "");
@@ -406,6 +424,7 @@ int
 main (int argc, char **argv)
 {
   static const SupportTest tests[] = {
+      SUPPORT_TEST (a_note_of_what_was_the_base_once_says_what_lies_below_it),
       SUPPORT_TEST (a_note_without_an_overlay_says_what_is_active_and_lies_beside_its_image),
       SUPPORT_TEST (a_note_beside_an_image_is_removed_with_it_and_no_other_file),
       SUPPORT_TEST (a_good_note_comes_through_byte_for_byte),
