@@ -335,12 +335,12 @@ remove_discard (EngineVm *vm, const EngineIntentDiscard *discard, GPtrArray *rem
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that it was: it stays", discard->path);
     return TRUE;
   }
-  engine_notefile_forget (vm->context, discard->path);
-  if (!engine_imagefile_remove (discard->path, error))
-    return FALSE;
   if (removed != NULL)
     g_ptr_array_add (removed, g_strdup (discard->path));
-  return TRUE;
+  if (vm->context->dry_run)
+    return TRUE;
+  engine_notefile_forget (vm->context, discard->path);
+  return engine_imagefile_remove (discard->path, error);
 }
 
 /* Remembers @image as it is now. @changed: that is not how it was remembered */
@@ -388,12 +388,18 @@ close_heads (EngineVm *vm, const EngineIntent *intent, GError **error)
 }
 
 gboolean
-engine_ending_clear_up (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
+engine_ending_remove (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
 {
-  if (vm->monitor != NULL && (!close_heads (vm, intent, error) || !remember_heads (vm, intent, error)))
-    return FALSE;
   for (guint i = 0; i < intent->discards->len; i++)
     if (!remove_discard (vm, g_ptr_array_index (intent->discards, i), removed, error))
       return FALSE;
   return TRUE;
+}
+
+gboolean
+engine_ending_clear_up (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
+{
+  if (vm->monitor != NULL && (!close_heads (vm, intent, error) || !remember_heads (vm, intent, error)))
+    return FALSE;
+  return engine_ending_remove (vm, intent, removed, error);
 }

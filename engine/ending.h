@@ -27,6 +27,10 @@ gboolean engine_ending_record (EngineVm *vm, const char *op, EngineIntent *inten
 gboolean engine_ending_find_recorded (EngineVm *vm, const EngineIntent *intent, GPtrArray *recorded, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 
+/** The files alone of engine_ending_clear_up(). In a dry run they stay, and are only added to @removed. */
+gboolean engine_ending_remove (EngineVm *vm, const EngineIntent *intent, GPtrArray *removed, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
 /**
  * engine_ending_clear_up:
  * @removed: (nullable) (element-type utf8): files that were removed are added here

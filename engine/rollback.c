@@ -306,7 +306,7 @@ result_new (Run *run, GPtrArray *removed)
 
 /* Says what would be done, and records it in the dry run's own database. */
 static gboolean
-pretend (Run *run, GError **error)
+pretend (Run *run, GPtrArray *removed, GError **error)
 {
   engine_rewindplan_plan (run->plan, run->vm);
   engine_guard_plan_before (run->guard);
@@ -314,7 +314,7 @@ pretend (Run *run, GError **error)
   engine_guard_plan_after (run->guard);
   if (run->plan->intent->snapshot != NULL)
     run->plan->intent->snapshot->created_us = g_get_real_time ();
-  return record (run, error);
+  return record (run, error) && engine_ending_remove (run->vm, run->plan->intent, removed, error);
 }
 
 static gboolean
@@ -343,7 +343,7 @@ engine_rollback_run (EngineContext *context, const EngineRollbackRequest *reques
 
   if (!check (&run, error))
     return FALSE;
-  if (!(context->dry_run ? pretend (&run, error) : act (&run, removed, error)))
+  if (!(context->dry_run ? pretend (&run, removed, error) : act (&run, removed, error)))
     return FALSE;
   *result = result_new (&run, g_steal_pointer (&removed));
   return engine_guard_check_settled (run.guard, "rolled back", "run `chainctl recover`", error);

@@ -99,3 +99,41 @@ def test_reading_verbs_change_nothing(vm):
     for verb in ("list", "show", "tree", "path", "log", "check", "vm list", "vm show"):
         vm.chainctl.ok(*VERBS[verb])
     assert everything(vm) == before
+
+
+def told(vm, *words):
+    """What is said before the steps."""
+    shown = vm.chainctl.run(*words, "--dry-run", json_output=False)
+    assert shown.status == 0 and shown.out.startswith("Nothing was changed."), shown
+    return shown.out.split("By these steps:")[0]
+
+
+def test_dry_run_says_in_a_sentence_what_would_come_of_it(vm):
+    for name in ("old", "new"):
+        vm.chainctl.ok("snapshot", "vm1", name)
+    base, old, new = vm.paths["vda"], vm.folder / "vda.old.qcow2", vm.folder / "vda.new.qcow2"
+    assert f"vda is merged from {new} down into {base}" in (merged := told(vm, "commit", "vm1", "--pivot")) and "old, new" in merged
+    assert "ceases to exist: old" in told(vm, "commit", "vm1", "--top", "new")
+    assert f"vda: all below {new} is copied into it" in told(vm, "stream", "vm1")
+    assert f"copied into {new}" in told(vm, "stream", "vm1", "--base", "old")
+    assert "vm1 goes back to 'old'" in (back := told(vm, "rollback", "vm1", "old")) and "kept as snapshot 'before-rollback-" in back
+    assert f"vda is copied to {vm.folder / 'vda-copy.qcow2'}" in told(vm, "mirror", "vm1", "--disk", "vda", "--to", vm.folder / "vda-copy.qcow2")
+    assert "snapshot 'next' of vm1" in (taken := told(vm, "snapshot", "vm1", "next")) and f"writes to {vm.folder / 'vda.next.qcow2'}" in taken
+    assert "snapshot 'old' of vm1 is protected" in told(vm, "protect", "vm1", "old")
+    assert "vm1 and its snapshots are forgotten" in told(vm, "vm", "remove", "vm1")
+    assert "the database is copied to" in told(vm, "state", "backup", vm.folder / "copy.db")
+    assert old.exists()
+
+
+def test_what_a_discarding_rollback_would_remove_is_named_and_stays_and_what_it_did_remove_is_named_too(vm):
+    vm.chainctl.ok("snapshot", "vm1", "old")
+    vm.chainctl.ok("snapshot", "vm1", "new")
+    words = ["rollback", "vm1", "old", "--discard"]
+    heads = [str(vm.folder / f"{disk}.new.qcow2") for disk in ("vda", "vdb")]
+    before = everything(vm)
+    promised = vm.chainctl.ok(*words, "--dry-run")["removed"]
+    text = told(vm, *words)
+    assert everything(vm) == before
+    assert promised == heads and all(head in text for head in heads)
+    done = vm.chainctl.run(*words, json_output=False)
+    assert done.status == 0 and all(f"removed {head}\n" in done.out for head in heads), done

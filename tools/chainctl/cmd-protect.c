@@ -22,6 +22,8 @@ protect (ChainctlInvocation *invocation, gboolean off, GError **error)
     json_array_add_object_element (rows, chainctl_render_snapshot (snapshot, invocation->vm));
     chainctl_output_note (invocation->output, "Snapshot '%s' of %s is %s", snapshot->name, invocation->vm,
                           snapshot->protected ? "protected" : "not protected");
+    chainctl_output_plan (invocation->output, "snapshot '%s' of %s is %s from then on", snapshot->name, invocation->vm,
+                          snapshot->protected ? "protected" : "not protected");
   }
   json_object_set_array_member (invocation->output->document, "snapshots", rows);
   return TRUE;

@@ -163,6 +163,10 @@ receive (ChainctlInvocation *invocation, const Options *options, GError **error)
     return FALSE;
   if (options->listen == NULL || options->folder == NULL || disks->len == 0)
     return chainctl_exit_set_usage (error, "receive needs --listen, --to, and at least one --disk");
+  for (guint i = 0; i < disks->len; i++)
+    chainctl_output_plan (invocation->output, "a new image for '%s' is made in %s, and served at %s",
+                          ((const EngineReceiveDisk *)g_ptr_array_index (disks, i))->name, options->folder,
+                          options->listen);
   exports = engine_receive_run (invocation->context, &request, error);
   if (exports != NULL)
     say_received (invocation->output, exports);

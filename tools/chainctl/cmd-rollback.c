@@ -39,6 +39,25 @@ parse_reset (const char *word, EngineRollbackReset *out, GError **error)
   return TRUE;
 }
 
+/* The same of what is still to be done, and of what was. */
+static void
+say_disks (ChainctlOutput *output, const EngineRollbackResult *result)
+{
+  for (guint i = 0; i < result->active->len; i++) {
+    const EngineSwitchedDisk *disk = g_ptr_array_index (result->active, i);
+    g_autofree char *path = chainctl_output_printable (disk->after);
+
+    chainctl_output_note (output, "  %s now writes to %s", disk->disk, path);
+    chainctl_output_plan (output, "%s writes to %s from then on", disk->disk, path);
+  }
+  for (guint i = 0; i < result->removed->len; i++) {
+    g_autofree char *path = chainctl_output_printable (g_ptr_array_index (result->removed, i));
+
+    chainctl_output_note (output, "  removed %s", path);
+    chainctl_output_plan (output, "what was written to %s is lost, and the file removed", path);
+  }
+}
+
 static void
 say (ChainctlOutput *output, const EngineRollbackResult *result, const char *vm)
 {
@@ -56,15 +75,14 @@ say (ChainctlOutput *output, const EngineRollbackResult *result, const char *vm)
   chainctl_output_note (output, "%s is back at '%s'%s%s%s", vm, result->to,
                         result->paused_us >= 0 ? ", paused for " : "", result->paused_us >= 0 ? paused : "",
                         result->reset ? "; its guest was reset" : "");
-  for (guint i = 0; i < result->active->len; i++) {
-    const EngineSwitchedDisk *disk = g_ptr_array_index (result->active, i);
-    g_autofree char *path = chainctl_output_printable (disk->after);
-
-    chainctl_output_note (output, "  %s now writes to %s", disk->disk, path);
-  }
-  if (result->automatic != NULL)
-    chainctl_output_note (output, "What was active is kept as '%s': `chainctl rollback %s %s` goes there again.",
-                          result->automatic, vm, result->automatic);
+  chainctl_output_plan (output, "%s goes back to '%s'%s", vm, result->to,
+                        result->reset ? ", and its guest is reset" : "");
+  say_disks (output, result);
+  if (result->automatic == NULL)
+    return;
+  chainctl_output_plan (output, "what is active now is kept as snapshot '%s'", result->automatic);
+  chainctl_output_note (output, "What was active is kept as '%s': `chainctl rollback %s %s` goes there again.",
+                        result->automatic, vm, result->automatic);
 }
 
 /* What is discarded does not come back. */

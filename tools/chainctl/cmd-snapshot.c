@@ -62,6 +62,8 @@ say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
   json_object_set_array_member (output->document, "active", chainctl_render_active (result->active));
   json_object_set_member (output->document, "frozen_us", json_node_copy (json_object_get_member (object, "frozen_us")));
   json_object_set_null_member (output->document, "paused_us");
+  chainctl_output_plan (output, "snapshot '%s' of %s, %s-consistent", snapshot->name, vm,
+                        chains_consistency_to_string (snapshot->consistency));
   if (snapshot->frozen_us >= 0)
     chainctl_output_note (output, "Snapshot '%s' of %s: %s-consistent, frozen for %s", snapshot->name, vm,
                           chains_consistency_to_string (snapshot->consistency), frozen);
@@ -74,6 +76,7 @@ say (ChainctlOutput *output, const EngineSnapshotResult *result, const char *vm)
     g_autofree char *path = chainctl_output_printable (disk->after);
 
     chainctl_output_note (output, "  %s now writes to %s", disk->disk, path);
+    chainctl_output_plan (output, "%s writes to %s from then on", disk->disk, path);
   }
 }
 

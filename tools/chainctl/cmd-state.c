@@ -35,6 +35,7 @@ chainctl_cmd_state_backup (ChainctlInvocation *invocation, GError **error)
     return FALSE;
   render_state (invocation->output, copy->path, copy->vms, copy->snapshots);
   shown = chainctl_output_printable (copy->path);
+  chainctl_output_plan (invocation->output, "the database is copied to %s", shown);
   chainctl_output_note (invocation->output, "%s: %u VMs, %u snapshots", shown, copy->vms, copy->snapshots);
   return TRUE;
 }
@@ -54,6 +55,7 @@ chainctl_cmd_state_restore (ChainctlInvocation *invocation, GError **error)
     return FALSE;
   object = render_state (invocation->output, copy->path, copy->vms, copy->snapshots);
   chainctl_render_path (object, "before", copy->kept);
+  chainctl_output_plan (invocation->output, "the database is replaced by that copy");
   chainctl_output_note (invocation->output,
                         "The database is restored: %u VMs, %u snapshots. `chainctl check VM` tells "
                         "whether that is still true.",
@@ -79,6 +81,7 @@ chainctl_cmd_state_rebuild (ChainctlInvocation *invocation, GError **error)
   path = g_build_filename (invocation->context->state, "chainctl.db", NULL);
   object = render_state (invocation->output, path, rebuilt.vms, rebuilt.snapshots);
   json_object_set_int_member (object, "notes", rebuilt.notes);
+  chainctl_output_plan (invocation->output, "the database is made again from %u notes", rebuilt.notes);
   chainctl_output_note (invocation->output,
                         "From %u notes: %u VMs, %u snapshots. `chainctl check VM` holds them against "
                         "what runs.",

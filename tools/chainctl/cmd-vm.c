@@ -184,6 +184,7 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
   view = engine_registration_add (invocation->context, &request, error);
   if (view == NULL)
     return FALSE;
+  chainctl_output_plan (invocation->output, "%s is registered so:", view->record->name);
   say_vm (invocation->output, view);
   say_bases (invocation->output, view);
   say_adopted (invocation->output, view);
@@ -234,6 +235,7 @@ chainctl_cmd_vm_set (ChainctlInvocation *invocation, GError **error)
   view = engine_settings_change (invocation->context, &request, error);
   if (view == NULL)
     return FALSE;
+  chainctl_output_plan (invocation->output, "%s is remembered so from then on:", view->record->name);
   say_vm (invocation->output, view);
   say_bases (invocation->output, view);
   return TRUE;
@@ -275,6 +277,8 @@ chainctl_cmd_vm_rescan (ChainctlInvocation *invocation, GError **error)
   if (result == NULL)
     return FALSE;
   json_object_set_object_member (invocation->output->document, "vm", chainctl_render_vm (result->view, TRUE));
+  if (result->changes->len > 0)
+    chainctl_output_plan (invocation->output, "this is taken over:");
   say_changes (invocation->output, result);
   return TRUE;
 }
@@ -332,8 +336,12 @@ chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error)
   vm = chainctl_render_vm (view, TRUE);
   json_object_set_object_member (invocation->output->document, "vm", vm);
   json_object_set_array_member (invocation->output->document, "changes", json_array_new ());
-  chainctl_output_line (invocation->output,
-                        "%s is forgotten, and so are its snapshots. Its images stay as they are:", view->record->name);
+  if (invocation->context->dry_run)
+    chainctl_output_plan (invocation->output,
+                          "%s and its snapshots are forgotten; its images stay:", view->record->name);
+  else
+    chainctl_output_line (invocation->output, "%s is forgotten, and so are its snapshots. Its images stay as they are:",
+                          view->record->name);
   chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), chainctl_render_disk_columns);
   return TRUE;
 }

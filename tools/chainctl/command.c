@@ -79,6 +79,7 @@ apply (ChainctlInvocation *invocation, const ChainctlOptions *options, GError **
   invocation->context = context;
   invocation->output->json = options->json;
   invocation->output->quiet = options->quiet;
+  invocation->output->dry_run = options->dry_run;
   invocation->output->json_messages = g_strcmp0 (options->progress, "json") == 0;
   context->dry_run = options->dry_run;
   invocation->yes = options->yes;

@@ -136,6 +136,38 @@ say_end (ChainctlOutput *output, const EngineMergeResult *result, const char *vm
     say_merged (output, result->kind, g_ptr_array_index (result->merges, i));
 }
 
+/* ---- of a dry run ---- */
+
+static void
+plan_part (ChainctlOutput *output, const EngineMergeResult *result, const EngineMerged *merged)
+{
+  g_autofree char *top = chainctl_output_printable (merged->top);
+  g_autofree char *base = chainctl_output_printable (merged->base);
+
+  if (result->kind == ENGINE_MERGE_COMMIT)
+    chainctl_output_plan (output, "%s is merged from %s down into %s%s", merged->disk, top, base,
+                          merged->pivoted ? ", which the guest writes to from then on"
+                          : result->moves ? "; the guest is moved on by `chainctl job complete`"
+                                          : "");
+  else if (*merged->base == '\0')
+    chainctl_output_plan (output, "%s: all below %s is copied into it; it stands alone then", merged->disk, top);
+  else
+    chainctl_output_plan (output, "%s: what lies above %s is copied into %s, which hangs off it then", merged->disk,
+                          base, top);
+}
+
+static void
+plan (ChainctlOutput *output, const EngineMergeResult *result)
+{
+  g_autofree char *names = chainctl_output_joined (result->snapshots_removed);
+
+  for (guint i = 0; i < result->merges->len; i++)
+    plan_part (output, result, g_ptr_array_index (result->merges, i));
+  if (result->snapshots_removed->len > 0)
+    chainctl_output_plan (output, "snapshot%s that cease%s to exist: %s", result->snapshots_removed->len > 1 ? "s" : "",
+                          result->snapshots_removed->len > 1 ? "" : "s", names);
+}
+
 void
 chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
 {
@@ -144,6 +176,7 @@ chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result,
   json_object_set_array_member (output->document, "active", chainctl_render_active (result->active));
   chainctl_render_duration (output->document, "frozen_us", result->frozen_us);
   chainctl_render_duration (output->document, "paused_us", result->paused_us);
+  plan (output, result);
   if (!result->detached)
     say_end (output, result, vm);
   say_names (output, result->snapshots_removed);

@@ -78,6 +78,25 @@ say_detached (ChainctlOutput *output, const EngineMirrorResult *result, const ch
   chainctl_output_note (output, "  chainctl job cancel %s %s    gives the copies up", vm, op);
 }
 
+static void
+plan (ChainctlOutput *output, const EngineMirrorResult *result)
+{
+  static const char *const then[] = {
+      [ENGINE_MIRROR_FINISH] = ", as of one instant",
+      [ENGINE_MIRROR_PIVOT] = ", which the guest writes to from then on",
+      [ENGINE_MIRROR_FOLLOW] = ", and kept in step",
+  };
+
+  for (guint i = 0; i < result->mirrors->len; i++) {
+    const EngineMirrored *mirrored = g_ptr_array_index (result->mirrors, i);
+    g_autofree char *target = chainctl_output_printable (mirrored->target);
+
+    chainctl_output_plan (output, "%s is copied to %s%s", mirrored->disk, target, then[result->goal]);
+  }
+  if (result->automatic != NULL)
+    chainctl_output_plan (output, "what is active now is kept as snapshot '%s'", result->automatic);
+}
+
 void
 chainctl_mirrorview_say (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
 {
@@ -91,6 +110,7 @@ chainctl_mirrorview_say (ChainctlOutput *output, const EngineMirrorResult *resul
   chainctl_render_string (output->document, "automatic_snapshot", result->automatic);
   chainctl_render_duration (output->document, "frozen_us", result->frozen_us);
   chainctl_render_duration (output->document, "paused_us", result->paused_us);
+  plan (output, result);
   if (!result->detached)
     say_end (output, result, vm);
   for (guint i = 0; i < result->mirrors->len; i++)

@@ -7,6 +7,7 @@
 #include "engine/error.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/grid.h"
+#include "tools/chainctl/planview.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ chainctl_output_new (gboolean json)
   output->json = json;
   output->document = json_object_new ();
   output->text = g_string_new (NULL);
+  output->plan = g_string_new (NULL);
   output->colour = isatty (STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0') && g_strcmp0 (term, "dumb") != 0;
   return output;
 }
@@ -37,6 +39,7 @@ chainctl_output_free (ChainctlOutput *output)
     return;
   json_object_unref (output->document);
   g_string_free (output->text, TRUE);
+  g_string_free (output->plan, TRUE);
   g_free (output->command);
   g_free (output);
 }
@@ -223,6 +226,20 @@ chainctl_output_note (ChainctlOutput *output, const char *format, ...)
   g_string_append_c (output->text, '\n');
 }
 
+void
+chainctl_output_plan (ChainctlOutput *output, const char *format, ...)
+{
+  va_list arguments;
+
+  if (!output->dry_run)
+    return;
+  g_string_append (output->plan, "  ");
+  va_start (arguments, format);
+  g_string_append_vprintf (output->plan, format, arguments);
+  va_end (arguments);
+  g_string_append_c (output->plan, '\n');
+}
+
 /* ---- the end ---- */
 
 /* JSON is UTF-8, whatever bytes were typed or found. */
@@ -316,21 +333,6 @@ document_text (ChainctlOutput *output, const EngineContext *context, const GErro
   return g_strconcat (text, "\n", NULL);
 }
 
-/* What would be done takes the place of what was. */
-static void
-print_plan (ChainctlOutput *output, const EngineContext *context)
-{
-  g_string_truncate (output->text, 0);
-  chainctl_output_line (output, "Nothing was changed. This would be done:");
-  for (guint i = 0; i < json_array_get_length (context->plan); i++) {
-    JsonObject *entry = json_array_get_object_element (context->plan, i);
-    g_autofree char *arguments = json_to_string (json_object_get_member (entry, "arguments"), FALSE);
-
-    chainctl_output_line (output, "  %-5s %s %s", json_object_get_string_member (entry, "to"),
-                          json_object_get_string_member (entry, "execute"), arguments);
-  }
-}
-
 /* With --progress=json every line on stderr is JSON. */
 static void
 complain_in_json (const char *what, const char *message)
@@ -386,6 +388,7 @@ chainctl_output_new_part (const ChainctlOutput *whole)
   ChainctlOutput *part = chainctl_output_new (whole->json);
 
   part->quiet = whole->quiet;
+  part->dry_run = whole->dry_run;
   part->json_messages = whole->json_messages;
   part->colour = whole->colour;
   return part;
@@ -395,8 +398,9 @@ chainctl_output_new_part (const ChainctlOutput *whole)
 static const char *
 text_of (ChainctlOutput *output, const EngineContext *context, const GError *error)
 {
-  if (context != NULL && json_array_get_length (context->plan) > 0 && error == NULL)
-    print_plan (output, context);
+  /* What would be done takes the place of what was. */
+  if (context != NULL && error == NULL && (json_array_get_length (context->plan) > 0 || output->plan->len > 0))
+    chainctl_planview_draw (output->text, output->plan->str, context->plan);
   return shows_keys (output, error) ? output->text->str : "";
 }
 

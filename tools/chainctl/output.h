@@ -13,6 +13,7 @@
  * @command: (nullable): as the document names it
  * @document: the verb's own keys
  * @text: what a person reads
+ * @plan: what a person reads of a dry run: a line for each thing that would be done
  * @json_messages: what goes to stderr is JSON too, an object a line
  * @colour: stdout is a terminal that may be coloured
  * @in_part: what was done is shown beside an error, too
@@ -24,6 +25,7 @@ typedef struct {
   char *command;
   gboolean json;
   gboolean quiet;
+  gboolean dry_run;
   gboolean json_messages;
   gboolean colour;
   gboolean in_part;
@@ -32,6 +34,7 @@ typedef struct {
   guint warned;
   JsonObject *document;
   GString *text;
+  GString *plan;
 } ChainctlOutput;
 
 /** How a column shows its member. */
@@ -77,6 +80,9 @@ void chainctl_output_line (ChainctlOutput *output, const char *format, ...) G_GN
 
 /** Adds a line about what was done, which -q leaves out. */
 void chainctl_output_note (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/** Adds a line about what would be done, which only a dry run shows: above the steps that it consists of. */
+void chainctl_output_plan (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
 /** "1.5 GiB". Returns: (transfer full) */
 char *chainctl_output_size (gint64 bytes);
