@@ -45,7 +45,7 @@ hint_to_go_on (const EngineOp *op)
 {
   const char *name = op->vm->record->name;
 
-  return g_strdup_printf ("`chainctl job wait %s %s` goes on with it, `chainctl job cancel %s %s` ends it", name,
+  return g_strdup_printf ("`chainctl job wait %s %.8s` goes on with it, `chainctl job cancel %s %.8s` ends it", name,
                           op->id, name, op->id);
 }
 
@@ -140,7 +140,7 @@ interrupted (EngineOp *op, GPtrArray *jobs, GError **error)
   }
   if (cancel)
     return ENGINE_INFLIGHT_CANCELLED;
-  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': interrupted; the operation %s goes on in QEMU",
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': interrupted; the operation %.8s goes on in QEMU",
                     op->vm->record->name, op->id);
   return ENGINE_INFLIGHT_LEFT;
 }
@@ -161,8 +161,9 @@ lose_sight (EngineOp *op, GError *why, GError **error)
     engine_inflight_lose (op, failure, error);
     return ENGINE_INFLIGHT_LOST;
   }
-  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint, "VM '%s': %s; where QEMU lives, operation %s goes on in it",
-                    op->vm->record->name, lost->message, op->id);
+  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint,
+                    "VM '%s': %s; where QEMU lives, operation %.8s goes on in it", op->vm->record->name, lost->message,
+                    op->id);
   return ENGINE_INFLIGHT_LEFT;
 }
 

@@ -14,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -31,7 +32,14 @@ def bold(text):
 
 
 def chapter(text):
-    print(f"\n{bold(text)}", flush=True)
+    print(flush=True)
+    say(bold(text))
+
+
+def say(text):
+    """A line of prose; a terminal gets it broken at words, as chainctl's own."""
+    columns = os.get_terminal_size().columns if sys.stdout.isatty() else 0
+    print(textwrap.fill(text, columns, subsequent_indent="    ", break_long_words=False) if columns > 40 else text, flush=True)
 
 
 def run(*words):
@@ -57,8 +65,8 @@ def prove(snapshot):
     images = [pathlib.Path(disk["image"]) for disk in snapshot["disks"]]
     ledger.assert_quiesced(*images)
     first, second = (ledger.read(image) for image in images)
-    print(f"  {snapshot['name']:<10} file systems clean; ledger whole up to record {first} on vda, {second} on vdb;"
-          f" frozen_us {snapshot['frozen_us']}", flush=True)
+    say(f"  {snapshot['name']:<10} file systems clean; ledger whole up to record {first} on vda, {second} on vdb;"
+        f" frozen_us {snapshot['frozen_us']}")
 
 
 def show_all():
@@ -85,7 +93,7 @@ def go_to(guest, snapshot):
     assert went_on == recorded, f"the guest goes on from {went_on}, and the snapshot ends with {recorded}"
     guest.wait_ready()
     guest.wait_ledger_advance()
-    print(f"  the guest has booted, and its ledger goes on from record {went_on}: the last one of '{snapshot}'", flush=True)
+    say(f"  the guest has booted, and its ledger goes on from record {went_on}: the last one of '{snapshot}'")
 
 
 def go_back_and_forth(guest):

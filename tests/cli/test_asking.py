@@ -99,7 +99,9 @@ def test_first_ctrl_c_leaves_the_merge_to_qemu_and_job_goes_on_with_it(filled):
         assert shown.end(10) == 8
     (job,) = filled.chainctl.ok("jobs", "vm1")["jobs"]
     assert (job["type"], job["status"], job["ours"]) == ("commit", "running", True)
-    assert f"job wait vm1 {job['op']}" in shown.text
+    assert f"`chainctl job cancel vm1 {job['op'][:8]}` ends it" in shown.text
+    assert job["op"] not in shown.text, "all the digits of an id are for scripts"
+    assert shown.text.count("chainctl job wait vm1") == 2, "at once, and in the end; not a third time in between"
     assert filled.chainctl.fails(6, "snapshot", "vm1")["hint"].count(job["op"][:8]) == 3
     log = filled.chainctl.run("log", "vm1", json_output=False).out
     assert f"chainctl job cancel vm1 {job['op'][:8]}" in log and "detached" in log

@@ -92,7 +92,7 @@ def test_first_interrupt_lets_it_go_on_and_says_how_to_go_on_with_it(merged):
     result = interrupted(ctl, vm, 1)
     assert result.status == 8, result
     op = result.json["op"]
-    assert f"chainctl job wait vm {op}" in result.json["error"]["hint"]
+    assert f"chainctl job wait vm {op[:8]}`" in result.json["error"]["hint"]
     assert ctl.fails(6, "snapshot", "vm", "late")["code"] == "held"
     assert [one["state"] for one in ctl.ok("log", "vm")["operations"]][-1] == "detached"
     [job] = ctl.ok("jobs", "vm")["jobs"]

@@ -5,10 +5,14 @@
 #include "tools/chainctl/ask.h"
 
 #include "base/fiber.h"
+#include "tools/chainctl/wrap.h"
 
 #include <glib-unix.h>
 #include <stdio.h>
 #include <unistd.h>
+
+/* " [y/N] " and what is typed */
+#define ANSWER_COLUMNS 8
 
 typedef struct {
   GCancellable *cancellable;
@@ -53,10 +57,12 @@ wait_for_line (const ChainctlInvocation *invocation)
 gboolean
 chainctl_ask (const ChainctlInvocation *invocation, const char *question)
 {
+  guint columns = chainctl_wrap_columns (STDERR_FILENO);
   g_autofree char *shown = chainctl_output_printable (question);
+  g_autofree char *wrapped = chainctl_wrap_text (shown, columns > ANSWER_COLUMNS ? columns - ANSWER_COLUMNS : 0, 0);
   char line[16] = "";
 
-  fprintf (stderr, "%s [y/N] ", shown);
+  fprintf (stderr, "%s [y/N] ", wrapped);
   fflush (stderr);
   if (!wait_for_line (invocation) || fgets (line, sizeof line, stdin) == NULL) {
     fputc ('\n', stderr);

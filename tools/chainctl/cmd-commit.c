@@ -62,7 +62,7 @@ commit (ChainctlInvocation *invocation, const Options *options, GError **error)
   request.confirm_data = invocation;
   done = engine_commit_run (invocation->context, &request, &result, error);
   if (result != NULL)
-    chainctl_mergeview_say (invocation->output, result, invocation->vm);
+    chainctl_mergeview_say (invocation->output, result, invocation->vm, done ? NULL : *error);
   return done;
 }
 

@@ -48,7 +48,7 @@ say_info (ChainctlOutput *output, const char *vm, JsonObject *said)
   }
   chainctl_output_line (output, "%s: agent version %s", vm, version);
   if (disabled->len > 0)
-    chainctl_output_line (output, "  not allowed:%s", disabled->str);
+    chainctl_output_prose (output, "  not allowed:%s", disabled->str);
 }
 
 static void

@@ -21,6 +21,17 @@ options_clear (Options *options)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 
+/* Of a mirror nothing is left to be shown. */
+static void
+say_given_up (ChainctlInvocation *invocation)
+{
+  json_object_set_array_member (invocation->output->document, "jobs", json_array_new ());
+  chainctl_output_note (invocation->output,
+                        "%s: the mirror is cancelled. The files that were made for its copies are removed; the guest "
+                        "goes on as before",
+                        invocation->vm);
+}
+
 static gboolean
 act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *options, GError **error)
 {
@@ -33,13 +44,18 @@ act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *opt
        !chainctl_command_speed ("SPEED", invocation->arguments[1], &request.speed, error)) ||
       !chainctl_quiescing_read (&options->quiescing, &mode, &request.quiesce, &request.freeze_timeout_us, error))
     return FALSE;
+  /* What is given up is not on its way to 100 %. */
+  if (action == ENGINE_JOBS_CANCEL && !invocation->output->json_messages)
+    invocation->context->progress = NULL;
   done = engine_jobs_act (invocation->context, &request, &result, error);
   if (result.merge != NULL)
-    chainctl_mergeview_say (invocation->output, result.merge, invocation->vm);
+    chainctl_mergeview_say (invocation->output, result.merge, invocation->vm, done ? NULL : *error);
   if (result.mirror != NULL)
-    chainctl_mirrorview_say (invocation->output, result.mirror, invocation->vm);
+    chainctl_mirrorview_say (invocation->output, result.mirror, invocation->vm, done ? NULL : *error);
+  if (done && action == ENGINE_JOBS_CANCEL && result.merge == NULL && result.mirror == NULL && result.views == NULL)
+    say_given_up (invocation);
   if (result.views != NULL && !json_object_has_member (invocation->output->document, "jobs"))
-    chainctl_jobview_say (invocation->output, result.views);
+    chainctl_jobview_note (invocation->output, result.views);
   return done;
 }
 

@@ -26,6 +26,18 @@ static const ChainctlOutputColumn marked_columns[] = {
     {"TAGS", "tags", CHAINCTL_OUTPUT_LIST},       {NULL},
 };
 
+/* On a terminal that has no room for these: a name is enough to mean one by, and marks stand where tree has them. */
+static const ChainctlOutputColumn narrow_columns[] = {
+    {"NAME", "name", CHAINCTL_OUTPUT_TEXT},
+    {"CREATED", "created", CHAINCTL_OUTPUT_TIME},
+    {"CONSISTENCY", "consistency", CHAINCTL_OUTPUT_TEXT},
+    {"SIZE", "size", CHAINCTL_OUTPUT_SIZE},
+    {"TAGS", "tags", CHAINCTL_OUTPUT_LIST},
+    {NULL},
+};
+
+typedef enum { PLAIN, MARKED, NARROW } Form;
+
 static gboolean
 is_any_marked (const GPtrArray *listed)
 {
@@ -37,30 +49,48 @@ is_any_marked (const GPtrArray *listed)
 
 /* In the order of the columns. */
 static void
-add_row (ChainctlGrid *grid, const EngineListed *entry, gboolean marked)
+add_row (ChainctlGrid *grid, const EngineListed *entry, Form form)
 {
   const ChainsSnapshot *snapshot = entry->snapshot;
+  const char *mark = engine_tree_mark (snapshot);
+  g_autofree char *tags = chainctl_output_joined (snapshot->tags);
+  gboolean marked = form == NARROW && *mark != '\0';
 
   chainctl_grid_add_cell (grid, chainctl_output_printable (snapshot->name));
-  chainctl_grid_add_cell (grid, chainctl_output_short_id (snapshot->id));
+  if (form != NARROW)
+    chainctl_grid_add_cell (grid, chainctl_output_short_id (snapshot->id));
   chainctl_grid_add_cell (grid, chainctl_output_local_time (snapshot->created_us));
   chainctl_grid_add_cell (grid, g_strdup (chains_consistency_to_string (snapshot->consistency)));
   chainctl_grid_add_cell (grid, chainctl_output_size (entry->size));
-  if (marked)
-    chainctl_grid_add_cell (grid, g_strdup (engine_tree_mark (snapshot)));
-  chainctl_grid_add_cell (grid, chainctl_output_joined (snapshot->tags));
+  if (form == MARKED)
+    chainctl_grid_add_cell (grid, g_strdup (mark));
+  chainctl_grid_add_cell (grid, g_strconcat (marked ? "(" : "", marked ? mark : "", marked ? ")" : "",
+                                             marked && *tags != '\0' ? " " : "", tags, NULL));
+}
+
+static ChainctlGrid *
+draw (const GPtrArray *listed, Form form)
+{
+  static const ChainctlOutputColumn *const all[] = {
+      [PLAIN] = columns, [MARKED] = marked_columns, [NARROW] = narrow_columns};
+  ChainctlGrid *grid = chainctl_grid_new (all[form]);
+
+  for (guint i = 0; i < listed->len; i++)
+    add_row (grid, g_ptr_array_index (listed, i), form);
+  return grid;
 }
 
 static void
 say (ChainctlOutput *output, const GPtrArray *listed, const char *vm)
 {
-  gboolean marked = is_any_marked (listed);
-  g_autoptr (ChainctlGrid) grid = chainctl_grid_new (marked ? marked_columns : columns);
+  g_autoptr (ChainctlGrid) grid = draw (listed, is_any_marked (listed) ? MARKED : PLAIN);
 
-  for (guint i = 0; i < listed->len; i++)
-    add_row (grid, g_ptr_array_index (listed, i), marked);
+  if (output->columns > 0 && chainctl_grid_width (grid) > (glong)output->columns) {
+    chainctl_grid_free (grid);
+    grid = draw (listed, NARROW);
+  }
   if (listed->len > 0)
-    chainctl_grid_draw (grid, output->text);
+    chainctl_grid_draw (grid, output->text, output->columns);
   else
     chainctl_output_line (output, "%s has no snapshots.", vm);
 }

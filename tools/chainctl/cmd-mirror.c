@@ -112,7 +112,7 @@ mirror (ChainctlInvocation *invocation, const Options *options, GError **error)
   request.plan.target.nbd = nbd;
   done = engine_mirror_run (invocation->context, &request, &result, error);
   if (result != NULL)
-    chainctl_mirrorview_say (invocation->output, result, invocation->vm);
+    chainctl_mirrorview_say (invocation->output, result, invocation->vm, done ? NULL : *error);
   return done;
 }
 

@@ -90,8 +90,7 @@ static gboolean
 confirm (const ChainctlInvocation *invocation, const Options *options, GError **error)
 {
   g_autofree char *question =
-      g_strdup_printf ("What %s has written since its last snapshot will be lost. Go back to '%s'?", invocation->vm,
-                       invocation->arguments[0]);
+      g_strdup_printf ("What %s has written since its last snapshot will be lost. Go back?", invocation->vm);
 
   if (!options->discard || invocation->context->dry_run || !chainctl_ask_may (invocation) ||
       chainctl_ask (invocation, question))

@@ -40,7 +40,7 @@ stream (ChainctlInvocation *invocation, const Options *options, GError **error)
     return FALSE;
   done = engine_stream_run (invocation->context, &request, &result, error);
   if (result != NULL)
-    chainctl_mergeview_say (invocation->output, result, invocation->vm);
+    chainctl_mergeview_say (invocation->output, result, invocation->vm, done ? NULL : *error);
   return done;
 }
 

@@ -54,14 +54,14 @@ say_how_to_add (ChainctlOutput *output, const EngineDiscovered *discovered)
   g_autofree char *agent = record->agent != NULL ? quoted (record->agent) : NULL;
   g_autofree char *name = chainctl_output_printable (record->name);
 
-  if (discovered->registered != NULL)
+  if (discovered->registered != NULL || output->quiet)
     return;
   if (discovered->libvirt)
-    chainctl_output_note (output, "# %s is managed by libvirt; see chainctl-vm(1)", name);
+    chainctl_output_line (output, "# %s is managed by libvirt; see chainctl-vm(1)", name);
   else if (!is_printable (qmp) || (agent != NULL && !is_printable (agent)))
-    chainctl_output_note (output, "# %s: a socket of it has a name that no terminal shows; --json has it", name);
+    chainctl_output_line (output, "# %s: a socket of it has a name that no terminal shows; --json has it", name);
   else
-    chainctl_output_note (output, "chainctl vm add %s --qmp %s%s%s", discovered->suggestion, qmp,
+    chainctl_output_line (output, "chainctl vm add %s --qmp %s%s%s", discovered->suggestion, qmp,
                           agent != NULL ? " --agent " : "", agent != NULL ? agent : "");
 }
 

@@ -24,7 +24,8 @@ say_channel (ChainctlOutput *output, const EngineVmView *view)
   chainctl_output_note (output,
                         "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
                         "channel, install qemu-guest-agent in the guest, and add the VM with --agent:\n"
-                        "  -device virtio-serial -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
+                        "  -device virtio-serial\n"
+                        "  -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
                         "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
                         view->record->name);
 }
@@ -62,6 +63,18 @@ say_bases (ChainctlOutput *output, const EngineVmView *view)
   }
 }
 
+/* What was done to it, which -q leaves out. */
+static void
+note_vm (ChainctlOutput *output, const EngineVmView *view)
+{
+  gsize said = output->text->len;
+
+  say_vm (output, view);
+  say_bases (output, view);
+  if (output->quiet)
+    g_string_truncate (output->text, said);
+}
+
 static void
 say_adopted (ChainctlOutput *output, const EngineVmView *view)
 {
@@ -69,7 +82,7 @@ say_adopted (ChainctlOutput *output, const EngineVmView *view)
 
   for (guint i = 0; i < view->adopted->len; i++) {
     json_array_add_string_element (names, g_ptr_array_index (view->adopted, i));
-    chainctl_output_line (output, "adopted as a snapshot: %s", (const char *)g_ptr_array_index (view->adopted, i));
+    chainctl_output_note (output, "adopted as a snapshot: %s", (const char *)g_ptr_array_index (view->adopted, i));
   }
   json_object_set_array_member (output->document, "adopted", names);
 }
@@ -185,8 +198,7 @@ chainctl_cmd_vm_add (ChainctlInvocation *invocation, GError **error)
   if (view == NULL)
     return FALSE;
   chainctl_output_plan (invocation->output, "%s is registered so:", view->record->name);
-  say_vm (invocation->output, view);
-  say_bases (invocation->output, view);
+  note_vm (invocation->output, view);
   say_adopted (invocation->output, view);
   say_channel (invocation->output, view);
   return TRUE;
@@ -236,8 +248,7 @@ chainctl_cmd_vm_set (ChainctlInvocation *invocation, GError **error)
   if (view == NULL)
     return FALSE;
   chainctl_output_plan (invocation->output, "%s is remembered so from then on:", view->record->name);
-  say_vm (invocation->output, view);
-  say_bases (invocation->output, view);
+  note_vm (invocation->output, view);
   return TRUE;
 }
 
@@ -340,8 +351,10 @@ chainctl_cmd_vm_remove (ChainctlInvocation *invocation, GError **error)
     chainctl_output_plan (invocation->output,
                           "%s and its snapshots are forgotten; its images stay:", view->record->name);
   else
-    chainctl_output_line (invocation->output, "%s is forgotten, and so are its snapshots. Its images stay as they are:",
+    chainctl_output_note (invocation->output, "%s is forgotten, and so are its snapshots. Its images stay as they are:",
                           view->record->name);
-  chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"), chainctl_render_disk_columns);
+  if (!invocation->output->quiet)
+    chainctl_output_table (invocation->output, json_object_get_array_member (vm, "disks"),
+                           chainctl_render_disk_columns);
   return TRUE;
 }

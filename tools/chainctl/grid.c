@@ -4,7 +4,13 @@
  */
 #include "tools/chainctl/grid.h"
 
+#include "tools/chainctl/wrap.h"
+
 #include <string.h>
+
+/* What the first and the last column keep where there is no room for all. */
+#define LEAST_FIRST 8
+#define LEAST_LAST 20
 
 struct _ChainctlGrid {
   const ChainctlOutputColumn *columns;
@@ -122,6 +128,70 @@ append_padded (GString *text, const char *cell_text, glong width, gboolean right
   append_spaces (text, right ? 0 : padding);
 }
 
+/* ---- fitted into a terminal ---- */
+
+/* @first, @last: how wide these columns may be; @start: where the last one begins */
+typedef struct {
+  glong first;
+  glong last;
+  glong start;
+} Fit;
+
+glong
+chainctl_grid_width (const ChainctlGrid *grid)
+{
+  glong width = 2 * ((glong)grid->count - 1);
+
+  for (guint i = 0; i < grid->count; i++)
+    width += grid->widths[i];
+  return width;
+}
+
+static Fit
+fit (const ChainctlGrid *grid, guint columns)
+{
+  glong first = grid->widths[0], last = grid->widths[grid->count - 1], whole = chainctl_grid_width (grid);
+  glong between = whole - first - last;
+  glong room = (glong)columns - between - MIN (last, LEAST_LAST);
+
+  if (columns == 0 || whole <= (glong)columns || grid->count < 2)
+    return (Fit){first, last, first + between};
+  first = CLAMP (room, MIN (first, LEAST_FIRST), first);
+  return (Fit){first, MAX ((glong)columns - first - between, LEAST_LAST), first + between};
+}
+
+/* A cell that is longer than its column has the line to itself. */
+static void
+append_first (GString *text, const char *cell_text, const Fit *fitted)
+{
+  g_string_append (text, cell_text);
+  if (g_utf8_strlen (cell_text, -1) <= fitted->first) {
+    append_spaces (text, fitted->first - g_utf8_strlen (cell_text, -1));
+  } else {
+    g_string_append_c (text, '\n');
+    append_spaces (text, fitted->first);
+  }
+}
+
+static void
+append_last (GString *text, const char *cell_text, const Fit *fitted, gboolean right)
+{
+  g_autofree char *wrapped = NULL;
+  g_auto (GStrv) lines = NULL;
+
+  if (g_utf8_strlen (cell_text, -1) <= fitted->last) {
+    append_padded (text, cell_text, fitted->last, right);
+    return;
+  }
+  wrapped = chainctl_wrap_text (cell_text, (guint)fitted->last, 0);
+  lines = g_strsplit (wrapped, "\n", -1);
+  for (gsize i = 0; lines[i] != NULL; i++) {
+    if (i > 0)
+      g_string_append_printf (text, "\n%*s", (int)fitted->start, "");
+    g_string_append (text, lines[i]);
+  }
+}
+
 static void
 strip_end (GString *text)
 {
@@ -130,13 +200,21 @@ strip_end (GString *text)
 }
 
 void
-chainctl_grid_draw (const ChainctlGrid *grid, GString *text)
+chainctl_grid_draw (const ChainctlGrid *grid, GString *text, guint columns)
 {
+  const Fit fitted = fit (grid, columns);
+
   for (guint i = 0; i < grid->cells->len; i++) {
     guint column = i % grid->count;
+    const char *cell_text = g_ptr_array_index (grid->cells, i);
+    gboolean right = grid->columns[column].format == CHAINCTL_OUTPUT_SIZE;
 
-    append_padded (text, g_ptr_array_index (grid->cells, i), grid->widths[column],
-                   grid->columns[column].format == CHAINCTL_OUTPUT_SIZE);
+    if (column == 0)
+      append_first (text, cell_text, &fitted);
+    else if (column + 1 == grid->count)
+      append_last (text, cell_text, &fitted, right);
+    else
+      append_padded (text, cell_text, grid->widths[column], right);
     if (column + 1 < grid->count) {
       g_string_append (text, "  ");
       continue;

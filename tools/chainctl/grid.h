@@ -18,5 +18,13 @@ void chainctl_grid_add (ChainctlGrid *grid, JsonObject *row);
 /** Adds the next cell of a row, @text (transfer full) as it is to be seen: a hundred thousand rows need no JSON. */
 void chainctl_grid_add_cell (ChainctlGrid *grid, char *text);
 
-/** Adds title and rows to @text. */
-void chainctl_grid_draw (const ChainctlGrid *grid, GString *text);
+/** How wide it is drawn where nothing is to be fitted in. */
+glong chainctl_grid_width (const ChainctlGrid *grid);
+
+/**
+ * chainctl_grid_draw:
+ * @columns: of the terminal; 0 for no limit
+ * Adds title and rows to @text. On a terminal that is too narrow a long first cell has a line of its own, as df(1) has
+ * it, and the last one is broken at words: nothing is cut off.
+ */
+void chainctl_grid_draw (const ChainctlGrid *grid, GString *text, guint columns);

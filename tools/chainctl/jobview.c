@@ -4,6 +4,7 @@
  */
 #include "tools/chainctl/jobview.h"
 
+#include "engine/error.h"
 #include "tools/chainctl/render.h"
 
 static const ChainctlOutputColumn job_columns[] = {
@@ -12,6 +13,19 @@ static const ChainctlOutputColumn job_columns[] = {
     {"TYPE", "type", CHAINCTL_OUTPUT_TEXT},    {"STATUS", "status", CHAINCTL_OUTPUT_TEXT},
     {"DONE", "current", CHAINCTL_OUTPUT_SIZE}, {"OF", "total", CHAINCTL_OUTPUT_SIZE},
     {"LIMIT", "speed", CHAINCTL_OUTPUT_SIZE},  {NULL},
+};
+
+/* Narrower: @JOB is what is typed to mean it. */
+static const ChainctlOutputColumn narrow_columns[] = {
+    {"VM", "vm", CHAINCTL_OUTPUT_TEXT},
+    {"DISK", "disk", CHAINCTL_OUTPUT_TEXT},
+    {"JOB", "typed", CHAINCTL_OUTPUT_TEXT},
+    {"TYPE", "type", CHAINCTL_OUTPUT_TEXT},
+    {"STATUS", "status", CHAINCTL_OUTPUT_TEXT},
+    {"DONE", "current", CHAINCTL_OUTPUT_SIZE},
+    {"OF", "total", CHAINCTL_OUTPUT_SIZE},
+    {"LIMIT", "speed", CHAINCTL_OUTPUT_SIZE},
+    {NULL},
 };
 
 JsonObject *
@@ -37,7 +51,11 @@ static JsonObject *
 job_row (const EngineJobView *view)
 {
   JsonObject *row = chainctl_jobview_render (view);
+  g_autofree char *typed = view->ours && view->op != NULL
+                               ? chainctl_output_short_id (view->op)
+                               : g_strconcat (view->job, view->ours ? "" : " (not ours)", NULL);
 
+  json_object_set_string_member (row, "typed", typed);
   if (view->speed == 0)
     json_object_set_null_member (row, "speed");
   if (!view->ours)
@@ -56,8 +74,25 @@ chainctl_jobview_say (ChainctlOutput *output, const GPtrArray *views)
     json_array_add_object_element (rows, job_row (g_ptr_array_index (views, i)));
   }
   if (views->len > 0)
-    chainctl_output_table (output, rows, job_columns);
+    chainctl_output_table (output, rows,
+                           chainctl_output_fits (output, rows, job_columns) ? job_columns : narrow_columns);
   json_object_set_array_member (output->document, "jobs", documents);
+}
+
+void
+chainctl_jobview_note (ChainctlOutput *output, const GPtrArray *views)
+{
+  gsize said = output->text->len;
+
+  chainctl_jobview_say (output, views);
+  if (output->quiet)
+    g_string_truncate (output->text, said);
+}
+
+gboolean
+chainctl_jobview_is_told (const GError *error)
+{
+  return g_error_matches (error, ENGINE_ERROR, ENGINE_ERROR_INTERRUPTED);
 }
 
 gboolean

@@ -91,13 +91,15 @@ say_names (ChainctlOutput *output, const GPtrArray *names)
 
 /* What a person can do with it now. */
 static void
-say_detached (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
+say_detached (ChainctlOutput *output, const EngineMergeResult *result, const char *vm, const GError *error)
 {
   gboolean ready = result->moves && chainctl_jobview_are_ready (result->jobs);
   g_autofree char *op = g_strndup (result->op, 8);
 
   json_object_set_string_member (output->document, "op", result->op);
-  chainctl_jobview_say (output, result->jobs);
+  chainctl_jobview_note (output, result->jobs);
+  if (chainctl_jobview_is_told (error))
+    return;
   chainctl_output_note (output,
                         ready ? "%s: all is copied, and new writes go to both, as operation %s:"
                               : "%s: it goes on in QEMU as operation %s:",
@@ -169,7 +171,7 @@ plan (ChainctlOutput *output, const EngineMergeResult *result)
 }
 
 void
-chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm)
+chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm, const GError *error)
 {
   json_object_set_array_member (output->document, "merges", merges_json (result));
   json_object_set_array_member (output->document, "snapshots_removed", names_json (result->snapshots_removed));
@@ -181,5 +183,5 @@ chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result,
     say_end (output, result, vm);
   say_names (output, result->snapshots_removed);
   if (result->detached)
-    say_detached (output, result, vm);
+    say_detached (output, result, vm, error);
 }

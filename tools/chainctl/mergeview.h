@@ -9,4 +9,5 @@
 
 /** "merges", "snapshots_removed", "active", "frozen_us", "paused_us"; where it goes on in QEMU "op" and "jobs" too, and
  * how to go on with it. */
-void chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm);
+void chainctl_mergeview_say (ChainctlOutput *output, const EngineMergeResult *result, const char *vm,
+                             const GError *error);

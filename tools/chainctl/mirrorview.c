@@ -58,23 +58,24 @@ say_mirrored (ChainctlOutput *output, const EngineMirrorResult *result, const En
 
 /* How to go on with it. */
 static void
-say_detached (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
+say_detached (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm, const GError *error)
 {
   gboolean moves = result->goal == ENGINE_MIRROR_PIVOT;
-  const char *op = result->op;
+  g_autofree char *op = chainctl_output_short_id (result->op);
 
-  json_object_set_string_member (output->document, "op", op);
-  chainctl_jobview_say (output, result->jobs);
+  json_object_set_string_member (output->document, "op", result->op);
+  chainctl_jobview_note (output, result->jobs);
+  if (chainctl_jobview_is_told (error))
+    return;
   chainctl_output_note (output,
                         result->ready ? "%s: all is copied, and kept in step as operation %s:"
                                       : "%s: it goes on in QEMU as operation %s:",
                         vm, op);
   if (!result->ready)
-    chainctl_output_note (output, "  chainctl job wait %s %s      until all is copied, and then as it was to be", vm,
-                          op);
+    chainctl_output_note (output, "  chainctl job wait %s %s      until all is copied", vm, op);
   chainctl_output_note (output, "  chainctl job complete %s %s  %s%s", vm, op,
-                        moves ? "moves the guest to the copies" : "ends the copies in one instant, and keeps them",
-                        result->ready ? "" : ", once all is copied");
+                        moves ? "moves the guest to the copies" : "ends them in one instant",
+                        result->ready ? "" : ", once copied");
   chainctl_output_note (output, "  chainctl job cancel %s %s    gives the copies up", vm, op);
 }
 
@@ -98,7 +99,7 @@ plan (ChainctlOutput *output, const EngineMirrorResult *result)
 }
 
 void
-chainctl_mirrorview_say (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm)
+chainctl_mirrorview_say (ChainctlOutput *output, const EngineMirrorResult *result, const char *vm, const GError *error)
 {
   json_object_set_array_member (output->document, "mirrors", mirrors_json (result));
   if (result->detached)
@@ -118,5 +119,5 @@ chainctl_mirrorview_say (ChainctlOutput *output, const EngineMirrorResult *resul
   if (result->automatic != NULL && !result->detached)
     chainctl_output_note (output, "What was active before is kept as snapshot '%s'", result->automatic);
   if (result->detached)
-    say_detached (output, result, vm);
+    say_detached (output, result, vm, error);
 }

@@ -7,7 +7,10 @@
 #include "engine/error.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/grid.h"
+#include "tools/chainctl/message.h"
 #include "tools/chainctl/planview.h"
+#include "tools/chainctl/render.h"
+#include "tools/chainctl/wrap.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +28,7 @@ chainctl_output_new (gboolean json)
   const char *no_colour = g_getenv ("NO_COLOR");
 
   output->json = json;
+  output->columns = chainctl_wrap_columns (STDOUT_FILENO);
   output->document = json_object_new ();
   output->text = g_string_new (NULL);
   output->plan = g_string_new (NULL);
@@ -189,6 +193,16 @@ chainctl_output_short_id (const char *id)
 
 /* ---- text ---- */
 
+gboolean
+chainctl_output_fits (const ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns)
+{
+  g_autoptr (ChainctlGrid) grid = output->columns > 0 ? chainctl_grid_new (columns) : NULL;
+
+  for (guint i = 0; grid != NULL && i < json_array_get_length (rows); i++)
+    chainctl_grid_add (grid, json_array_get_object_element (rows, i));
+  return grid == NULL || chainctl_grid_width (grid) <= (glong)output->columns;
+}
+
 void
 chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns)
 {
@@ -199,7 +213,18 @@ chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOu
   grid = chainctl_grid_new (columns);
   for (guint i = 0; i < json_array_get_length (rows); i++)
     chainctl_grid_add (grid, json_array_get_object_element (rows, i));
-  chainctl_grid_draw (grid, output->text);
+  chainctl_grid_draw (grid, output->text, output->columns);
+}
+
+/* A line of prose. Goes on two columns further right where it has to be broken. */
+static void
+append_prose (const ChainctlOutput *output, GString *to, const char *before, const char *format, va_list arguments)
+{
+  g_autofree char *text = g_strdup_vprintf (format, arguments);
+  g_autofree char *line = g_strconcat (before, text, NULL);
+  g_autofree char *wrapped = chainctl_wrap_text (line, output->columns, 2);
+
+  g_string_append_printf (to, "%s\n", wrapped);
 }
 
 void
@@ -221,9 +246,18 @@ chainctl_output_note (ChainctlOutput *output, const char *format, ...)
   if (output->quiet)
     return;
   va_start (arguments, format);
-  g_string_append_vprintf (output->text, format, arguments);
+  append_prose (output, output->text, "", format, arguments);
   va_end (arguments);
-  g_string_append_c (output->text, '\n');
+}
+
+void
+chainctl_output_prose (ChainctlOutput *output, const char *format, ...)
+{
+  va_list arguments;
+
+  va_start (arguments, format);
+  append_prose (output, output->text, "", format, arguments);
+  va_end (arguments);
 }
 
 void
@@ -233,23 +267,12 @@ chainctl_output_plan (ChainctlOutput *output, const char *format, ...)
 
   if (!output->dry_run)
     return;
-  g_string_append (output->plan, "  ");
   va_start (arguments, format);
-  g_string_append_vprintf (output->plan, format, arguments);
+  append_prose (output, output->plan, "  ", format, arguments);
   va_end (arguments);
-  g_string_append_c (output->plan, '\n');
 }
 
 /* ---- the end ---- */
-
-/* JSON is UTF-8, whatever bytes were typed or found. */
-static void
-set_text (JsonObject *object, const char *member, const char *text)
-{
-  g_autofree char *safe = g_utf8_validate (text, -1, NULL) ? g_strdup (text) : chainctl_output_printable (text);
-
-  json_object_set_string_member (object, member, safe);
-}
 
 static JsonArray *
 warnings_json (const EngineContext *context)
@@ -261,7 +284,7 @@ warnings_json (const EngineContext *context)
     JsonObject *object = json_object_new ();
 
     json_object_set_string_member (object, "code", warning->code);
-    set_text (object, "message", warning->message);
+    chainctl_render_string (object, "message", warning->message);
     json_array_add_object_element (warnings, object);
   }
   return warnings;
@@ -274,7 +297,7 @@ error_json (const GError *error)
   JsonObject *object = json_object_new ();
 
   json_object_set_string_member (object, "code", chainctl_exit_code (error));
-  set_text (object, "message", error->message);
+  chainctl_render_string (object, "message", error->message);
   if (hint != NULL)
     json_object_set_string_member (object, "hint", hint);
   else
@@ -333,40 +356,14 @@ document_text (ChainctlOutput *output, const EngineContext *context, const GErro
   return g_strconcat (text, "\n", NULL);
 }
 
-/* With --progress=json every line on stderr is JSON. */
-static void
-complain_in_json (const char *what, const char *message)
-{
-  g_autoptr (JsonObject) object = json_object_new ();
-  g_autoptr (JsonNode) node = NULL;
-  g_autofree char *line = NULL;
-
-  set_text (object, what, message);
-  node = json_node_init_object (json_node_alloc (), object);
-  line = json_to_string (node, FALSE);
-  fprintf (stderr, "%s\n", line);
-}
-
-static void
-complain (const ChainctlOutput *output, const char *what, const char *message)
-{
-  g_autofree char *safe = chainctl_output_printable (message);
-
-  if (output->json_messages)
-    complain_in_json (what, message);
-  else if (g_str_equal (what, "error"))
-    fprintf (stderr, "chainctl: %s\n", safe);
-  else
-    fprintf (stderr, "chainctl: %s: %s\n", what, safe);
-}
-
 void
 chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context)
 {
   guint count = context != NULL ? context->warnings->len : 0;
 
   for (guint i = output->warned; !output->quiet && i < count; i++)
-    complain (output, "warning", ((const EngineWarning *)g_ptr_array_index (context->warnings, i))->message);
+    chainctl_message_print ("warning", ((const EngineWarning *)g_ptr_array_index (context->warnings, i))->message,
+                            output->json_messages);
   output->warned = MAX (output->warned, count);
 }
 
@@ -377,9 +374,9 @@ print_messages (ChainctlOutput *output, const EngineContext *context, const GErr
 
   chainctl_output_warn_now (output, context);
   if (error != NULL)
-    complain (output, "error", error->message);
+    chainctl_message_print ("error", error->message, output->json_messages);
   if (hint != NULL)
-    complain (output, "hint", hint);
+    chainctl_message_print ("hint", hint, output->json_messages);
 }
 
 ChainctlOutput *
@@ -391,6 +388,7 @@ chainctl_output_new_part (const ChainctlOutput *whole)
   part->dry_run = whole->dry_run;
   part->json_messages = whole->json_messages;
   part->colour = whole->colour;
+  part->columns = whole->columns;
   return part;
 }
 

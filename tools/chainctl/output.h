@@ -15,6 +15,7 @@
  * @text: what a person reads
  * @plan: what a person reads of a dry run: a line for each thing that would be done
  * @json_messages: what goes to stderr is JSON too, an object a line
+ * @columns: how wide the terminal is that stdout is; 0 where it is none
  * @colour: stdout is a terminal that may be coloured
  * @in_part: what was done is shown beside an error, too
  * @headed: of several VMs' texts, the last one stands under a heading
@@ -27,6 +28,7 @@ typedef struct {
   gboolean quiet;
   gboolean dry_run;
   gboolean json_messages;
+  guint columns;
   gboolean colour;
   gboolean in_part;
   gboolean headed;
@@ -72,13 +74,19 @@ ChainctlOutput *chainctl_output_new_part (const ChainctlOutput *whole);
 JsonObject *chainctl_output_take_part (ChainctlOutput *output, const char *vm, ChainctlOutput *part,
                                        const EngineContext *context, const GError *error);
 
-/** A table of @rows (objects), for people alone. @columns end with a NULL title. */
+/** A table of @rows (objects), for people alone. @columns end with a NULL title. On a terminal it is fitted in. */
 void chainctl_output_table (ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns);
+
+/** Whether chainctl_output_table() has room for all of it. */
+gboolean chainctl_output_fits (const ChainctlOutput *output, JsonArray *rows, const ChainctlOutputColumn *columns);
 
 /** Adds a line of text for people: an answer. */
 void chainctl_output_line (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
-/** Adds a line about what was done, which -q leaves out. */
+/** The same of an answer that is prose: a terminal gets it broken at words. What may be pasted is a line. */
+void chainctl_output_prose (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/** Adds a line about what was done, which -q leaves out; prose. */
 void chainctl_output_note (ChainctlOutput *output, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
 /** Adds a line about what would be done, which only a dry run shows: above the steps that it consists of. */

@@ -28,9 +28,9 @@ say (ChainctlOutput *output, const EngineProblem *problem)
   g_autofree char *message = chainctl_output_printable (problem->message);
   g_autofree char *repair = problem->repair != NULL ? chainctl_output_printable (problem->repair) : NULL;
 
-  chainctl_output_line (output, "%s: %s", problem->is_error ? "error" : "warning", message);
+  chainctl_output_prose (output, "%s: %s", problem->is_error ? "error" : "warning", message);
   if (repair != NULL)
-    chainctl_output_line (output, "  to repair: %s", repair);
+    chainctl_output_prose (output, "  to repair: %s", repair);
 }
 
 gboolean

@@ -7,6 +7,7 @@
 
 #include "tools/chainctl/progressline.h"
 #include "tools/chainctl/render.h"
+#include "tools/chainctl/wrap.h"
 
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -239,12 +240,17 @@ chainctl_progress_report (const EngineProgress *report, gpointer data)
 void
 chainctl_progress_say_interrupted (ChainctlProgress *progress)
 {
+  g_autofree char *text = NULL;
+  g_autofree char *wrapped = NULL;
+
   if (progress == NULL || progress->op == NULL || !progress->terminal || progress->mode == JSON)
     return;
+  text = g_strdup_printf ("Left to QEMU: `chainctl job wait %s %.8s` waits; ^C within 2 s cancels it.", progress->vm,
+                          progress->op);
+  wrapped = chainctl_wrap_text (text, chainctl_wrap_columns (STDERR_FILENO), 2);
   /* "^C" stands where the cursor was. */
   fputs (can_draw () ? "\r\033[K" : "\n", stderr);
-  fprintf (stderr, "Left to QEMU: `chainctl job wait %s %.8s` goes on with it. Ctrl-C within 2 s cancels it.\n",
-           progress->vm, progress->op);
+  fprintf (stderr, "%s\n", wrapped);
   fflush (stderr);
   progress->drawn = 0;
 }

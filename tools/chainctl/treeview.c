@@ -8,7 +8,8 @@
  *   ◉ web.nightly-2.qcow2        active     192 KiB  ⇢ backup 45 % (not ours)
  *
  * The way from the lowest image to the active one is a straight line however
- * long it is; only branches are indented.
+ * long it is; only branches are indented. A chain that does not stand on the one
+ * above it is set apart by an empty line.
  */
 #include "tools/chainctl/treeview.h"
 
@@ -244,6 +245,7 @@ chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree, const GP
   g_autofree char *whole = NULL;
   g_autofree char *shown = NULL;
   g_autofree char *size = NULL;
+  guint roots = 0;
 
   if (active == NULL || tree->images->len == 0)
     return;
@@ -257,8 +259,11 @@ chainctl_treeview_draw (ChainctlOutput *output, const EngineTree *tree, const GP
   for (guint i = 0; i < tree->images->len; i++) {
     const EngineTreeImage *image = g_ptr_array_index (tree->images, i);
 
-    if (image->parent == NULL)
-      draw_column (&drawing, image, active, "", "");
+    if (image->parent != NULL)
+      continue;
+    if (roots++ > 0)
+      chainctl_output_line (output, "%s", "");
+    draw_column (&drawing, image, active, "", "");
   }
 }
 
