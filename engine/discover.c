@@ -452,19 +452,33 @@ suggest_names (const Search *search, const GPtrArray *found)
   }
 }
 
+/* "web" of /run/web.qmp, and of /srv/web/qmp.sock: a file that only says what it is leaves the name to its folder. */
+static char *
+name_of_socket (const char *path)
+{
+  static const char *const any_monitor[] = {"qmp",         "monitor", "mon",  "qmp-socket",
+                                            "qmp-monitor", "socket",  "sock", NULL};
+  static const char *const any_folder[] = {"run", "tmp", "qemu", "sockets", "/", NULL};
+  g_autofree char *file = g_path_get_basename (path);
+  g_autofree char *above = g_path_get_dirname (path);
+  g_autofree char *folder = g_path_get_basename (above);
+  char *dot = strrchr (file, '.');
+
+  if (dot != NULL && dot != file)
+    *dot = '\0';
+  return g_strdup (g_strv_contains (any_monitor, file) && !g_strv_contains (any_folder, folder) ? folder : file);
+}
+
 static char *
 name_of (const Candidate *candidate)
 {
-  g_autofree char *file = g_path_get_basename (candidate->qmp);
-  char *dot = strrchr (file, '.');
+  g_autofree char *named = name_of_socket (candidate->qmp);
 
   if (candidate->name != NULL && *candidate->name != '\0')
     return g_utf8_make_valid (candidate->name, -1);
   if (candidate->registered != NULL)
     return g_strdup (candidate->registered->name);
-  if (dot != NULL && dot != file)
-    *dot = '\0';
-  return g_utf8_make_valid (file, -1);
+  return g_utf8_make_valid (named, -1);
 }
 
 static EngineVmState

@@ -298,3 +298,43 @@ def test_working_folder_that_is_gone_is_told_instead_of_the_root_being_taken_for
     words = f'cd "{gone}" && rmdir "{gone}" && exec "{ctl.binary}" --state "{tmp_path}/state" list'
     done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)
     assert done.returncode == 2 and "working folder is gone" in done.stderr, done
+
+
+@pytest.mark.parametrize("words, told", [
+    (["list", "--state-dir", "/x"], "there is no option --state-dir; did you mean --state?"),
+    (["list", "--sta"], "there is no option --sta; did you mean --state?"),
+    (["-V"], "there is no option -V; did you mean --version?"),
+    (["list", "-V"], "there is no option -V; did you mean --version?"),
+    (["list", "vm1", "-qn"], "there is no option -n"),
+    (["--bogus"], "there is no option --bogus"),
+    (["help"], "there is no command 'help'; use `chainctl --help`"),
+    (["help", "snapshot"], "there is no command 'help'; use `chainctl snapshot --help`"),
+    (["help", "vm", "add"], "there is no command 'help'; use `chainctl vm --help`"),
+    (["version"], "there is no command 'version'; use `chainctl --version`"),
+    (["commit", "--base"], "--base: SNAPSHOT|base is missing behind it"),
+    (["list", "vm1", "--timeout"], "--timeout: SECONDS is missing behind it"),
+    (["list", "--timeout", "abc"], "--timeout abc: not a number of seconds"),
+    (["list", "--timeout=abc"], "--timeout abc: not a number of seconds"),
+    (["snapshot", "--all", "--parallel", "two"], "--parallel two: not a number"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")  # fmt: skip
+def test_what_is_wrong_is_said_in_our_words_with_what_was_meant(shared_vm, words, told):
+    result = shared_vm.chainctl.run(*words, json_output=False)
+    assert (result.status, result.out, result.err) == (2, "", f"chainctl: {told}\n"), result
+
+
+def test_value_that_looks_like_an_option_is_a_value(vm):
+    vm.chainctl.ok("snapshot", "vm1", "s", "--description", "-5 degrees")
+    vm.chainctl.ok("snapshot", "vm1", "t", "--description", "--see-below")
+    described = [one["description"] for one in vm.chainctl.ok("list", "vm1")["snapshots"]]
+    assert described == ["-5 degrees", "--see-below"]
+
+
+def test_general_help_is_in_groups_and_shows_the_global_options(chainctl):
+    shown = chainctl().run("--help", json_output=False).out
+    assert len(re.findall(r"^[A-Z][a-z ,]+:$", shown, re.MULTILINE)) >= 5
+    assert "GLOBAL, before COMMAND or anywhere behind it:" in shown
+    for option in ("--state DIR", "--config FILE", "--json", "--dry-run", "--wait[=SECONDS]", "-q, --quiet", "--version"):
+        assert re.search(rf"^ +{re.escape(option)}  +[a-z]", shown, re.MULTILINE), option
+    columns = {line.index(re.split(r"  +", line.strip(), maxsplit=1)[1]) for line in shown.split("GLOBAL, ")[0].splitlines()
+               if line.startswith("  ")}  # fmt: skip
+    assert len(columns) == 1, "one command's name overruns its column"

@@ -167,3 +167,22 @@ def test_no_image_or_database_is_touched(ctl, qemu, folder):
         ctl.ok("vm", "discover", folder)
     assert not ctl.state_dir.exists()
     assert images.is_clean(folder / "vda.qcow2")
+
+
+@pytest.mark.parametrize("path, name", [("web/qmp.sock", "web"), ("web/qmp", "web"), ("web/monitor", "web"), ("web/db.qmp", "db"), ("qemu/qmp", "qmp")])
+def test_monitor_whose_name_says_nothing_is_called_after_its_folder(ctl, daemon, sockets, path, name):
+    qmp = sockets / path
+    qmp.parent.mkdir()
+    daemon("--chardev", f"socket,id=m,path={qmp},server=on,wait=off", "--monitor=m", qmp=qmp)
+    assert [one["name"] for one in found(ctl.ok("vm", "discover"), qmp)] == [name]
+
+
+def test_those_that_are_called_alike_are_told_apart_above_the_lines_that_add_them(ctl, daemon, sockets):
+    paths = [sockets / number / "twin.qmp" for number in "12"]
+    for qmp in paths:
+        qmp.parent.mkdir()
+        daemon("--chardev", f"socket,id=m,path={qmp},server=on,wait=off", "--monitor=m", qmp=qmp)
+    table, lines = ctl.run("vm", "discover", json_output=False).out.split("\n\n")
+    shown = [line.split()[0] for line in table.splitlines() if str(sockets) in line]
+    added = [line.split()[3] for line in lines.splitlines() if str(sockets) in line]
+    assert shown == added == ["twin", "twin-2"]

@@ -5,8 +5,7 @@ import re
 def names(ctl):
     """All commands in the order of the help text: "vm add", "snapshot" …"""
     found = []
-    for line in _help(ctl).split("\n\n")[2].splitlines():
-        words = line.split()
+    for words in re.findall(r"^  (\w+) +(\w+)", _help(ctl).split("\nGLOBAL")[0], re.MULTILINE):
         is_group = f"chainctl {words[0]} COMMAND" in _help(ctl, words[0])
         found.append(" ".join(words[: 2 if is_group else 1]))
     return found

@@ -45,6 +45,33 @@ is_printable (const char *text)
   return g_str_equal (printable, text);
 }
 
+/* Several that are called alike are told apart as they would be registered. */
+static const char *
+shown_name (const GPtrArray *found, const EngineDiscovered *discovered)
+{
+  const char *name = discovered->view->record->name;
+  guint alike = 0;
+
+  for (guint i = 0; i < found->len; i++)
+    alike += g_str_equal (((const EngineDiscovered *)g_ptr_array_index (found, i))->view->record->name, name);
+  return alike > 1 && discovered->registered == NULL ? discovered->suggestion : name;
+}
+
+static void
+say_table (ChainctlOutput *output, const GPtrArray *found)
+{
+  g_autoptr (JsonArray) rows = json_array_new ();
+
+  for (guint i = 0; i < found->len; i++) {
+    const EngineDiscovered *discovered = g_ptr_array_index (found, i);
+    JsonObject *row = render (discovered);
+
+    chainctl_render_string (row, "name", shown_name (found, discovered));
+    json_array_add_object_element (rows, row);
+  }
+  chainctl_output_table (output, rows, columns);
+}
+
 static void
 say_how_to_add (ChainctlOutput *output, const EngineDiscovered *discovered)
 {
@@ -63,6 +90,15 @@ say_how_to_add (ChainctlOutput *output, const EngineDiscovered *discovered)
   else
     chainctl_output_line (output, "chainctl vm add %s --qmp %s%s%s", discovered->suggestion, qmp,
                           agent != NULL ? " --agent " : "", agent != NULL ? agent : "");
+}
+
+static gboolean
+is_any_new (const GPtrArray *found)
+{
+  for (guint i = 0; i < found->len; i++)
+    if (((const EngineDiscovered *)g_ptr_array_index (found, i))->registered == NULL)
+      return TRUE;
+  return FALSE;
 }
 
 gboolean
@@ -84,7 +120,9 @@ chainctl_cmd_vm_discover (ChainctlInvocation *invocation, GError **error)
   if (found->len == 0)
     chainctl_output_line (invocation->output, "No QEMU with a QMP socket was found.");
   else
-    chainctl_output_table (invocation->output, vms, columns);
+    say_table (invocation->output, found);
+  if (is_any_new (found) && !invocation->output->quiet)
+    chainctl_output_line (invocation->output, "%s", "");
   for (guint i = 0; i < found->len; i++)
     say_how_to_add (invocation->output, g_ptr_array_index (found, i));
   return TRUE;

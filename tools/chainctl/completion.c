@@ -294,6 +294,47 @@ offer_address (Line *line, const char *kind, const char *behind)
   offer (line, "file", "", NULL);
 }
 
+/* @alternatives: (array zero-terminated=1): beginnings; behind the first, which is unix:, comes a file */
+static void
+offer_beginnings (Line *line, const char *const *alternatives)
+{
+  if (g_str_has_prefix (typed (line), "unix:")) {
+    keep (line, (gsize)(typed (line) - line->word) + strlen ("unix:"));
+    offer (line, "file", "", NULL);
+    return;
+  }
+  for (gsize i = 0; alternatives[i] != NULL; i++)
+    offer (line, "part", alternatives[i], NULL);
+}
+
+/* Where a monitor is: unix:PATH, or a path alone */
+static void
+offer_socket (Line *line, const char *kind, const char *behind)
+{
+  const char *const beginnings[] = {"unix:", NULL};
+
+  offer_beginnings (line, beginnings);
+  if (!g_str_has_prefix (typed (line), "unix:"))
+    offer (line, "file", "", NULL);
+}
+
+/* Where to listen: of HOST:PORT nothing is known. */
+static void
+offer_listen (Line *line, const char *kind, const char *behind)
+{
+  const char *const beginnings[] = {"unix:", NULL};
+
+  offer_beginnings (line, beginnings);
+}
+
+static void
+offer_server (Line *line, const char *kind, const char *behind)
+{
+  const char *const beginnings[] = {"unix:", "nbd://", "nbds://", NULL};
+
+  offer_beginnings (line, beginnings);
+}
+
 /* Spelled out they would make the help texts wider than a terminal. */
 static void
 offer_copy_modes (Line *line, const char *kind, const char *behind)
@@ -309,17 +350,20 @@ static const struct {
   const char *what;
   void (*offer) (Line *line, const char *kind, const char *behind);
 } offers[] = {
-    {"VM", offer_vms},     {"DISK", offer_disks},  {"D", offer_disks},        {"SNAPSHOT", offer_snapshots},
-    {"FILE", offer_file},  {"PATH", offer_file},   {"SOCKET", offer_address}, {"ADDR", offer_address},
-    {"DIR", offer_folder}, {"CMD", offer_program}, {"JOB", offer_jobs},       {"MODE", offer_copy_modes},
+    {"VM", offer_vms},        {"DISK", offer_disks},       {"D", offer_disks},       {"SNAPSHOT", offer_snapshots},
+    {"FILE", offer_file},     {"PATH", offer_file},        {"SOCKET", offer_socket}, {"ADDR", offer_address},
+    {"SERVER", offer_server}, {"unix:PATH", offer_listen}, {"DIR", offer_folder},    {"CMD", offer_program},
+    {"JOB", offer_jobs},      {"MODE", offer_copy_modes},
 };
 
 static void
 offer_thing (Line *line, const char *what, const char *kind, const char *behind)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (offers); i++)
-    if (g_str_equal (what, offers[i].what))
+    if (g_str_equal (what, offers[i].what)) {
       offers[i].offer (line, kind, behind);
+      return;
+    }
   if (g_ascii_islower (what[0]) && *behind == '\0')
     offer (line, kind, what, NULL);
 }

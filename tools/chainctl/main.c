@@ -30,12 +30,14 @@ static void
 general_help (ChainctlOutput *output)
 {
   g_autofree char *commands = chainctl_table_describe (NULL);
+  g_autofree char *global = chainctl_options_describe_global ();
 
   chainctl_output_line (output,
                         "Usage: chainctl [GLOBAL] COMMAND [VM] [ARGS]\n\n"
                         "Snapshots of running QEMU VMs: atomic over all disks, quiesced, remembered.\n\n%s\n"
+                        "GLOBAL, before COMMAND or anywhere behind it:\n%s\n"
                         "chainctl COMMAND --help says more; man chainctl says most.",
-                        commands);
+                        commands, global);
   json_object_set_string_member (output->document, "help", output->text->str);
 }
 
@@ -66,6 +68,8 @@ run_without_command (ChainctlOutput *output, char **words, GError **error)
     general_help (output);
     return TRUE;
   }
+  if (!chainctl_options_check_global (words, g_strv_length (words), error))
+    return FALSE;
   g_set_error_literal (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE,
                        "no command given; see `chainctl --help`");
   return FALSE;

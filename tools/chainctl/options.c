@@ -31,6 +31,32 @@ find_entry (const GOptionEntry *entries, const char *name, gsize length)
   return NULL;
 }
 
+/* Its value is the next word. */
+static gboolean
+is_valued (const GOptionEntry *entry)
+{
+  return entry->arg != G_OPTION_ARG_NONE && entry->arg != G_OPTION_ARG_CALLBACK;
+}
+
+/* As GOption would refuse it, but in our words. */
+static gboolean
+check_number (const GOptionEntry *entry, const char *value, GError **error)
+{
+  gboolean whole = entry->arg == G_OPTION_ARG_INT;
+  char *end = NULL;
+
+  if (entry->arg != G_OPTION_ARG_DOUBLE && !whole)
+    return TRUE;
+  if (whole)
+    g_ascii_strtoll (value, &end, 10);
+  else
+    g_ascii_strtod (value, &end);
+  if (end != value && *end == '\0')
+    return TRUE;
+  return chainctl_exit_set_usage (error, "--%s %s: not a number%s", entry->long_name, value,
+                                  whole ? "" : " of seconds");
+}
+
 /* "--json=no" is no way to say no, and "--state=$UNSET" none to name a folder. */
 static gboolean
 check_word (const char *word, const GOptionEntry *entries, GError **error)
@@ -44,7 +70,7 @@ check_word (const char *word, const GOptionEntry *entries, GError **error)
     return chainctl_exit_set_usage (error, "--%s takes no value", entry->long_name);
   if (equals[1] == '\0' && !g_str_equal (entry->long_name, "description") && entry->arg != G_OPTION_ARG_CALLBACK)
     return chainctl_exit_set_usage (error, "--%s= is empty", entry->long_name);
-  return TRUE;
+  return check_number (entry, equals + 1, error);
 }
 
 /* "--state ''" is an unset variable too. */
@@ -53,10 +79,14 @@ check_pair (const char *word, const char *next, const GOptionEntry *entries, GEr
 {
   const GOptionEntry *entry = find_entry (entries, word + 2, strlen (word + 2));
 
-  if (entry == NULL || next == NULL || *next != '\0' || entry->arg == G_OPTION_ARG_NONE ||
-      entry->arg == G_OPTION_ARG_CALLBACK || g_str_equal (entry->long_name, "description"))
+  if (entry == NULL || !is_valued (entry))
     return TRUE;
-  return chainctl_exit_set_usage (error, "--%s '' is empty", entry->long_name);
+  if (next == NULL)
+    return chainctl_exit_set_usage (error, "--%s: %s is missing behind it", entry->long_name,
+                                    entry->arg_description != NULL ? entry->arg_description : "its value");
+  if (*next == '\0' && !g_str_equal (entry->long_name, "description"))
+    return chainctl_exit_set_usage (error, "--%s '' is empty", entry->long_name);
+  return check_number (entry, next, error);
 }
 
 static void
@@ -64,6 +94,65 @@ add_names (GPtrArray *names, const GOptionEntry *entries)
 {
   for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++)
     g_ptr_array_add (names, (gpointer)entry->long_name);
+}
+
+static gboolean
+takes_next (const char *word, const GOptionEntry *entries, const GOptionEntry *globals)
+{
+  const GOptionEntry *entry = find_entry (entries, word + 2, strlen (word) - 2);
+
+  if (entry == NULL)
+    entry = find_entry (globals, word + 2, strlen (word) - 2);
+  return entry != NULL && is_valued (entry);
+}
+
+/* The longest of @names that @typed goes on from: "state" of "state-dir". */
+static const char *
+find_beginning (const char *typed, const GPtrArray *names)
+{
+  const char *longest = NULL;
+
+  for (guint i = 0; i + 1 < names->len; i++) {
+    const char *name = g_ptr_array_index (names, i);
+
+    if (g_str_has_prefix (typed, name) && (longest == NULL || strlen (name) > strlen (longest)))
+      longest = name;
+  }
+  return longest;
+}
+
+static gboolean
+check_long (const char *word, const GPtrArray *names, GError **error)
+{
+  g_autofree char *typed = g_strndup (word + 2, strcspn (word + 2, "="));
+  const char *nearest;
+
+  if (*typed == '\0' || g_strv_contains ((const char *const *)names->pdata, typed))
+    return TRUE;
+  nearest = base_nearest_find (typed, (const char *const *)names->pdata);
+  if (nearest == NULL)
+    nearest = find_beginning (typed, names);
+  return chainctl_exit_set_usage (error, "there is no option --%s%s%s%s", typed,
+                                  nearest != NULL ? "; did you mean --" : "", nearest != NULL ? nearest : "",
+                                  nearest != NULL ? "?" : "");
+}
+
+/* "-qv" is two. None has a value. */
+static gboolean
+check_short (const char *word, const GOptionEntry *entries, const GOptionEntry *globals, GError **error)
+{
+  for (const char *letter = word + 1; *letter != '\0'; letter = g_utf8_next_char (letter)) {
+    gboolean known = FALSE;
+
+    for (const GOptionEntry *entry = entries; !known && entry->long_name != NULL; entry++)
+      known = entry->short_name == *letter;
+    for (const GOptionEntry *entry = globals; !known && entry->long_name != NULL; entry++)
+      known = entry->short_name == *letter;
+    if (!known)
+      return chainctl_exit_set_usage (error, "there is no option -%.*s%s", (int)(g_utf8_next_char (letter) - letter),
+                                      letter, *letter == 'V' ? "; did you mean --version?" : "");
+  }
+  return TRUE;
 }
 
 /* An option that is neither the command's nor global, with what was probably meant. */
@@ -76,16 +165,12 @@ check_known (char **words, const GOptionEntry *entries, const GOptionEntry *glob
   add_names (names, globals);
   g_ptr_array_add (names, NULL);
   for (gsize i = 0; words[i] != NULL && !g_str_equal (words[i], "--"); i++) {
-    gsize length = g_str_has_prefix (words[i], "--") ? strcspn (words[i] + 2, "=") : 0;
-    g_autofree char *typed = g_strndup (words[i] + 2 * (length > 0), length);
-    const char *nearest;
-
-    if (length == 0 || g_strv_contains ((const char *const *)names->pdata, typed))
+    if (words[i][0] != '-' || words[i][1] == '\0')
       continue;
-    nearest = base_nearest_find (typed, (const char *const *)names->pdata);
-    return chainctl_exit_set_usage (error, "there is no option --%s%s%s%s", typed,
-                                    nearest != NULL ? "; did you mean --" : "", nearest != NULL ? nearest : "",
-                                    nearest != NULL ? "?" : "");
+    if (words[i][1] != '-' ? !check_short (words[i], entries, globals, error) : !check_long (words[i], names, error))
+      return FALSE;
+    if (words[i + 1] != NULL && takes_next (words[i], entries, globals))
+      i++;
   }
   return TRUE;
 }
@@ -141,6 +226,29 @@ chainctl_options_global (ChainctlOptions *options)
   return g_memdup2 (entries, sizeof entries);
 }
 
+char *
+chainctl_options_describe_global (void)
+{
+  ChainctlOptions unused;
+  g_autofree GOptionEntry *entries = chainctl_options_global (&unused);
+  GString *text = g_string_new (NULL);
+
+  for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++) {
+    gboolean optional = entry->arg == G_OPTION_ARG_CALLBACK;
+    g_autofree char *letter =
+        entry->short_name != '\0' ? g_strdup_printf ("-%c, ", entry->short_name) : g_strdup ("    ");
+    g_autofree char *value =
+        entry->arg_description != NULL
+            ? g_strconcat (optional ? "[=" : " ", entry->arg_description, optional ? "]" : "", NULL)
+            : g_strdup ("");
+    g_autofree char *whole = g_strconcat (letter, "--", entry->long_name, value, NULL);
+
+    g_string_append_printf (text, "  %-37s %s\n", whole, entry->description);
+  }
+  g_string_append_printf (text, "  %-37s %s\n", "    --version", "show the version");
+  return g_string_free (text, FALSE);
+}
+
 gsize
 chainctl_options_find_command (char **words)
 {
@@ -150,9 +258,8 @@ chainctl_options_find_command (char **words)
 
   while (words[at] != NULL && words[at][0] == '-' && words[at][1] != '\0') {
     const GOptionEntry *entry = find_entry (entries, words[at] + 2, strlen (words[at]) - 2);
-    gboolean valued = entry != NULL && entry->arg != G_OPTION_ARG_NONE && entry->arg != G_OPTION_ARG_CALLBACK;
 
-    at += valued && words[at + 1] != NULL ? 2 : 1;
+    at += entry != NULL && is_valued (entry) && words[at + 1] != NULL ? 2 : 1;
   }
   return at;
 }

@@ -31,6 +31,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ChainctlOptions, chainctl_options_clear)
 /** The global options, ended by a NULL name; what is parsed goes into @options. Returns: (transfer full) */
 GOptionEntry *chainctl_options_global (ChainctlOptions *options);
 
+/** The same as lines of a help text, and --version. Returns: (transfer full) */
+char *chainctl_options_describe_global (void);
+
 /** Returns: the index of the first of @words that is neither an option nor the value of a global one, or of the end */
 gsize chainctl_options_find_command (char **words);
 

@@ -47,6 +47,9 @@ const ChainctlCommand chainctl_table[] = {
      "What was active is kept as an automatic snapshot, so that there is a way back.\n"
      "The guest is reset where it has file systems of these disks mounted.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 1, 1, chainctl_cmd_rollback},
+    {"protect", "VM SNAPSHOT...", "keep snapshots from being merged",
+     "Such a one is not merged, deleted or pruned until --off lets go of it.", CHAINS_DB_UPDATE, TRUE, FALSE,
+     CHAINCTL_RECOVERY_NEEDED, 1, G_MAXUINT, chainctl_cmd_protect},
     {"commit", "[VM]", "merge images downwards",
      "Moves the data of images into the base, or into the first image above --base,\n"
      "and forgets the snapshots whose point in time is overwritten. The active image\n"
@@ -84,9 +87,6 @@ const ChainctlCommand chainctl_table[] = {
      CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_complete},
     {"job speed", "VM JOB SPEED", "change a job's limit", "Bytes a second; K, M and G are binary; 0 is no limit.",
      CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 2, 2, chainctl_cmd_job_speed},
-    {"protect", "VM SNAPSHOT...", "keep snapshots from being merged",
-     "Such a one is not merged, deleted or pruned until --off lets go of it.", CHAINS_DB_UPDATE, TRUE, FALSE,
-     CHAINCTL_RECOVERY_NEEDED, 1, G_MAXUINT, chainctl_cmd_protect},
     {"list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_list},
     {"show", "VM SNAPSHOT", "one snapshot", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 1, 1,
@@ -95,10 +95,6 @@ const ChainctlCommand chainctl_table[] = {
      chainctl_cmd_tree},
     {"path", "VM DISK", "the active image of a disk", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 1, 1,
      chainctl_cmd_path},
-    {"exec", "[VM] -- CMD...", "start a VM on its active images",
-     "Replaces {DISK} in the arguments of CMD by that disk's active image, as the\n"
-     "value of a -blockdev option, and becomes CMD. In doubt starts nothing.",
-     CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_exec},
     {"log", "[VM]", "the operations on a VM", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 0, 0,
      chainctl_cmd_log},
     {"check", "[VM]", "look for what is wrong", NULL, CHAINS_DB_READ, TRUE, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
@@ -107,6 +103,10 @@ const ChainctlCommand chainctl_table[] = {
      "What check finds, and advice: the agent, the monitor, permissions, file systems,\n"
      "cache modes, deep chains, this host. Each finding says what to do about it.",
      CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_TRIED, 0, 0, chainctl_cmd_doctor},
+    {"exec", "[VM] -- CMD...", "start a VM on its active images",
+     "Replaces {DISK} in the arguments of CMD by that disk's active image, as the\n"
+     "value of a -blockdev option, and becomes CMD. In doubt starts nothing.",
+     CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_exec},
     {"recover", "[VM]", "finish or undo what was interrupted",
      "Without VM: of every VM. The same is done by itself before any other command on\n"
      "a VM that has an interrupted operation.",
@@ -143,28 +143,71 @@ is_group (const char *word)
   return FALSE;
 }
 
+/* Where in the list of all commands a heading stands: above which one. */
+static const struct {
+  const char *command;
+  const char *heading;
+} headings[] = {
+    {"vm add", "Which VMs there are"},
+    {"snapshot", "Points in time"},
+    {"commit", "Moving data while the guest runs"},
+    {"jobs", "Copies that are at work"},
+    {"list", "Looking"},
+    {"exec", "Starting, repairing, the rest"},
+};
+
+static void
+append_heading (GString *text, const char *command)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (headings); i++)
+    if (g_str_equal (headings[i].command, command))
+      g_string_append_printf (text, "%s%s:\n", text->len > 0 ? "\n" : "", headings[i].heading);
+}
+
 char *
 chainctl_table_describe (const char *group)
 {
   g_autoptr (GString) text = g_string_new (NULL);
 
-  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
-    if (group == NULL || (g_str_has_prefix (command->name, group) && command->name[strlen (group)] == ' '))
-      g_string_append_printf (text, "  %-13s %s\n", command->name, command->summary);
+  for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++) {
+    if (group == NULL)
+      append_heading (text, command->name);
+    else if (!g_str_has_prefix (command->name, group) || command->name[strlen (group)] != ' ')
+      continue;
+    g_string_append_printf (text, "  %-14s %s\n", command->name, command->summary);
+  }
   return text->len > 0 ? g_string_free (g_steal_pointer (&text), FALSE) : NULL;
 }
 
+/* What other programs have as a command, and we as an option. @next: (nullable): the word behind it. Returns:
+ * (nullable) */
+static char *
+option_instead (const char *typed, const char *next)
+{
+  gboolean known = next != NULL && (is_group (next) || find_name (next) != NULL);
+
+  if (g_str_equal (typed, "version"))
+    return g_strdup ("chainctl --version");
+  if (g_str_equal (typed, "help"))
+    return g_strdup_printf ("chainctl %s%s--help", known ? next : "", known ? " " : "");
+  return NULL;
+}
+
 static void
-set_unknown (const char *typed, GError **error)
+set_unknown (const char *typed, const char *next, GError **error)
 {
   g_autoptr (GPtrArray) names = g_ptr_array_new ();
+  g_autofree char *instead = option_instead (typed, next);
   const char *nearest;
 
   for (const ChainctlCommand *command = chainctl_table; command->name != NULL; command++)
     g_ptr_array_add (names, (gpointer)command->name);
   g_ptr_array_add (names, NULL);
   nearest = base_nearest_find (typed, (const char *const *)names->pdata);
-  if (nearest != NULL)
+  if (instead != NULL)
+    g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "there is no command '%s'; use `%s`", typed,
+                 instead);
+  else if (nearest != NULL)
     g_set_error (error, CHAINCTL_EXIT_ERROR, CHAINCTL_EXIT_ERROR_USAGE, "there is no command '%s'; did you mean '%s'?",
                  typed, nearest);
   else
@@ -180,6 +223,6 @@ chainctl_table_find (const char *first, const char *second, guint *count, GError
 
   *count = both != NULL ? 2 : 1;
   if (command == NULL)
-    set_unknown (both != NULL ? g_strchomp (both) : first, error);
+    set_unknown (both != NULL ? g_strchomp (both) : first, second, error);
   return command;
 }
