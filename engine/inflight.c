@@ -161,9 +161,13 @@ lose_sight (EngineOp *op, GError *why, GError **error)
     engine_inflight_lose (op, failure, error);
     return ENGINE_INFLIGHT_LOST;
   }
-  engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint,
-                    "VM '%s': %s; where QEMU lives, operation %.8s goes on in it", op->vm->record->name, lost->message,
-                    op->id);
+  if (engine_vm_has_died (op->vm->qemu))
+    engine_error_set (error, ENGINE_ERROR_INTERRUPTED, "the next command puts that in order, or `chainctl recover`",
+                      "VM '%s': QEMU is gone, and operation %.8s is interrupted", op->vm->record->name, op->id);
+  else
+    engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint,
+                      "VM '%s': %s; where QEMU lives, operation %.8s goes on in it", op->vm->record->name, lost->message,
+                      op->id);
   return ENGINE_INFLIGHT_LEFT;
 }
 

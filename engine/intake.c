@@ -85,6 +85,11 @@ check_head (EngineVm *vm, const EngineGraphDisk *disk, gint64 row, GError **erro
 {
   const EngineLayer *head = engine_graph_head (disk);
 
+  if (head->node->virtual_size <= 0) {
+    engine_error_set (error, ENGINE_ERROR_REFUSED, "make it larger, or take it away from the VM",
+                      "disk '%s': '%s' has no bytes", disk->name, head->path);
+    return FALSE;
+  }
   if (head->local && head->inode == 0) {
     engine_error_set (error, ENGINE_ERROR_REFUSED, "is its name not UTF-8 (QMP carries no other), or was it removed?",
                       "disk '%s': QEMU has '%s' open, and there is no such file here", disk->name, head->path);

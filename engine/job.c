@@ -208,6 +208,12 @@ wait_for_word (EngineVm *vm, GPtrArray *jobs, gint64 until_us, GError **error)
 
 /* ---- telling ---- */
 
+static gboolean
+stands_still (const EngineJob *job)
+{
+  return g_str_equal (job->status, "paused") || g_str_equal (job->status, "standby");
+}
+
 static EngineProgressPhase
 phase_of (const EngineJob *job)
 {
@@ -217,6 +223,8 @@ phase_of (const EngineJob *job)
     return ENGINE_PROGRESS_SWITCH;
   if (job->stalled)
     return ENGINE_PROGRESS_STALLED;
+  if (stands_still (job))
+    return ENGINE_PROGRESS_PAUSED;
   if (g_str_equal (job->status, "ready") || g_str_equal (job->status, "pending"))
     return ENGINE_PROGRESS_READY;
   return ENGINE_PROGRESS_COPY;
@@ -282,7 +290,7 @@ look_after_standing (EngineVm *vm, GPtrArray *jobs, GError **error)
   for (guint i = 0; i < jobs->len; i++) {
     EngineJob *job = g_ptr_array_index (jobs, i);
 
-    if (!g_str_equal (job->status, "paused") && !g_str_equal (job->status, "standby")) {
+    if (!stands_still (job)) {
       job->stalled = FALSE;
       continue;
     }
@@ -427,6 +435,16 @@ engine_job_wait_until (EngineVm *vm, const char *op, GPtrArray *jobs, EngineJobG
 }
 
 /* ---- ending ---- */
+
+void
+engine_job_plan_all (EngineVm *vm, const GPtrArray *jobs, const char *command)
+{
+  for (guint i = 0; i < jobs->len; i++) {
+    g_autoptr (JsonObject) arguments = qmp_jobs_name (command, ((const EngineJob *)g_ptr_array_index (jobs, i))->id);
+
+    engine_context_plan (vm->context, "qemu", command, arguments);
+  }
+}
 
 gboolean
 engine_job_tell_all (EngineVm *vm, const GPtrArray *jobs, const char *command, gint64 deadline_us, GError **error)

@@ -90,6 +90,9 @@ void engine_job_tell_switch (EngineVm *vm, const char *op, GPtrArray *jobs);
 gboolean engine_job_tell_all (EngineVm *vm, const GPtrArray *jobs, const char *command, gint64 deadline_us,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** In a dry run: @command would be said to each of @jobs. */
+void engine_job_plan_all (EngineVm *vm, const GPtrArray *jobs, const char *command);
+
 /** Cancels those that are not over, by force, and waits for their end. */
 gboolean engine_job_cancel (EngineVm *vm, const char *op, GPtrArray *jobs, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

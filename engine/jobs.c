@@ -5,6 +5,7 @@
  */
 #include "engine/jobs.h"
 
+#include "base/fiber.h"
 #include "chains/journal.h"
 #include "engine/error.h"
 #include "qmp/error.h"
@@ -14,6 +15,7 @@
 #define VERB "job"
 #define MIRROR "mirror"
 #define SHORTEST_PREFIX 4
+#define EFFECT_US (2 * G_USEC_PER_SEC)
 
 /* ---- listed ---- */
 
@@ -56,18 +58,32 @@ is_meant (const EngineJobView *view, const char *reference)
   return view->op != NULL && strlen (reference) >= SHORTEST_PREFIX && g_str_has_prefix (view->op, reference);
 }
 
-/* Of @views only those that are meant. */
+/* Those that are meant, as they are now. */
 static GPtrArray *
-choose (GPtrArray *views, const char *reference)
+list_meant (EngineVm *vm, const char *reference, GError **error)
 {
-  GPtrArray *chosen = engine_jobview_list_new ();
+  g_autoptr (GPtrArray) views = engine_jobview_list_new ();
 
+  if (vm->monitor != NULL && !engine_jobview_list_all (vm, views, error))
+    return NULL;
   for (guint i = 0; i < views->len;)
     if (is_meant (g_ptr_array_index (views, i), reference))
-      g_ptr_array_add (chosen, g_ptr_array_steal_index (views, i));
-    else
       i++;
-  return chosen;
+    else
+      g_ptr_array_remove_index (views, i);
+  return g_steal_pointer (&views);
+}
+
+static gboolean
+are_all_paused (const GPtrArray *views)
+{
+  for (guint i = 0; i < views->len; i++) {
+    const char *status = ((const EngineJobView *)g_ptr_array_index (views, i))->status;
+
+    if (!g_str_equal (status, "paused") && !g_str_equal (status, "standby"))
+      return FALSE;
+  }
+  return TRUE;
 }
 
 static ChainsOp *
@@ -90,12 +106,28 @@ get_operation (EngineVm *vm, const GPtrArray *chosen, const char *reference, GEr
   return NULL;
 }
 
+/* One that is over, and that whoever began it has left, is cancelled by being forgotten. */
 static const char *
-command_of (EngineJobsAction action)
+command_of (EngineJobsAction action, const EngineJobView *view)
 {
-  static const char *const commands[] = {NULL, "job-pause", "job-resume", "job-cancel", "job-complete", NULL};
+  static const char *const commands[] = {NULL,         "job-pause",    "job-resume",
+                                         "job-cancel", "job-complete", "block-job-set-speed"};
 
-  return commands[action];
+  return action == ENGINE_JOBS_CANCEL && g_str_equal (view->status, "concluded") ? "job-dismiss" : commands[action];
+}
+
+static void
+plan_steps (EngineVm *vm, const EngineJobsRequest *request, const GPtrArray *chosen)
+{
+  for (guint i = 0; i < chosen->len && request->action != ENGINE_JOBS_WAIT; i++) {
+    const EngineJobView *view = g_ptr_array_index (chosen, i);
+    const char *command = command_of (request->action, view);
+    g_autoptr (JsonObject) arguments = qmp_jobs_name (command, view->job);
+
+    if (request->action == ENGINE_JOBS_SPEED)
+      json_object_set_int_member (arguments, "speed", request->speed);
+    engine_context_plan (vm->context, "qemu", command, arguments);
+  }
 }
 
 /* Each job by itself: what changes no graph, and what somebody else's is named for. */
@@ -103,12 +135,13 @@ static gboolean
 steer (EngineVm *vm, const EngineJobsRequest *request, const GPtrArray *chosen, GError **error)
 {
   for (guint i = 0; i < chosen->len; i++) {
-    const char *id = ((const EngineJobView *)g_ptr_array_index (chosen, i))->job;
+    const EngineJobView *view = g_ptr_array_index (chosen, i);
+    const char *id = view->job;
     QmpWait wait = engine_vm_wait (vm);
 
     if (!(request->action == ENGINE_JOBS_SPEED
               ? qmp_jobs_set_speed (vm->monitor, wait, id, request->speed, error)
-              : qmp_jobs_execute (vm->monitor, wait, command_of (request->action), id, error))) {
+              : qmp_jobs_execute (vm->monitor, wait, command_of (request->action, view), id, error))) {
       g_prefix_error (error, "VM '%s', job '%s': ", vm->record->name, id);
       return FALSE;
     }
@@ -127,6 +160,25 @@ wait_for (EngineVm *vm, const GPtrArray *chosen, GError **error)
     engine_job_list_add (jobs, view->disk != NULL ? view->disk : "", view->job, NULL);
   }
   return engine_job_wait (vm, "", jobs, ENGINE_JOB_OVER, error);
+}
+
+/* What was told to QEMU has its effect when the job comes to a place where it can stand still, which is soon. */
+static gboolean
+look_again (EngineVm *vm, const EngineJobsRequest *request, EngineJobsResult *result, GError **error)
+{
+  gint64 until_us = g_get_monotonic_time () + EFFECT_US;
+
+  for (;;) {
+    g_autoptr (GPtrArray) views = list_meant (vm, request->job, error);
+
+    if (views == NULL)
+      return FALSE;
+    if (request->action != ENGINE_JOBS_PAUSE || are_all_paused (views) || g_get_monotonic_time () > until_us) {
+      result->views = g_steal_pointer (&views);
+      return TRUE;
+    }
+    base_fiber_sleep (EFFECT_US / 100);
+  }
 }
 
 static gboolean
@@ -159,7 +211,7 @@ go_on (EngineVm *vm, const ChainsOp *op, EngineInflightAim aim, const EngineInfl
 }
 
 static gboolean
-act_on_operation (EngineVm *vm, const EngineJobsRequest *request, const GPtrArray *chosen, EngineJobsResult *result,
+act_on_operation (EngineVm *vm, const EngineJobsRequest *request, GPtrArray *chosen, EngineJobsResult *result,
                   GError **error)
 {
   g_autoptr (ChainsOp) op = get_operation (vm, chosen, request->job, error);
@@ -174,6 +226,8 @@ act_on_operation (EngineVm *vm, const EngineJobsRequest *request, const GPtrArra
   }
   manner.guard.quiesce = request->quiesce != NULL ? *request->quiesce : vm->record->quiesce;
   engine_vm_start_agent (vm);
+  if (vm->context->dry_run)
+    result->views = g_ptr_array_ref (chosen);
   return go_on (vm, op, aim_of (request->action), &manner, result, error);
 }
 
@@ -198,14 +252,13 @@ gboolean
 engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, EngineJobsResult *result, GError **error)
 {
   g_autoptr (EngineVm) vm = engine_vm_open (context, request->vm, is_of_whole (request->action) ? VERB : NULL, error);
-  g_autoptr (GPtrArray) all = engine_jobview_list_new ();
   g_autoptr (GPtrArray) chosen = NULL;
-  gboolean done;
 
-  if (vm == NULL || !engine_vm_connect (vm, error) ||
-      (vm->monitor != NULL && !engine_jobview_list_all (vm, all, error)))
+  if (vm == NULL || !engine_vm_connect (vm, error))
     return FALSE;
-  chosen = choose (all, request->job);
+  chosen = list_meant (vm, request->job, error);
+  if (chosen == NULL)
+    return FALSE;
   if (is_of_whole (request->action) && are_ours (chosen))
     return act_on_operation (vm, request, chosen, result, error);
   if (chosen->len == 0) {
@@ -213,7 +266,11 @@ engine_jobs_act (EngineContext *context, const EngineJobsRequest *request, Engin
                       vm->record->name, request->job);
     return FALSE;
   }
-  done = request->action == ENGINE_JOBS_WAIT ? wait_for (vm, chosen, error) : steer (vm, request, chosen, error);
-  result->views = g_steal_pointer (&chosen);
-  return done;
+  if (context->dry_run) {
+    plan_steps (vm, request, chosen);
+    result->views = g_steal_pointer (&chosen);
+    return TRUE;
+  }
+  return (request->action == ENGINE_JOBS_WAIT ? wait_for (vm, chosen, error) : steer (vm, request, chosen, error)) &&
+         look_again (vm, request, result, error);
 }

@@ -387,6 +387,31 @@ engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineInflightM
   return done;
 }
 
+static void
+plan_ending (Run *run)
+{
+  engine_guard_plan_before (run->guard);
+  engine_job_plan_all (run->vm, run->jobs, last_word (run->intent));
+  engine_guard_plan_after (run->guard);
+}
+
+/* An active commit that is only waited for stays in step. */
+static gboolean
+pretend_on (Run *run, EngineInflightAim aim, GError **error)
+{
+  if (aim == ENGINE_INFLIGHT_CANCEL) {
+    engine_job_plan_all (run->vm, run->jobs, "block-job-cancel");
+    return TRUE;
+  }
+  if (engine_mergeintent_moves (run->intent) && !run->intent->pivot)
+    return TRUE;
+  run->guard = engine_guard_new (run->vm, guard_policy (run), error);
+  if (run->guard == NULL)
+    return FALSE;
+  plan_ending (run);
+  return TRUE;
+}
+
 gboolean
 engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineInflightManner *manner,
                       EngineMergeResult **result, GError **error)
@@ -407,9 +432,7 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineInfli
     *result = g_steal_pointer (&run.result);
     return TRUE;
   }
-  engine_guard_plan_before (run.guard);
-  engine_context_plan (op->vm->context, "qemu", last_word (intent), NULL);
-  engine_guard_plan_after (run.guard);
+  plan_ending (&run);
   engine_mergeresult_describe (run.result, intent, run.merged, NULL);
   *result = g_steal_pointer (&run.result);
   return TRUE;
@@ -428,6 +451,8 @@ engine_merge_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim aim,
     return FALSE;
   intent->pivot = intent->pivot || aim == ENGINE_INFLIGHT_COMPLETE;
   run_init (&run, op, intent, manner);
+  if (vm->context->dry_run)
+    return pretend_on (&run, aim, error);
   done = aim == ENGINE_INFLIGHT_CANCEL ? end_early (&run, CANCELLED, error) : go_on (&run, error);
   if (aim == ENGINE_INFLIGHT_CANCEL && g_error_matches (*error, ENGINE_ERROR, ENGINE_ERROR_PARTLY)) {
     g_clear_error (error);

@@ -473,6 +473,33 @@ engine_mirrorlife_run (EngineOp *op, EngineMirrorPlan *plan, const EngineInfligh
   return done;
 }
 
+/* ---- in a dry run ---- */
+
+static void
+plan_ending (Run *run)
+{
+  if (run->intent->goal == ENGINE_MIRROR_FOLLOW)
+    return;
+  engine_guard_plan_before (run->guard);
+  engine_job_plan_all (run->vm, run->jobs,
+                       run->intent->goal == ENGINE_MIRROR_PIVOT ? "job-complete" : "block-job-cancel");
+  engine_guard_plan_after (run->guard);
+}
+
+static gboolean
+pretend_on (Run *run, EngineInflightAim aim, GError **error)
+{
+  if (aim == ENGINE_INFLIGHT_CANCEL) {
+    engine_job_plan_all (run->vm, run->jobs, "block-job-cancel");
+    return TRUE;
+  }
+  run->guard = engine_guard_new (run->vm, &run->manner.guard, error);
+  if (run->guard == NULL)
+    return FALSE;
+  plan_ending (run);
+  return TRUE;
+}
+
 gboolean
 engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineInflightManner *manner,
                            EngineMirrorResult **result, GError **error)
@@ -492,18 +519,15 @@ engine_mirrorlife_pretend (EngineOp *op, EngineMirrorPlan *plan, const EngineInf
 
     engine_context_plan (op->vm->context, "qemu", "blockdev-mirror", arguments);
   }
-  if (intent->goal != ENGINE_MIRROR_FOLLOW) {
-    engine_guard_plan_before (run.guard);
-    engine_context_plan (op->vm->context, "qemu",
-                         intent->goal == ENGINE_MIRROR_PIVOT ? "job-complete" : "block-job-cancel", NULL);
-    engine_guard_plan_after (run.guard);
-  }
+  plan_ending (&run);
   if (intent->goal == ENGINE_MIRROR_PIVOT)
     engine_mirrorresult_switch (run.result, intent->copies);
   run.result->consistency = run.guard->consistency;
   *result = g_steal_pointer (&run.result);
   return TRUE;
 }
+
+/* ---- gone on with ---- */
 
 /* Given up by a person: that is no failure. */
 static gboolean
@@ -535,6 +559,8 @@ engine_mirrorlife_continue (EngineVm *vm, const ChainsOp *row, EngineInflightAim
     return FALSE;
   choose_goal (intent, aim);
   run_init (&run, op, intent, manner);
+  if (vm->context->dry_run)
+    return pretend_on (&run, aim, error);
   done = aim == ENGINE_INFLIGHT_CANCEL ? cancel (&run, error) : go_on (&run, error);
   if (aim != ENGINE_INFLIGHT_CANCEL)
     *result = g_steal_pointer (&run.result);

@@ -62,13 +62,15 @@ static gboolean
 refuse_job (EngineVm *vm, const QmpJob *job, GError **error)
 {
   const char *name = vm->record->name;
+  g_autofree char *hint = g_strdup_printf (
+      "`chainctl job wait %s %s` waits for it, `chainctl job cancel %s %s` ends it", name, job->id, name, job->id);
 
   /* The journal tells more of it than its name. */
   if (engine_op_is_ours (job->id) && !engine_op_check_finished (vm, error))
     return FALSE;
   if (!engine_op_is_ours (job->id))
-    engine_error_set (error, ENGINE_ERROR_REFUSED, "wait for it, or cancel it",
-                      "VM '%s': the %s job '%s' is at work on its disks", name, job->type, job->id);
+    engine_error_set (error, ENGINE_ERROR_REFUSED, hint, "VM '%s': the %s job '%s', which somebody else began, is %s",
+                      name, job->type, job->id, job->status);
   else if (g_str_equal (job->status, "concluded"))
     engine_error_set (error, ENGINE_ERROR_REFUSED, "run `chainctl recover`, with the state folder that it belongs to",
                       "VM '%s': the %s job '%s' of another operation was left behind", name, job->type, job->id);
@@ -76,6 +78,14 @@ refuse_job (EngineVm *vm, const QmpJob *job, GError **error)
     engine_error_set (error, ENGINE_ERROR_HELD, "wait for it", "VM '%s' is held by another operation: its %s job '%s'",
                       name, job->type, job->id);
   return FALSE;
+}
+
+/* One of somebody else's that is over and was only not dismissed is at work on nothing, but for a stream: see
+ * engine/graph. */
+static gboolean
+is_in_the_way (const QmpJob *job)
+{
+  return engine_op_is_ours (job->id) || !g_str_equal (job->status, "concluded") || g_str_equal (job->type, "stream");
 }
 
 gboolean
@@ -99,7 +109,10 @@ engine_preflight_check_vm (EngineVm *vm, GError **error)
   jobs = qmp_commands_finish_query_jobs (g_steal_pointer (&listing), vm->cancellable, error);
   if (jobs == NULL)
     return FALSE;
-  return jobs->len == 0 || refuse_job (vm, g_ptr_array_index (jobs, 0), error);
+  for (guint i = 0; i < jobs->len; i++)
+    if (is_in_the_way (g_ptr_array_index (jobs, i)))
+      return refuse_job (vm, g_ptr_array_index (jobs, i), error);
+  return TRUE;
 }
 
 gboolean

@@ -7,7 +7,7 @@
 const char *
 engine_progress_phase_to_string (EngineProgressPhase phase)
 {
-  static const char *const words[] = {"copy", "ready", "stalled", "switch", "done"};
+  static const char *const words[] = {"copy", "ready", "stalled", "paused", "switch", "done"};
 
   return words[phase];
 }

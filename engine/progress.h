@@ -10,7 +10,8 @@
  * EngineProgressPhase: where a job is
  * @ENGINE_PROGRESS_COPY: data is on its way
  * @ENGINE_PROGRESS_READY: all is copied, and new writes go to both
- * @ENGINE_PROGRESS_STALLED: it waits for room or for a person; it goes on by itself once there is room
+ * @ENGINE_PROGRESS_STALLED: it waits for room; it goes on by itself once there is some
+ * @ENGINE_PROGRESS_PAUSED: somebody has told it to stand still
  * @ENGINE_PROGRESS_SWITCH: the graph is being changed
  * @ENGINE_PROGRESS_DONE: it is over
  */
@@ -18,6 +19,7 @@ typedef enum {
   ENGINE_PROGRESS_COPY,
   ENGINE_PROGRESS_READY,
   ENGINE_PROGRESS_STALLED,
+  ENGINE_PROGRESS_PAUSED,
   ENGINE_PROGRESS_SWITCH,
   ENGINE_PROGRESS_DONE,
 } EngineProgressPhase;

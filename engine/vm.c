@@ -226,16 +226,30 @@ engine_vm_refresh_state (EngineVm *vm, GError **error)
   return TRUE;
 }
 
+static gboolean
+is_qemu (pid_t pid)
+{
+  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long)pid);
+  g_autofree char *program = pid != 0 ? g_file_read_link (link, NULL) : NULL;
+  g_autofree char *name = program != NULL ? g_path_get_basename (program) : NULL;
+
+  return name != NULL && (strstr (name, "qemu") != NULL || strstr (name, "kvm") != NULL);
+}
+
 /* The kernel names whoever began to listen at the socket: QEMU itself, or a manager that handed the socket down. */
 static pid_t
 qemu_behind (GIOStream *io)
 {
   pid_t pid = qmp_transport_get_peer_pid (io);
-  g_autofree char *link = g_strdup_printf ("/proc/%ld/exe", (long)pid);
-  g_autofree char *program = pid != 0 ? g_file_read_link (link, NULL) : NULL;
-  g_autofree char *name = program != NULL ? g_path_get_basename (program) : NULL;
 
-  return name != NULL && (strstr (name, "qemu") != NULL || strstr (name, "kvm") != NULL) ? pid : 0;
+  return pid != 0 && is_qemu (pid) ? pid : 0;
+}
+
+/* Its program is given back before its files are. */
+gboolean
+engine_vm_has_died (pid_t process)
+{
+  return process != 0 && !is_qemu (process);
 }
 
 gboolean

@@ -103,6 +103,9 @@ gboolean engine_vm_reopen_agent (EngineVm *vm, gint64 deadline_us) G_GNUC_WARN_U
 /** Whether @vm, connected, runs or is paused now: a person may have changed that while something was copied. */
 gboolean engine_vm_refresh_state (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether @process, a QEMU's, is no more: while it still closes what it had open, too. */
+gboolean engine_vm_has_died (pid_t process);
+
 /** Whether QEMU has hung up at the monitor: it is gone, and its guest. An agent that is gone says nothing of that. */
 gboolean engine_vm_is_gone (EngineVm *vm);
 

@@ -65,12 +65,20 @@ qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror)
   return arguments;
 }
 
+JsonObject *
+qmp_jobs_name (const char *command, const char *id)
+{
+  JsonObject *arguments = json_object_new ();
+
+  json_object_set_string_member (arguments, g_str_has_prefix (command, "block-job-") ? "device" : "id", id);
+  return arguments;
+}
+
 QmpCall *
 qmp_jobs_start (QmpClient *client, const char *command, const char *id, gint64 deadline_us)
 {
-  g_autoptr (JsonObject) arguments = json_object_new ();
+  g_autoptr (JsonObject) arguments = qmp_jobs_name (command, id);
 
-  json_object_set_string_member (arguments, g_str_has_prefix (command, "block-job-") ? "device" : "id", id);
   return qmp_client_start (client, command, arguments, deadline_us);
 }
 

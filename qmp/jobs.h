@@ -69,6 +69,9 @@ JsonObject *qmp_jobs_stream_arguments (const QmpJobsStream *stream);
  * (transfer full) */
 JsonObject *qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror);
 
+/** The arguments by which @command names job @id. Returns: (transfer full) */
+JsonObject *qmp_jobs_name (const char *command, const char *id);
+
 /** Any @command that takes a job's id alone: job-complete, job-cancel, job-pause, job-resume, job-finalize,
  * job-dismiss; block-job-cancel, which ends one that is ready in step with its source. Give it to qmp_call_finish(). */
 QmpCall *qmp_jobs_start (QmpClient *client, const char *command, const char *id, gint64 deadline_us);

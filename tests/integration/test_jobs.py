@@ -188,10 +188,10 @@ def test_tree_does_not_wait_for_a_monitor_that_somebody_else_holds(two):
 def test_job_of_somebody_else_is_steered_where_it_is_named(two):
     vm, ctl = two
     foreign(vm)
-    ctl.ok("job", "pause", "vm", "theirs")
-    assert jobs(vm) == {"theirs": "paused"}
-    ctl.ok("job", "resume", "vm", "theirs")
-    ctl.ok("job", "speed", "vm", "theirs", "2M")
+    [paused] = ctl.ok("job", "pause", "vm", "theirs")["jobs"]
+    assert jobs(vm) == {"theirs": "paused"} and paused["status"] == "paused"
+    assert [job["status"] for job in ctl.ok("job", "resume", "vm", "theirs")["jobs"]] == ["running"]
+    assert [job["speed"] for job in ctl.ok("job", "speed", "vm", "theirs", "2M")["jobs"]] == [2 << 20]
     ctl.ok("job", "wait", "vm", "theirs")
     assert jobs(vm) == {}
     ctl.ok("snapshot", "vm", "next")
@@ -221,5 +221,43 @@ def test_end_of_qemu_ends_the_waiting_at_once(two):
     vm.kill()
     result = finish(started, timeout=10)
     assert result.status == 8 and result.json["op"] == op, result
+    assert "QEMU is gone" in result.json["error"]["message"], result
     ctl.ok("recover", "vm")
     assert ctl.ok("jobs", "vm")["jobs"] == []
+
+
+WHOLE = [("wait",), ("complete",), ("cancel",)]
+STEPS = [("pause",), ("resume",), ("speed", "1M")]
+
+
+@pytest.mark.parametrize("words", [*MERGES, ("commit", "vm")], ids=" ".join)
+def test_dry_run_tells_what_would_be_said_to_jobs_and_says_nothing(two, words):
+    vm, ctl = two
+    op = ctl.ok(*words, "--detach", "--speed", "64K")["op"]
+    before, log = vm.monitor().execute("query-jobs"), ctl.ok("log", "vm")["operations"]
+    for verb, *more in WHOLE + STEPS:
+        plan = ctl.ok("job", verb, "vm", op, *more, "--dry-run")["plan"]
+        named = [entry for entry in plan if {op[:8] in str(value) or "cc-" in str(value) for value in entry["arguments"].values()} & {True}]
+        assert len(named) == (0 if words == ("commit", "vm") and verb == "wait" else 2), (verb, plan)
+        assert {job["id"]: job["status"] for job in before} == jobs(vm), verb
+    assert ctl.ok("log", "vm")["operations"] == log
+    ctl.ok("job", "cancel", "vm", op)
+    assert_data(vm)
+
+
+def test_dry_run_leaves_the_job_of_somebody_else_alone(two):
+    vm, ctl = two
+    foreign(vm)
+    for verb, *more in WHOLE + STEPS:
+        ctl.ok("job", verb, "vm", "theirs", *more, "--dry-run")
+        assert jobs(vm) == {"theirs": "running"}, verb
+    assert [job["speed"] for job in vm.monitor().execute("query-block-jobs")] == [1]
+
+
+def test_job_of_somebody_else_that_is_over_is_in_nobodys_way_and_can_be_forgotten(two, folder):
+    vm, ctl = two
+    vm.monitor().execute("blockdev-create", job_id="made", options={"driver": "file", "filename": str(folder / "it.raw"), "size": 1 << 20})
+    process.wait_until(lambda: jobs(vm) == {"made": "concluded"}, 10, "its end")
+    ctl.ok("snapshot", "vm", "next")
+    assert jobs(vm) == {"made": "concluded"}
+    assert ctl.ok("job", "cancel", "vm", "made")["jobs"] == [] and jobs(vm) == {}

@@ -297,3 +297,26 @@ def test_pivot_that_qemu_refuses_for_one_disk_is_recorded_for_the_other(vm, ctl,
     assert kept["automatic"] and [disk["disk"] for disk in kept["disks"]] == ["vda"]
     for name in NAMES:
         reads(vm, name, *[1] * 12)
+
+
+@pytest.mark.parametrize("goal, ends", [("--finish", "block-job-cancel"), ("--pivot", "job-complete"), ("--follow", "block-job-cancel")])
+def test_dry_run_tells_what_would_be_said_to_jobs_and_says_nothing(vm, ctl, copies, goal, ends):
+    op = ctl.ok("mirror", "vm", "--to", copies, goal, "--detach", "--speed", str(SLOW))["op"]
+    before = {job["id"]: job["status"] for job in vm.monitor().execute("query-jobs")}
+    for verb, said in (("wait", ends if goal != "--follow" else None), ("complete", ends), ("cancel", "block-job-cancel"),
+                       ("pause", "job-pause"), ("resume", "job-resume")):  # fmt: skip
+        plan = ctl.ok("job", verb, "vm", op, "--dry-run")["plan"]
+        assert [entry["execute"] for entry in plan if entry["arguments"]] == [said] * 2 if said else plan == [], verb
+        assert {job["id"]: job["status"] for job in vm.monitor().execute("query-jobs")} == before, verb
+    assert sorted(path.name for path in copies.iterdir()) == ["vda.qcow2", "vdb.qcow2"]
+    ctl.ok("job", "cancel", "vm", op)
+
+
+def test_progress_says_that_somebody_has_paused_it(vm, ctl, copies):
+    with started(ctl, vm, copies, "--progress=json") as running:
+        job = vm.monitor().execute("query-jobs")[0]["id"]
+        vm.monitor().execute("job-pause", id=job)
+        process.wait_until(lambda: '"paused"' in running.stderr.readline(), 10, "the phase")
+        vm.monitor().execute("job-resume", id=job)
+        unleash(vm)
+        assert finish(running).status == 0

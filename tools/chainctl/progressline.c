@@ -15,7 +15,7 @@ static int
 percent (const EngineProgress *report)
 {
   if (report->total <= 0)
-    return report->phase == ENGINE_PROGRESS_COPY || report->phase == ENGINE_PROGRESS_STALLED ? 0 : 100;
+    return report->phase <= ENGINE_PROGRESS_PAUSED && report->phase != ENGINE_PROGRESS_READY ? 0 : 100;
   return (int)CLAMP ((double)report->current * 100 / (double)report->total, 0, 100);
 }
 
@@ -52,7 +52,7 @@ append_rate (GString *line, const EngineProgress *report)
 static void
 append_end (GString *line, const EngineProgress *report, gboolean colour)
 {
-  gboolean stalled = colour && report->phase == ENGINE_PROGRESS_STALLED;
+  gboolean stalled = colour && (report->phase == ENGINE_PROGRESS_STALLED || report->phase == ENGINE_PROGRESS_PAUSED);
   gint64 seconds;
 
   if (report->phase != ENGINE_PROGRESS_COPY || report->rate <= 0) {
