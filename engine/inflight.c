@@ -166,8 +166,8 @@ lose_sight (EngineOp *op, GError *why, GError **error)
                       "VM '%s': QEMU is gone, and operation %.8s is interrupted", op->vm->record->name, op->id);
   else
     engine_error_set (error, ENGINE_ERROR_INTERRUPTED, hint,
-                      "VM '%s': %s; where QEMU lives, operation %.8s goes on in it", op->vm->record->name, lost->message,
-                      op->id);
+                      "VM '%s': %s; where QEMU lives, operation %.8s goes on in it", op->vm->record->name,
+                      lost->message, op->id);
   return ENGINE_INFLIGHT_LEFT;
 }
 
