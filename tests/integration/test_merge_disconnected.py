@@ -52,7 +52,7 @@ def test_it_is_waited_for(cut, words):
     vm, ctl, _ = cut
     said = cut_off(cut, *words)
     op = said["op"]
-    assert op in said["error"]["hint"] and {job["op"] for job in ctl.ok("jobs", "vm")["jobs"]} == {op}
+    assert op[:8] in said["error"]["hint"] and {job["op"] for job in ctl.ok("jobs", "vm")["jobs"]} == {op}
     assert ctl.fails(6, "snapshot", "vm", "late")["code"] == "held"
     unleash(vm)
     assert {merge["disk"] for merge in ctl.ok("job", "wait", "vm", op)["merges"]} == {"vda", "vdb"}
