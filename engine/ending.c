@@ -13,12 +13,14 @@
 #include "engine/inspect.h"
 #include "engine/notebook.h"
 #include "engine/notefile.h"
+#include "engine/qcow2.h"
 #include "engine/seal.h"
 #include "engine/standin.h"
 #include "qmp/error.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <sys/stat.h>
 
 /* ---- recorded ---- */
 
@@ -241,11 +243,49 @@ engine_ending_is_ours (const EngineIntentOverlay *overlay, const EngineImagefile
          (file->born_ns != 0 || file->device == overlay->device);
 }
 
+/* Something may have been copied into it, which keeps the inode. Where no byte has come to the disk nobody's is there.
+ */
+static gboolean
+is_as_made (const EngineIntentOverlay *overlay, const EngineImagefile *file)
+{
+  g_autoptr (EngineQcow2) header = NULL;
+
+  if (overlay->stamp == NULL || file->allocated == 0 || base_point_is_mutant ("undo-removes-any-file"))
+    return TRUE;
+  header = engine_qcow2_read (overlay->path, NULL);
+  return header != NULL && g_str_equal (header->stamp, overlay->stamp);
+}
+
+/* Ours has gone before: another VM, of another database, has taken the file for a disk. */
+static gboolean
+has_note (const EngineIntentOverlay *overlay)
+{
+  g_autofree char *path = engine_note_path (overlay->path);
+  struct stat st;
+
+  return lstat (path, &st) == 0;
+}
+
+/* Why the file, which is the one that was made, has to stay, in words, or %NULL. */
+static const char *
+find_reason (const EngineIntentOverlay *overlay, const EngineImagefile *file)
+{
+  if (has_note (overlay))
+    return "has another VM's note beside it (.chainctl)";
+  if (!is_as_made (overlay, file))
+    return "holds something else than what was made";
+  /* Somebody may have started a VM on it by hand, after QEMU's death. */
+  if (!base_point_is_mutant ("file-in-use-removed") && engine_imagefile_is_locked (overlay->path))
+    return "is in use";
+  return NULL;
+}
+
 static gboolean
 remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
 {
   EngineImagefile file;
   g_autoptr (GPtrArray) users = NULL;
+  const char *reason;
 
   if (overlay->reused || !engine_imagefile_stat (overlay->path, &file, NULL))
     return TRUE;
@@ -256,12 +296,11 @@ remove_file (EngineVm *vm, const EngineIntentOverlay *overlay, GError **error)
     engine_context_warn (vm->context, "left-alone", "'%s' is not the file that was made: it stays", overlay->path);
     return TRUE;
   }
-  /* Somebody may have started a VM on it by hand, after QEMU's death. */
-  if (!base_point_is_mutant ("file-in-use-removed") && engine_imagefile_is_locked (overlay->path)) {
-    engine_context_warn (vm->context, "left-alone", "'%s' is in use: it stays", overlay->path);
-    return TRUE;
-  }
-  return engine_imagefile_remove (overlay->path, error);
+  reason = find_reason (overlay, &file);
+  if (reason == NULL)
+    return engine_imagefile_remove (overlay->path, error);
+  engine_context_warn (vm->context, "left-alone", "'%s' %s: it stays", overlay->path, reason);
+  return TRUE;
 }
 
 /* An image that was sealed and not recorded as frozen (a death in between) stays the active one. */

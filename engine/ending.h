@@ -48,8 +48,9 @@ gboolean engine_ending_close_nodes (EngineVm *vm, const EngineIntent *intent, GE
  * @why: (nullable): what undid it, for the log
  * @end: as for engine_ending_record()
  * The overlays never became active: closes their nodes where QEMU runs, removes the files that we made, and ends the
- * operation. May be run again after a death in the middle. A file that cannot be shown to be ours, or that somebody
- * uses, stays, with a warning.
+ * operation. May be run again after a death in the middle. A file that cannot be shown to be ours, that somebody uses,
+ * that another VM's note lies beside, or whose header is not the one that was written (of a raw file that cannot be
+ * told), stays, with a warning.
  */
 gboolean engine_ending_undo (EngineVm *vm, const char *op, const EngineIntent *intent, const char *why, gboolean end,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -16,6 +16,7 @@ overlay_free (EngineIntentOverlay *overlay)
   g_free (overlay->disk);
   g_free (overlay->path);
   g_free (overlay->format);
+  g_free (overlay->stamp);
   g_free (overlay->node);
   g_free (overlay->file_node);
   g_free (overlay->backing);
@@ -101,6 +102,8 @@ overlay_to_json (const EngineIntentOverlay *overlay)
   json_object_set_int_member (object, "device", (gint64)overlay->device);
   json_object_set_int_member (object, "inode", (gint64)overlay->inode);
   json_object_set_int_member (object, "born-ns", overlay->born_ns);
+  if (overlay->stamp != NULL)
+    json_object_set_string_member (object, "stamp", overlay->stamp);
   json_object_set_string_member (object, "node", overlay->node);
   json_object_set_string_member (object, "file-node", overlay->file_node);
   if (!g_str_equal (overlay->format, USUAL_FORMAT))
@@ -233,6 +236,7 @@ overlay_from_json (EngineIntentOverlay *overlay, JsonObject *object, GError **er
   overlay->device = (guint64)qmp_message_peek_int (object, "device", 0);
   overlay->inode = (guint64)qmp_message_peek_int (object, "inode", 0);
   overlay->born_ns = qmp_message_peek_int (object, "born-ns", 0);
+  overlay->stamp = g_strdup (qmp_message_peek_string (object, "stamp"));
   overlay->head_mode = (guint)qmp_message_peek_int (object, "head-mode", 0) & 07777;
   overlay->head_node = g_strdup (qmp_message_peek_string (object, "head-node"));
   overlay->qdev = g_strdup (qmp_message_peek_string (object, "qdev"));

@@ -16,6 +16,7 @@
  * @reused: the file is the user's, and is not removed
  * @device, @inode, @born_ns: identity of the file that is to appear at @path; 0 where the file system makes no
  *     unnamed files
+ * @stamp: (nullable): of its header as it is made (EngineQcow2); %NULL: not compared
  * @node, @file_node: its names in QEMU
  * @backing, @backing_format: (nullable): the image that it goes on: for a snapshot, @head; for a rollback, the
  *     snapshot's; a full copy stands on none
@@ -34,6 +35,7 @@ typedef struct {
   guint64 device;
   guint64 inode;
   gint64 born_ns;
+  char *stamp;
   char *node;
   char *file_node;
   char *backing;

@@ -244,8 +244,8 @@ engine_overlay_blank (const EngineOverlay *overlay)
 {
   const EngineIntentOverlay *intent = overlay->intent;
 
-  return (EngineQcow2Blank){intent->backing, intent->backing_format, intent->virtual_size, overlay->cluster_size,
-                            overlay->extended_l2};
+  return (EngineQcow2Blank){intent->backing,       intent->backing_format, intent->virtual_size,
+                            overlay->cluster_size, overlay->extended_l2,   intent->node};
 }
 
 /* Keeps the first failure of several, with the disk and the file it is about. */
@@ -366,6 +366,9 @@ engine_overlay_match_sizes (EngineVm *vm, const GPtrArray *overlays, GError **er
     if (size != overlay->intent->virtual_size &&
         !qmp_commands_block_resize (vm->monitor, engine_vm_wait (vm), overlay->intent->node, size, error))
       return FALSE;
+    /* QEMU has written it into the header. */
+    if (size != overlay->intent->virtual_size)
+      g_clear_pointer (&overlay->intent->stamp, g_free);
     overlay->intent->virtual_size = size;
   }
   return TRUE;

@@ -8,6 +8,7 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/owner.h"
+#include "engine/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,7 +59,7 @@ note_identity (EngineOverlay *overlay, GError **error)
 
 /* It begins its way to the disk at once: what else is to be done takes about as long. */
 static gboolean
-fill (const EngineOverlay *overlay, GError **error)
+fill (EngineOverlay *overlay, GError **error)
 {
   const EngineQcow2Blank blank = engine_overlay_blank (overlay);
   gboolean qcow2 = g_str_equal (overlay->intent->format, "qcow2");
@@ -70,6 +71,8 @@ fill (const EngineOverlay *overlay, GError **error)
     return FALSE;
   }
   sync_file_range (overlay->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  g_free (overlay->intent->stamp);
+  overlay->intent->stamp = qcow2 ? engine_qcow2_read_stamp (overlay->fd) : NULL;
   return TRUE;
 }
 

@@ -17,6 +17,7 @@
 
 #define QCOW2_MAGIC 0x514649fb
 #define QCOW2_HEADER_V2 72
+#define QCOW2_INCOMPATIBLE_MARKS 3u
 #define QCOW2_INCOMPATIBLE_DATA_FILE (1u << 2)
 #define QCOW2_INCOMPATIBLE_EXTENDED_L2 (1u << 4)
 #define QCOW2_EXTENSION_END 0x00000000
@@ -136,6 +137,21 @@ length_of_header (const guint8 *cluster, gsize size)
   return MIN (size, MAX (end, QCOW2_USUAL_HEADER));
 }
 
+/* Tables move as they grow; "dirty" and "corrupt" are marks; autoclear features go where a writer does not know them.
+ * Source: QEMU docs/interop/qcow2.txt, "Header". */
+static char *
+stamp_of (const guint8 *cluster, gsize length)
+{
+  g_autofree guint8 *steady = g_memdup2 (cluster, length);
+
+  memset (steady + 36, 0, QCOW2_HEADER_V2 - 36);
+  if (be32 (cluster + 4) >= 3) {
+    steady[79] &= (guint8)~QCOW2_INCOMPATIBLE_MARKS;
+    memset (steady + 88, 0, 8);
+  }
+  return g_compute_checksum_for_data (G_CHECKSUM_SHA256, steady, length);
+}
+
 static gboolean
 parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
 {
@@ -162,6 +178,7 @@ parse_header (int fd, EngineQcow2 *header, const char *path, GError **error)
   header->extended_l2 = (incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2) != 0;
   header->data_file = (incompatible & QCOW2_INCOMPATIBLE_DATA_FILE) != 0;
   header->digest = g_compute_checksum_for_data (G_CHECKSUM_SHA256, cluster, length_of_header (cluster, size));
+  header->stamp = stamp_of (cluster, length_of_header (cluster, size));
   return read_backing (header, cluster, size, path, error) && read_l1 (fd, header, cluster, path, error);
 }
 
@@ -210,6 +227,14 @@ engine_qcow2_read (const char *path, GError **error)
   return parse_header (fd, header, path, error) ? g_steal_pointer (&header) : NULL;
 }
 
+char *
+engine_qcow2_read_stamp (int fd)
+{
+  g_autoptr (EngineQcow2) header = g_new0 (EngineQcow2, 1);
+
+  return parse_header (fd, header, "", NULL) ? g_steal_pointer (&header->stamp) : NULL;
+}
+
 void
 engine_qcow2_free (EngineQcow2 *header)
 {
@@ -218,6 +243,7 @@ engine_qcow2_free (EngineQcow2 *header)
   g_free (header->backing);
   g_free (header->backing_format);
   g_free (header->digest);
+  g_free (header->stamp);
   g_free (header);
 }
 
@@ -347,7 +373,9 @@ static gboolean
 write_header (int fd, const EngineQcow2Blank *blank, const Layout *layout)
 {
   gsize name = backing_offset (blank), end = name + (blank->backing != NULL ? strlen (blank->backing) : 0);
-  g_autofree guint8 *header = g_malloc0 (end);
+  gsize room = MIN (layout->cluster, QCOW2_USUAL_HEADER) - MIN (end, QCOW2_USUAL_HEADER);
+  gsize mark = blank->mark != NULL && strlen (blank->mark) <= room ? strlen (blank->mark) : 0;
+  g_autofree guint8 *header = g_malloc0 (end + mark);
 
   put32 (header, QCOW2_MAGIC);
   put32 (header + 4, BLANK_VERSION);
@@ -362,7 +390,9 @@ write_header (int fd, const EngineQcow2Blank *blank, const Layout *layout)
   put32 (header + 100, BLANK_HEADER);
   if (blank->backing != NULL)
     put_backing (header, blank, name);
-  return write_at (fd, header, end, 0);
+  if (mark > 0)
+    memcpy (header + end, blank->mark, mark);
+  return write_at (fd, header, end + mark, 0);
 }
 
 static gboolean

@@ -23,6 +23,7 @@ gboolean engine_qcow2_read_size (const char *path, gint64 *size, GError **error)
  * @data_file: what the guest writes goes into another file, which the header names
  * @empty: no guest cluster is mapped: reading it is reading its backing image
  * @digest: hex SHA-256 of header, extensions and backing name, which no guest write changes
+ * @stamp: the same, but for what QEMU changes by itself while it writes: where the tables are, marks, autoclear features
  */
 typedef struct {
   char *backing;
@@ -33,6 +34,7 @@ typedef struct {
   gboolean data_file;
   gboolean empty;
   char *digest;
+  char *stamp;
 } EngineQcow2;
 
 /**
@@ -43,6 +45,9 @@ typedef struct {
  * Returns: (transfer full)
  */
 EngineQcow2 *engine_qcow2_read (const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** @stamp of the qcow2 image that is open at @fd. Returns: (transfer full) (nullable): %NULL where it cannot be read */
+char *engine_qcow2_read_stamp (int fd);
+
 void engine_qcow2_free (EngineQcow2 *header);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineQcow2, engine_qcow2_free)
 
@@ -52,6 +57,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineQcow2, engine_qcow2_free)
  * @virtual_size: bytes, a multiple of 512
  * @cluster_size: bytes, a power of two from 512 to 2 MiB; 0: 64 KiB, as QEMU takes it
  * @extended_l2: whether its clusters have subclusters
+ * @mark: (nullable): a word that no other image has, put behind the backing name where there is room: nothing reads it,
+ *     QEMU keeps it until it writes the header anew, and @digest and @stamp of EngineQcow2 tell it
  */
 typedef struct {
   const char *backing;
@@ -59,6 +66,7 @@ typedef struct {
   gint64 virtual_size;
   gint64 cluster_size;
   gboolean extended_l2;
+  const char *mark;
 } EngineQcow2Blank;
 
 /**

@@ -269,16 +269,18 @@ write_blank (const EngineQcow2Blank *blank)
 }
 
 static const EngineQcow2Blank blanks[] = {
-    {BACKING, "raw", 512, 0, FALSE},
-    {BACKING, "qcow2", 512, 512, FALSE},
-    {BACKING, "qcow2", 65536 + 512, 65536, FALSE},
-    {BACKING, "raw", G_GINT64_CONSTANT (7) << 30, 512, FALSE},
-    {BACKING, "raw", (G_GINT64_CONSTANT (3) << 40) + 512, 4096, FALSE},
-    {BACKING, "raw", G_GINT64_CONSTANT (9) << 40, 0, TRUE},
-    {BACKING, "qcow2", G_GINT64_CONSTANT (1) << 50, 2 << 20, FALSE},
-    {BACKING, "qcow2", G_GINT64_CONSTANT (1) << 30, 16384, TRUE},
-    {NULL, NULL, G_GINT64_CONSTANT (1) << 30, 0, FALSE},
-    {NULL, NULL, 512, 512, TRUE},
+    {BACKING, "raw", 512, 0, FALSE, NULL},
+    {BACKING, "qcow2", 512, 512, FALSE, NULL},
+    {BACKING, "qcow2", 65536 + 512, 65536, FALSE, NULL},
+    {BACKING, "raw", G_GINT64_CONSTANT (7) << 30, 512, FALSE, NULL},
+    {BACKING, "raw", (G_GINT64_CONSTANT (3) << 40) + 512, 4096, FALSE, NULL},
+    {BACKING, "raw", G_GINT64_CONSTANT (9) << 40, 0, TRUE, NULL},
+    {BACKING, "qcow2", G_GINT64_CONSTANT (1) << 50, 2 << 20, FALSE, NULL},
+    {BACKING, "qcow2", G_GINT64_CONSTANT (1) << 30, 16384, TRUE, NULL},
+    {NULL, NULL, G_GINT64_CONSTANT (1) << 30, 0, FALSE, NULL},
+    {NULL, NULL, 512, 512, TRUE, NULL},
+    {BACKING, "qcow2", 1 << 20, 512, FALSE, "a-mark"},
+    {NULL, NULL, 1 << 20, 0, FALSE, "a-mark"},
 };
 
 static void
@@ -301,6 +303,44 @@ a_blank_overlay_is_read_as_it_was_meant (void)
     CU_ASSERT_EQUAL (header->extended_l2, blanks[i].extended_l2);
     CU_ASSERT_TRUE (header->empty && !header->encrypted);
     g_unlink (path);
+  }
+}
+
+/* The stamp of @blank, with one byte at @offset changed where that is not 0. Returns: (transfer full) */
+static char *
+stamp_of (const EngineQcow2Blank *blank, goffset offset)
+{
+  g_autofree char *path = write_blank (blank);
+  g_autoptr (EngineQcow2) header = NULL;
+  int fd = path != NULL ? g_open (path, O_RDWR | O_CLOEXEC, 0) : -1;
+
+  CU_ASSERT_FATAL (fd >= 0);
+  CU_ASSERT_FATAL (offset == 0 || pwrite (fd, "\1", 1, offset) == 1);
+  close (fd);
+  header = engine_qcow2_read (path, NULL);
+  CU_ASSERT_PTR_NOT_NULL_FATAL (header);
+  g_unlink (path);
+  return g_strdup (header->stamp);
+}
+
+static void
+a_stamp_tells_images_apart_and_is_not_changed_by_what_qemu_writes (void)
+{
+  static const EngineQcow2Blank one = {BACKING, "raw", 1 << 20, 0, FALSE, "one"};
+  static const EngineQcow2Blank other = {BACKING, "raw", 1 << 20, 0, FALSE, "other"};
+  static const EngineQcow2Blank unmarked = {BACKING, "raw", 1 << 20, 0, FALSE, NULL};
+  /* Where the refcount table is and how large, "dirty", an autoclear feature. */
+  static const goffset changed[] = {54, 59, 79, 95};
+  g_autofree char *stamp = stamp_of (&one, 0), *another = stamp_of (&other, 0), *none = stamp_of (&unmarked, 0);
+  g_autofree char *larger = stamp_of (&one, 29);
+
+  CU_ASSERT_STRING_NOT_EQUAL (stamp, another);
+  CU_ASSERT_STRING_NOT_EQUAL (stamp, none);
+  CU_ASSERT_STRING_NOT_EQUAL (stamp, larger);
+  for (gsize i = 0; i < G_N_ELEMENTS (changed); i++) {
+    g_autofree char *same = stamp_of (&one, changed[i]);
+
+    CU_ASSERT_STRING_EQUAL (stamp, same);
   }
 }
 
@@ -344,11 +384,11 @@ a_blank_overlay_that_cannot_be_is_refused (void)
   g_autofree char *longest = g_strnfill (ENGINE_QCOW2_MAX_BACKING, 'b');
   g_autofree char *too_long = g_strnfill (ENGINE_QCOW2_MAX_BACKING + 1, 'b');
   const EngineQcow2Blank refused[] = {
-      {longest, "raw", 1 << 20, 512, FALSE},
-      {too_long, "raw", 1 << 20, 0, FALSE},
-      {BACKING, "raw", (G_GINT64_CONSTANT (128) << 30) + 512, 512, FALSE},
+      {longest, "raw", 1 << 20, 512, FALSE, NULL},
+      {too_long, "raw", 1 << 20, 0, FALSE, NULL},
+      {BACKING, "raw", (G_GINT64_CONSTANT (128) << 30) + 512, 512, FALSE, NULL},
   };
-  const EngineQcow2Blank just = {longest, "raw", G_GINT64_CONSTANT (8) << 40, 4096, FALSE};
+  const EngineQcow2Blank just = {longest, "raw", G_GINT64_CONSTANT (8) << 40, 4096, FALSE, NULL};
   g_autofree char *path = write_blank (&just);
 
   CU_ASSERT_PTR_NOT_NULL (path);
@@ -373,6 +413,7 @@ main (int argc, char **argv)
       SUPPORT_TEST (a_lock_of_another_open_file_is_seen_and_our_look_leaves_none),
       SUPPORT_TEST (a_fifo_in_an_images_place_is_not_waited_for),
       SUPPORT_TEST (a_blank_overlay_is_read_as_it_was_meant),
+      SUPPORT_TEST (a_stamp_tells_images_apart_and_is_not_changed_by_what_qemu_writes),
       SUPPORT_TEST (each_cluster_of_a_blank_overlay_is_counted_once_and_none_behind_it),
       SUPPORT_TEST (a_blank_overlay_that_cannot_be_is_refused),
   };
