@@ -23,7 +23,8 @@ gboolean engine_qcow2_read_size (const char *path, gint64 *size, GError **error)
  * @data_file: what the guest writes goes into another file, which the header names
  * @empty: no guest cluster is mapped: reading it is reading its backing image
  * @digest: hex SHA-256 of header, extensions and backing name, which no guest write changes
- * @stamp: the same, but for what QEMU changes by itself while it writes: where the tables are, marks, autoclear features
+ * @stamp: the same, but for what QEMU changes by itself while it writes: where the tables are, marks, autoclear
+ * features
  */
 typedef struct {
   char *backing;
