@@ -137,3 +137,14 @@ def test_what_a_discarding_rollback_would_remove_is_named_and_stays_and_what_it_
     assert promised == heads and all(head in text for head in heads)
     done = vm.chainctl.run(*words, json_output=False)
     assert done.status == 0 and all(f"removed {head}\n" in done.out for head in heads), done
+
+
+def test_dry_run_of_a_job_verb_says_what_would_become_of_the_job(vm):
+    vm.qemu.qemu_io("vda", "write -P 1 0 16M")
+    op = vm.chainctl.ok("mirror", "vm1", "--to", vm.folder / "copy.qcow2", "--disk", "vda", "--follow", "--speed", "1M", "--detach")["op"]
+    for verb, becomes in {"pause": "stands still", "resume": "goes on", "cancel": "is cancelled", "complete": "is completed"}.items():
+        assert f"vm1: job {op[:8]} {becomes}\n" in told(vm, "job", verb, "vm1", op[:8])
+    assert f"job {op} gets another limit" in told(vm, "job", "speed", "vm1", op, "2M")
+    (job,) = vm.chainctl.ok("jobs", "vm1")["jobs"]
+    assert (job["status"], job["speed"]) == ("running", 1 << 20)
+    vm.chainctl.ok("job", "cancel", "vm1", op)

@@ -32,6 +32,21 @@ say_given_up (ChainctlInvocation *invocation)
                         invocation->vm);
 }
 
+static void
+plan (ChainctlInvocation *invocation, const EngineJobsRequest *request)
+{
+  static const char *const becomes[] = {
+      [ENGINE_JOBS_WAIT] = "is waited for, and ended as is due then",
+      [ENGINE_JOBS_CANCEL] = "is cancelled",
+      [ENGINE_JOBS_COMPLETE] = "is completed",
+      [ENGINE_JOBS_PAUSE] = "stands still",
+      [ENGINE_JOBS_RESUME] = "goes on",
+      [ENGINE_JOBS_SPEED] = "gets another limit",
+  };
+
+  chainctl_output_plan (invocation->output, "%s: job %s %s", request->vm, request->job, becomes[request->action]);
+}
+
 static gboolean
 act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *options, GError **error)
 {
@@ -44,6 +59,7 @@ act (ChainctlInvocation *invocation, EngineJobsAction action, const Options *opt
        !chainctl_command_speed ("SPEED", invocation->arguments[1], &request.speed, error)) ||
       !chainctl_quiescing_read (&options->quiescing, &mode, &request.quiesce, &request.freeze_timeout_us, error))
     return FALSE;
+  plan (invocation, &request);
   /* What is given up is not on its way to 100 %. */
   if (action == ENGINE_JOBS_CANCEL && !invocation->output->json_messages)
     invocation->context->progress = NULL;

@@ -33,6 +33,8 @@ say (ChainctlOutput *output, const GPtrArray *recovered)
                           entry->message);
   }
   json_object_set_array_member (output->document, "recovered", rows);
+  if (recovered->len > 0)
+    chainctl_output_plan (output, "what was interrupted is brought to an end:");
   if (recovered->len == 0)
     chainctl_output_note (output, "Nothing was interrupted.");
 }
