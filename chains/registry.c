@@ -10,6 +10,7 @@
 #include "chains/query.h"
 #include "chains/transaction.h"
 
+#define MOST_NAMES_SHOWN 5
 #define VM_COLUMNS "id, name, uuid, qmp, agent, guest, quiesce, created_us"
 #define DISK_COLUMNS "id, vm, position, name, device, ignored, base, active, live"
 
@@ -122,21 +123,34 @@ list_vm_names (ChainsDb *db, GError **error)
   return names;
 }
 
+/* ", only 'a', 'b' …", or "" where there is none. @names ends with %NULL. */
+static char *
+describe_others (const GPtrArray *names)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  for (guint i = 0; i + 1 < names->len && i < MOST_NAMES_SHOWN; i++)
+    g_string_append_printf (text, "%s'%s'", i > 0 ? ", " : ", only ", (const char *)g_ptr_array_index (names, i));
+  return g_strconcat (text->str, names->len > MOST_NAMES_SHOWN + 1 ? " …" : "", NULL);
+}
+
 static void
 set_no_such_vm (ChainsDb *db, const char *name, GError **error)
 {
   g_autoptr (GPtrArray) names = list_vm_names (db, error);
   g_autofree char *shown = g_utf8_make_valid (name, -1);
+  g_autofree char *others = NULL;
   const char *nearest = NULL;
 
   if (names == NULL)
     return;
+  others = describe_others (names);
   nearest = base_nearest_find (name, (const char *const *)names->pdata);
   if (nearest != NULL)
     g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered; did you mean '%s'?", shown,
                  nearest);
   else
-    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered", shown);
+    g_set_error (error, CHAINS_ERROR, CHAINS_ERROR_NOT_FOUND, "no VM '%s' is registered%s", shown, others);
 }
 
 ChainsVm *

@@ -118,8 +118,9 @@ engine_agent_run (EngineContext *context, const char *name, const char *action, 
   if (vm == NULL)
     return NULL;
   if (vm->record->agent == NULL) {
-    engine_error_set (error, ENGINE_ERROR_AGENT, "give its channel a socket, and name it when you add the VM: --agent",
-                      "VM '%s' has no agent registered", name);
+    g_autofree char *hint = g_strdup_printf ("give its channel a socket, then `chainctl vm set %s --agent ADDR`", name);
+
+    engine_error_set (error, ENGINE_ERROR_AGENT, hint, "VM '%s' has no agent registered", name);
     return NULL;
   }
   if (!check_identity (context, name, error))

@@ -34,11 +34,11 @@ static gboolean
 do_without (EngineGuard *guard, const char *code, const char *reason, gboolean silent, GError **error)
 {
   const char *name = guard->vm->record->name;
+  g_autofree char *hint = g_strdup_printf ("see `chainctl guest %s ping`; --quiesce auto goes on without", name);
 
   set_reason (guard, reason);
   if (guard->policy.quiesce == CHAINS_QUIESCE_REQUIRE) {
-    engine_error_set (error, silent ? ENGINE_ERROR_QUIESCE_TIMEOUT : ENGINE_ERROR_NOT_QUIESCED,
-                      "see `chainctl guest VM ping`; --quiesce auto goes on without",
+    engine_error_set (error, silent ? ENGINE_ERROR_QUIESCE_TIMEOUT : ENGINE_ERROR_NOT_QUIESCED, hint,
                       "VM '%s' cannot be quiesced: %s; nothing was changed", name, reason);
     return FALSE;
   }

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define UNIX_PREFIX "unix:"
-#define NOT_THERE "'%s' cannot be listened at: %s"
+#define NOT_THERE "cannot listen at '%s': %s"
 #define IDLE_SECONDS 30
 #define PROBE_SECONDS 10
 #define PROBES ((ENGINE_LISTENER_DEAD_AFTER - IDLE_SECONDS) / PROBE_SECONDS)

@@ -103,8 +103,8 @@ find_in_chain (const Part *part, const char *reference, guint *index, gboolean *
       return TRUE;
     }
   if (snapshot != NULL && row != 0)
-    return refuse (part, "roll back to it first", error,
-                   "snapshot '%s' is on another branch, which nothing that runs is on", snapshot->name);
+    return refuse (part, "roll back to it first", error, "snapshot '%s' is on another branch than the active image",
+                   snapshot->name);
   return snapshot != NULL;
 }
 
@@ -191,9 +191,35 @@ has_anything (const Part *part)
 /* ---- who needs them ---- */
 
 static gboolean
+holds (const Part *part, const ChainsSnapshot *snapshot, guint first, guint last)
+{
+  for (guint i = 0; i < snapshot->disks->len; i++) {
+    const ChainsSnapshotDisk *row = g_ptr_array_index (snapshot->disks, i);
+    guint index = row->disk == part->record->id ? find_row (part, row->image) : part->chain->len;
+
+    if (index >= first && index <= last && index < part->chain->len)
+      return TRUE;
+  }
+  return FALSE;
+}
+
+/* What merges all the same: what lies above the image of that index. */
+static char *
+how_without (const Part *part, guint index)
+{
+  for (guint i = 0; i < part->snapshots->len; i++)
+    if (holds (part, g_ptr_array_index (part->snapshots, i), index, index))
+      return g_strdup_printf ("merge only what is above it: `--base %s`",
+                              ((const ChainsSnapshot *)g_ptr_array_index (part->snapshots, i))->name);
+  return g_strdup_printf ("`chainctl tree %s` shows the branches; choose a --base above it",
+                          part->op->vm->record->name);
+}
+
+static gboolean
 check_alone (const Part *part, guint index, GError **error)
 {
   const EngineTreeImage *image = engine_tree_find (part->tree, image_at (part, index)->id);
+  g_autofree char *hint = how_without (part, index);
   guint allowed = index == 0 ? 0 : 1;
 
   if (image->children->len <= allowed)
@@ -202,8 +228,7 @@ check_alone (const Part *part, guint index, GError **error)
     const EngineTreeImage *child = g_ptr_array_index (image->children, i);
 
     if (index == 0 || child->image->id != image_at (part, index - 1)->id)
-      return refuse (part, "roll back to that branch, or delete its snapshots, first", error,
-                     "'%s' is needed by another branch, which begins with '%s'", image->image->path,
+      return refuse (part, hint, error, "'%s' is needed by another branch, which begins with '%s'", image->image->path,
                      child->image->path);
   }
   return TRUE;
@@ -247,19 +272,6 @@ check_ours (const Part *part, guint index, GError **error)
 }
 
 static gboolean
-holds (const Part *part, const ChainsSnapshot *snapshot, guint first, guint last)
-{
-  for (guint i = 0; i < snapshot->disks->len; i++) {
-    const ChainsSnapshotDisk *row = g_ptr_array_index (snapshot->disks, i);
-    guint index = row->disk == part->record->id ? find_row (part, row->image) : part->chain->len;
-
-    if (index >= first && index <= last && index < part->chain->len)
-      return TRUE;
-  }
-  return FALSE;
-}
-
-static gboolean
 is_among (const GPtrArray *snapshots, const char *id)
 {
   for (guint i = 0; i < snapshots->len; i++)
@@ -274,6 +286,15 @@ copy_snapshot (EngineVm *vm, const ChainsSnapshot *snapshot, GError **error)
   return chains_snapshots_find (vm->context->db, vm->record->id, snapshot->id, error);
 }
 
+static gboolean
+refuse_protected (const Part *part, const ChainsSnapshot *snapshot, GError **error)
+{
+  g_autofree char *hint =
+      g_strdup_printf ("`chainctl protect %s %s --off` lets go of it", part->op->vm->record->name, snapshot->name);
+
+  return refuse (part, hint, error, "snapshot '%s' is protected, and would be merged", snapshot->name);
+}
+
 /* Those below the top are overwritten; the top's own only moves. Neither happens to a protected one. */
 static gboolean
 find_destroyed (const Part *part, GError **error)
@@ -283,8 +304,7 @@ find_destroyed (const Part *part, GError **error)
     gboolean overwritten = holds (part, snapshot, part->top + 1, part->bottom);
 
     if (snapshot->protected && holds (part, snapshot, part->top, part->bottom))
-      return refuse (part, "`chainctl protect VM SNAPSHOT --off` lets go of it", error,
-                     "snapshot '%s' is protected, and would be merged", snapshot->name);
+      return refuse_protected (part, snapshot, error);
     if (overwritten && !is_among (part->intent->destroyed, snapshot->id)) {
       ChainsSnapshot *copy = copy_snapshot (part->op->vm, snapshot, error);
 
@@ -441,14 +461,15 @@ engine_mergeplan_new (EngineOp *op, const EngineGraph *graph, const EngineMergeP
   EngineVm *vm = op->vm;
   g_autoptr (EngineMergeIntent) intent = engine_mergeintent_new (request->kind);
   g_autoptr (GPtrArray) snapshots = chains_snapshots_list (vm->context->db, vm->record->id, error);
+  g_autofree char *hint = g_strdup_printf ("see `chainctl tree %s`", vm->record->name);
 
   if (snapshots == NULL || !engine_vm_check_disks (vm, request->disks, error) ||
       !plan_disks (op, intent, graph, request, snapshots, error))
     return NULL;
   if (intent->parts->len > 0)
     return engine_mergeroom_check (vm, intent, error) ? g_steal_pointer (&intent) : NULL;
-  engine_error_set (error, ENGINE_ERROR_USAGE, "see `chainctl tree VM`", "VM '%s': there is nothing to %s",
-                    vm->record->name, request->kind == ENGINE_MERGE_COMMIT ? "merge" : "pull");
+  engine_error_set (error, ENGINE_ERROR_USAGE, hint, "VM '%s': there is nothing to %s", vm->record->name,
+                    request->kind == ENGINE_MERGE_COMMIT ? "merge" : "pull");
   return NULL;
 }
 

@@ -175,8 +175,12 @@ describe (const Run *run)
     return g_strdup_printf ("the %s had been done, and is recorded now", run->row->verb);
   if (run->merged->len > 0)
     return g_strdup_printf ("the %s had been done on some disks, and is recorded for these", run->row->verb);
-  return g_strdup_printf ("the %s had not been done%s%s", run->row->verb,
-                          names->len > 0 ? "; what it overwrites is gone: snapshots " : "", names->str);
+  return g_strdup_printf ("the %s had not been done%s%s%s", run->row->verb,
+                          names->len > 0 ? "; what it overwrites is gone: snapshot" : "",
+                          run->intent->destroyed->len > 1 ? "s "
+                          : names->len > 0                ? " "
+                                                          : "",
+                          names->str);
 }
 
 static gboolean

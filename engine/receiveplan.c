@@ -139,7 +139,8 @@ check_folder (const char *folder, GError **error)
     return FALSE;
   if (g_file_test (folder, G_FILE_TEST_IS_DIR) && access (folder, W_OK | X_OK) == 0)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_FAILED, NULL, "no images can be made in '%s': %s", folder,
+  engine_error_set (error, ENGINE_ERROR_FAILED, g_file_test (folder, G_FILE_TEST_EXISTS) ? NULL : "make it first",
+                    "no images can be made in '%s': %s", folder,
                     g_file_test (folder, G_FILE_TEST_EXISTS) && !g_file_test (folder, G_FILE_TEST_IS_DIR)
                         ? "it is no folder"
                         : g_strerror (errno));

@@ -101,6 +101,8 @@ may_be_frozen (const EngineVm *vm, const EngineIntent *intent, gboolean switch_b
 static gboolean
 bring_back (EngineVm *vm, GError **error)
 {
+  g_autofree char *hint =
+      g_strdup_printf ("see `chainctl guest %s status`; the next command on the VM tries again", vm->record->name);
   g_autoptr (GError) failure = NULL;
 
   if (vm->context->dry_run)
@@ -112,7 +114,7 @@ bring_back (EngineVm *vm, GError **error)
     failure = g_error_copy (vm->agent_failure);
   else if (thaw (vm, &failure))
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_AGENT, "see `chainctl guest VM status`; the next command on the VM tries again",
+  engine_error_set (error, ENGINE_ERROR_AGENT, hint,
                     "VM '%s': the guest may still be frozen, and its agent does not say (%s)", vm->record->name,
                     failure->message);
   return FALSE;

@@ -37,6 +37,7 @@ static gboolean
 check_request (EngineContext *context, const EngineRegistrationRequest *request, GError **error)
 {
   g_autoptr (ChainsVm) taken = NULL;
+  g_autofree char *hint = NULL;
 
   if (!chains_model_check_name ("VM", request->name, error) || !check_disk_names (request, error) ||
       !qmp_transport_check_address (request->qmp, error))
@@ -46,9 +47,44 @@ check_request (EngineContext *context, const EngineRegistrationRequest *request,
   taken = chains_registry_get_vm (context->db, request->name, NULL);
   if (taken == NULL)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_EXISTS, "choose another name, or `chainctl vm remove` it first",
-                    "a VM '%s' is registered already", request->name);
+  hint = g_strdup_printf ("`chainctl vm set %s` changes what is remembered of it; a second VM needs another name",
+                          request->name);
+  engine_error_set (error, ENGINE_ERROR_EXISTS, hint, "a VM '%s' is registered already", request->name);
   return FALSE;
+}
+
+static gboolean
+is_used (EngineContext *context, const EngineRegistrationRequest *request, const EngineGraph *graph)
+{
+  for (guint i = 0; i < graph->disks->len; i++) {
+    const EngineGraphDisk *disk = g_ptr_array_index (graph->disks, i);
+    gboolean ignored = request->ignore != NULL && g_strv_contains (request->ignore, disk->name);
+    g_autofree char *user = NULL;
+
+    if (disk->skipped == NULL && !ignored &&
+        engine_intake_find_user (context, engine_graph_head (disk)->path, 0, &user, NULL) && user != NULL)
+      return TRUE;
+  }
+  return FALSE;
+}
+
+/* The same monitor and the same images: a VM that is here already, by another name. */
+static gboolean
+check_unknown (const EngineVm *vm, const EngineRegistrationRequest *request, const EngineGraph *graph, GError **error)
+{
+  g_autoptr (GPtrArray) vms = chains_registry_list_vms (vm->context->db, error);
+
+  for (guint i = 0; vms != NULL && i < vms->len; i++) {
+    const ChainsVm *other = g_ptr_array_index (vms, i);
+    g_autofree char *hint = g_strdup_printf ("`chainctl vm set %s` changes what is remembered of it", other->name);
+
+    if (!g_str_equal (other->qmp, vm->record->qmp) || !is_used (vm->context, request, graph))
+      continue;
+    engine_error_set (error, ENGINE_ERROR_REFUSED, hint, "the monitor '%s' is that of VM '%s'", other->qmp,
+                      other->name);
+    return FALSE;
+  }
+  return vms != NULL;
 }
 
 static ChainsVm *
@@ -278,7 +314,7 @@ engine_registration_add (EngineContext *context, const EngineRegistrationRequest
     return NULL;
   vm->record->uuid = g_strdup (vm->uuid);
   graph = engine_graph_read (vm, error);
-  if (graph == NULL || !check_ignored (request, graph, error))
+  if (graph == NULL || !check_ignored (request, graph, error) || !check_unknown (vm, request, graph, error))
     return NULL;
   engine_vm_try_agent (vm);
   if (!store (vm, request, graph, adopted, error))

@@ -122,13 +122,15 @@ check_unneeded (const Plan *plan, GError **error)
   return TRUE;
 }
 
+#define EXACTLY "it has to be exactly as large as the disk"
+
 /* @size: bytes that what is to hold the copy has */
 static gboolean
-check_size (const EngineVm *vm, const EngineIntentOverlay *copy, gint64 size, GError **error)
+check_size (const EngineVm *vm, const EngineIntentOverlay *copy, gint64 size, const char *hint, GError **error)
 {
   if (size == copy->virtual_size)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_REFUSED, "it has to be exactly as large as the disk",
+  engine_error_set (error, ENGINE_ERROR_REFUSED, hint,
                     "VM '%s', disk '%s': '%s' is too %s: %" G_GINT64_FORMAT " bytes, and the disk has "
                     "%" G_GINT64_FORMAT,
                     vm->record->name, copy->disk, copy->path, size < copy->virtual_size ? "small" : "large", size,
@@ -163,7 +165,7 @@ check_existing_qcow2 (const Plan *plan, GError **error)
     return refuse (plan, ENGINE_ERROR_REFUSED, "say so with --format raw, or make a qcow2 there", error,
                    "'%s' is no qcow2 image", copy->path);
   header = engine_qcow2_read (copy->path, error);
-  if (header == NULL || !check_size (plan->op->vm, plan->copy, header->virtual_size, error))
+  if (header == NULL || !check_size (plan->op->vm, plan->copy, header->virtual_size, EXACTLY, error))
     return FALSE;
   if (header->encrypted)
     return refuse (plan, ENGINE_ERROR_REFUSED, NULL, error, "'%s' is encrypted", copy->path);
@@ -190,7 +192,7 @@ check_existing (const Plan *plan, GError **error)
                    plan->copy->path);
   if (g_str_equal (plan->copy->format, "qcow2"))
     return check_existing_qcow2 (plan, error);
-  return file.block || check_size (plan->op->vm, plan->copy, file.size, error);
+  return file.block || check_size (plan->op->vm, plan->copy, file.size, EXACTLY, error);
 }
 
 static gboolean
@@ -312,7 +314,7 @@ check_export (const Plan *plan, const EngineNbdExport *told, GError **error)
     return refuse (plan, ENGINE_ERROR_REFUSED, "let the server export it for writing", error, "'%s' may only be read",
                    plan->copy->path);
   if (told->size < plan->copy->virtual_size)
-    return check_size (plan->op->vm, plan->copy, told->size, error);
+    return check_size (plan->op->vm, plan->copy, told->size, "let the server export at least as much", error);
   return TRUE;
 }
 
@@ -380,7 +382,7 @@ check_opened (EngineVm *vm, const EngineMirrorIntent *mirror, GError **error)
     const EngineIntentOverlay *copy = g_ptr_array_index (mirror->copies->overlays, i);
     const QmpNode *node = qmp_nodes_find (nodes, copy->node);
 
-    if (node != NULL && !check_size (vm, copy, node->virtual_size, error))
+    if (node != NULL && !check_size (vm, copy, node->virtual_size, EXACTLY, error))
       return FALSE;
   }
   return nodes != NULL;

@@ -5,7 +5,6 @@
 #include "engine/vm.h"
 
 #include "base/fiber.h"
-#include "base/nearest.h"
 #include "chains/images.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
@@ -392,22 +391,17 @@ engine_vm_try_agent (EngineVm *vm)
 ChainsDisk *
 engine_vm_find_disk (const EngineVm *vm, const char *name, GError **error)
 {
-  g_autoptr (GPtrArray) names = g_ptr_array_new ();
-  const char *nearest;
-  g_autofree char *hint = NULL;
+  g_autoptr (GString) hint = g_string_new ("its disks: ");
 
   for (guint i = 0; i < vm->disks->len; i++) {
     ChainsDisk *disk = g_ptr_array_index (vm->disks, i);
 
     if (g_str_equal (disk->name, name))
       return disk;
-    g_ptr_array_add (names, disk->name);
+    g_string_append_printf (hint, "%s'%s'", i > 0 ? ", " : "", disk->name);
   }
-  g_ptr_array_add (names, NULL);
-  nearest = base_nearest_find (name, (const char *const *)names->pdata);
-  if (nearest != NULL)
-    hint = g_strdup_printf ("did you mean '%s'?", nearest);
-  engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, hint, "VM '%s' has no disk '%s'", vm->record->name, name);
+  engine_error_set (error, ENGINE_ERROR_NO_SUCH_DISK, vm->disks->len > 0 ? hint->str : NULL, "VM '%s' has no disk '%s'",
+                    vm->record->name, name);
   return NULL;
 }
 

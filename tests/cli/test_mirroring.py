@@ -43,6 +43,8 @@ def test_what_goes_on_is_told_with_its_jobs(filled):
         (name, done["op"], "mirror", "ready", True) for name in ("vda", "vdb")]  # fmt: skip
     assert {job["job"] for job in done["jobs"]} == {one["job"] for one in done["mirrors"]}
     assert said(filled, "jobs", "vm1")["jobs"] == done["jobs"]
+    told = filled.chainctl.run("log", "vm1", json_output=False).out
+    assert "ends the copies in one instant" in told and "gives the copies up" in told and "moves the guest on" not in told
     ended = filled.chainctl.ok("job", "complete", "vm1", done["op"])
     assert {one["state"] for one in ended["mirrors"]} == {"finished"} and ended["consistency"] == "crash"
 

@@ -89,7 +89,7 @@ def test_mistyped_vm_is_exit_3_with_the_nearest(shared_vm, words):
 
 def test_name_that_resembles_no_vm_gets_no_guess(shared_vm):
     error = shared_vm.chainctl.fails(3, "list", "production-database")
-    assert "did you mean" not in f"{error['message']} {error['hint']}"
+    assert "did you mean" not in f"{error['message']} {error['hint']}" and "only 'vm1'" in error["message"]
 
 
 def test_mistyped_snapshot_is_exit_3_with_the_nearest(vm):
@@ -156,7 +156,7 @@ def test_name_of_a_vm_that_exists_is_refused(vm, qemu):
     before = vm.chainctl.ok("vm", "list")
     result = vm.chainctl.run("vm", "add", "vm1", "--qmp", other.qmp)
     assert result.status in (1, 2, 9), result
-    assert "vm1" in result.json["error"]["message"]
+    assert "vm1" in result.json["error"]["message"] and "`chainctl vm set vm1`" in result.json["error"]["hint"]
     assert vm.chainctl.ok("vm", "list") == before
 
 
@@ -255,7 +255,8 @@ def test_glob_in_a_name_matches_nothing(vm):
 
 def test_same_image_is_not_registered_twice(shared_vm):
     before = shared_vm.chainctl.ok("vm", "list")
-    shared_vm.chainctl.fails(9, "vm", "add", "twin", "--qmp", shared_vm.qemu.qmp)
+    error = shared_vm.chainctl.fails(9, "vm", "add", "twin", "--qmp", shared_vm.qemu.qmp)
+    assert "is that of VM 'vm1'" in error["message"] and "`chainctl vm set vm1`" in error["hint"]
     assert shared_vm.chainctl.ok("vm", "list") == before
 
 

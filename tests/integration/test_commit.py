@@ -114,7 +114,8 @@ def test_another_branch_is_never_merged_into(two, folder):
     vm, ctl, _ = two
     ctl.ok("rollback", "vm", "two", "--reset", "never")
     with disks.unchanged(vm, folder):
-        assert "another branch" in ctl.fails(9, "commit", "vm", "--pivot")["message"]
+        refused = ctl.fails(9, "commit", "vm", "--pivot")
+        assert "another branch" in refused["message"] and "--base two`" in refused["hint"]
 
 
 def test_branch_itself_is_merged_as_far_as_it_is_alone(two):

@@ -305,7 +305,7 @@ def refused(disk, status, server, *words, text=()):
 
 def test_export_that_is_too_small_is_refused(disk, target):
     with QemuNbd(target(4 << 20)) as server:
-        refused(disk, 9, server.nbd, text=("too small", str(4 << 20), str(8 << 20)))
+        refused(disk, 9, server.nbd, text=("too small", str(4 << 20), str(8 << 20), "at least"))
     assert server.image.read_bytes() == b"\xee" * (4 << 20)
 
 

@@ -42,6 +42,7 @@ def test_backup_is_one_sound_private_file(ctl, tmp_path):
     assert said["state"] == {"path": str(tmp_path / "copy.db"), "vms": 1, "snapshots": 1}
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"]
+    assert "1 VM, 1 snapshot\n" in ctl.run("state", "backup", tmp_path / "other.db", json_output=False).out
     with sqlite3.connect(tmp_path / "copy.db") as copied:
         assert copied.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert copied.execute("SELECT name FROM snapshot").fetchall() == [("one",)]

@@ -74,7 +74,7 @@ chainctl_cmd_commit (ChainctlInvocation *invocation, GError **error)
       {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (may be repeated)", "DISK"},
       {"top", 0, 0, G_OPTION_ARG_STRING, &options.top, "merge from this snapshot down", "SNAPSHOT"},
       {"base", 0, 0, G_OPTION_ARG_STRING, &options.base, "this one stays, and all below it", "SNAPSHOT|base"},
-      {"pivot", 0, 0, G_OPTION_ARG_NONE, &options.pivot, "the guest goes on on what received the data", NULL},
+      {"pivot", 0, 0, G_OPTION_ARG_NONE, &options.pivot, "move the guest to what received the data", NULL},
       {"speed", 0, 0, G_OPTION_ARG_STRING, &options.speed, "at most so many bytes a second", "SPEED"},
       {"detach", 0, 0, G_OPTION_ARG_NONE, &options.detach, "do not wait", NULL},
       {"keep-images", 0, 0, G_OPTION_ARG_NONE, &options.keep_images, "remove no file", NULL},

@@ -33,17 +33,30 @@ render (const ChainsOp *op)
   return object;
 }
 
+/* What the verbs call the end that `job complete` brings. %NULL where a person need not say it. */
+static const char *
+describe_completion (const char *verb)
+{
+  if (g_str_equal (verb, "mirror"))
+    return "ends the copies in one instant; begun with --pivot, moves the guest there";
+  return g_str_equal (verb, "commit") ? "moves the guest too, where the active image is merged" : NULL;
+}
+
 /* What goes on without a process is ended by a person, or was forgotten by one. */
 static void
 say_detached (ChainctlOutput *output, const ChainsOp *op, const char *vm)
 {
+  const char *completion = describe_completion (op->verb);
+  const char *cancelled = g_str_equal (op->verb, "mirror") ? "gives the copies up, and removes their files"
+                                                           : "leaves the guest where it is";
+
   if (op->state != CHAINS_OP_DETACHED)
     return;
   chainctl_output_line (output, "\n%s %.8s goes on in QEMU. To end it:", op->verb, op->id);
   chainctl_output_line (output, "  chainctl job wait %s %.8s      waits for it, and does what is due then", vm, op->id);
-  chainctl_output_line (output, "  chainctl job complete %s %.8s  moves the guest on, where that is to be said", vm,
-                        op->id);
-  chainctl_output_line (output, "  chainctl job cancel %s %.8s    leaves the guest where it is", vm, op->id);
+  if (completion != NULL)
+    chainctl_output_line (output, "  chainctl job complete %s %.8s  %s", vm, op->id, completion);
+  chainctl_output_line (output, "  chainctl job cancel %s %.8s    %s", vm, op->id, cancelled);
 }
 
 gboolean

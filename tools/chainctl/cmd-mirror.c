@@ -52,7 +52,7 @@ static gboolean
 check (const Options *options, GError **error)
 {
   if ((options->to != NULL) == (options->nbd != NULL))
-    return refuse ("where to is said by one of --to and --nbd", error);
+    return refuse ("one of --to and --nbd has to say where the copies go", error);
   if (options->pivot + options->finish + options->follow > 1)
     return refuse ("only one of --finish, --pivot and --follow can be", error);
   if (options->nbd != NULL && (options->existing || options->format != NULL))
@@ -126,7 +126,7 @@ chainctl_cmd_mirror (ChainctlInvocation *invocation, GError **error)
       {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks, "only this disk (repeatable)", "DISK"},
       {"sync", 0, 0, G_OPTION_ARG_STRING, &options.sync, "what is copied (full)", "full|top|none"},
       {"finish", 0, 0, G_OPTION_ARG_NONE, &options.finish, "copies of one instant (default)", NULL},
-      {"pivot", 0, 0, G_OPTION_ARG_NONE, &options.pivot, "the guest goes on on the copies", NULL},
+      {"pivot", 0, 0, G_OPTION_ARG_NONE, &options.pivot, "move the guest to the copies", NULL},
       {"follow", 0, 0, G_OPTION_ARG_NONE, &options.follow, "kept in step until told", NULL},
       {"existing", 0, 0, G_OPTION_ARG_NONE, &options.existing, "overwrite what is there", NULL},
       {"format", 0, 0, G_OPTION_ARG_STRING, &options.format, "of the copies (qcow2)", "qcow2|raw"},

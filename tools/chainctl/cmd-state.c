@@ -21,12 +21,20 @@ render_state (ChainctlOutput *output, const char *path, guint vms, guint snapsho
   return object;
 }
 
+/* "1 VM, 2 snapshots" */
+static char *
+describe (guint vms, guint snapshots)
+{
+  return g_strdup_printf ("%u VM%s, %u snapshot%s", vms, vms == 1 ? "" : "s", snapshots, snapshots == 1 ? "" : "s");
+}
+
 gboolean
 chainctl_cmd_state_backup (ChainctlInvocation *invocation, GError **error)
 {
   const GOptionEntry entries[] = {{NULL}};
   g_autoptr (EngineStateCopy) copy = NULL;
   g_autofree char *shown = NULL;
+  g_autofree char *held = NULL;
 
   if (!chainctl_command_parse (invocation, entries, error))
     return FALSE;
@@ -35,8 +43,9 @@ chainctl_cmd_state_backup (ChainctlInvocation *invocation, GError **error)
     return FALSE;
   render_state (invocation->output, copy->path, copy->vms, copy->snapshots);
   shown = chainctl_output_printable (copy->path);
+  held = describe (copy->vms, copy->snapshots);
   chainctl_output_plan (invocation->output, "the database is copied to %s", shown);
-  chainctl_output_note (invocation->output, "%s: %u VMs, %u snapshots", shown, copy->vms, copy->snapshots);
+  chainctl_output_note (invocation->output, "%s: %s", shown, held);
   return TRUE;
 }
 
@@ -46,6 +55,7 @@ chainctl_cmd_state_restore (ChainctlInvocation *invocation, GError **error)
   const GOptionEntry entries[] = {{NULL}};
   g_autoptr (EngineStateCopy) copy = NULL;
   g_autofree char *kept = NULL;
+  g_autofree char *held = NULL;
   JsonObject *object;
 
   if (!chainctl_command_parse_apart (invocation, entries, error))
@@ -54,12 +64,13 @@ chainctl_cmd_state_restore (ChainctlInvocation *invocation, GError **error)
   if (copy == NULL)
     return FALSE;
   object = render_state (invocation->output, copy->path, copy->vms, copy->snapshots);
+  held = describe (copy->vms, copy->snapshots);
   chainctl_render_path (object, "before", copy->kept);
   chainctl_output_plan (invocation->output, "the database is replaced by that copy");
   chainctl_output_note (invocation->output,
-                        "The database is restored: %u VMs, %u snapshots. `chainctl check VM` tells "
+                        "The database is restored: %s. `chainctl check VM` tells "
                         "whether that is still true.",
-                        copy->vms, copy->snapshots);
+                        held);
   if (copy->kept == NULL)
     return TRUE;
   kept = chainctl_output_printable (copy->kept);
@@ -73,6 +84,7 @@ chainctl_cmd_state_rebuild (ChainctlInvocation *invocation, GError **error)
   const GOptionEntry entries[] = {{NULL}};
   EngineRebuilt rebuilt;
   g_autofree char *path = NULL;
+  g_autofree char *held = NULL;
   JsonObject *object;
 
   if (!chainctl_command_parse (invocation, entries, error) ||
@@ -80,11 +92,12 @@ chainctl_cmd_state_rebuild (ChainctlInvocation *invocation, GError **error)
     return FALSE;
   path = g_build_filename (invocation->context->state, "chainctl.db", NULL);
   object = render_state (invocation->output, path, rebuilt.vms, rebuilt.snapshots);
+  held = describe (rebuilt.vms, rebuilt.snapshots);
   json_object_set_int_member (object, "notes", rebuilt.notes);
   chainctl_output_plan (invocation->output, "the database is made again from %u notes", rebuilt.notes);
   chainctl_output_note (invocation->output,
-                        "From %u notes: %u VMs, %u snapshots. `chainctl check VM` holds them against "
+                        "From %u note%s: %s. `chainctl check VM` holds them against "
                         "what runs.",
-                        rebuilt.notes, rebuilt.vms, rebuilt.snapshots);
+                        rebuilt.notes, rebuilt.notes == 1 ? "" : "s", held);
   return TRUE;
 }

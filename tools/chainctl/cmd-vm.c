@@ -23,11 +23,13 @@ say_channel (ChainctlOutput *output, const EngineVmView *view)
     return;
   chainctl_output_note (output,
                         "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
-                        "channel, install qemu-guest-agent in the guest, and add the VM with --agent:\n"
+                        "channel, install qemu-guest-agent in the guest, then\n"
+                        "  chainctl vm set %s --agent unix:/run/%s.agent\n"
+                        "The channel:\n"
                         "  -device virtio-serial\n"
                         "  -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
                         "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-                        view->record->name);
+                        view->record->name, view->record->name, view->record->name);
 }
 
 /* The document, and the same for people. */

@@ -106,9 +106,9 @@ say_detached (ChainctlOutput *output, const EngineMergeResult *result, const cha
                         vm, op);
   if (!ready)
     chainctl_output_note (output, "  chainctl job wait %s %s      until %s", vm, op,
-                          result->moves ? "the guest can be moved on" : "it is over");
+                          result->moves ? "the guest can be moved" : "it is over");
   if (result->moves)
-    chainctl_output_note (output, "  chainctl job complete %s %s  moves the guest on%s", vm, op,
+    chainctl_output_note (output, "  chainctl job complete %s %s  moves the guest%s", vm, op,
                           ready ? "" : ", once all is copied");
   chainctl_output_note (output, "  chainctl job cancel %s %s    leaves the guest where it is", vm, op);
 }
@@ -133,7 +133,8 @@ say_end (ChainctlOutput *output, const EngineMergeResult *result, const char *vm
     chainctl_output_note (output, "%s: nothing is merged; the guest goes on as before", vm);
     return;
   }
-  chainctl_output_note (output, "%s: merged%s", vm, standstill);
+  chainctl_output_note (output, "%s: %s%s", vm, result->kind == ENGINE_MERGE_COMMIT ? "merged" : "pulled up",
+                        standstill);
   for (guint i = 0; i < result->merges->len; i++)
     say_merged (output, result->kind, g_ptr_array_index (result->merges, i));
 }

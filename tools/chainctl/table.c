@@ -53,7 +53,7 @@ const ChainctlCommand chainctl_table[] = {
     {"commit", "[VM]", "merge images downwards",
      "Moves the data of images into the base, or into the first image above --base,\n"
      "and forgets the snapshots whose point in time is overwritten. The active image\n"
-     "is merged too unless --top is given: --pivot then moves the guest on.",
+     "is merged too unless --top is given: --pivot then moves the guest down, too.",
      CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NEEDED, 0, 0, chainctl_cmd_commit},
     {"stream", "[VM]", "pull data upwards",
      "Copies what lies below the active image (or that of --top) into it, down to\n"
@@ -80,11 +80,14 @@ const ChainctlCommand chainctl_table[] = {
     {"job resume", "VM JOB", "let it go on", NULL, CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1,
      chainctl_cmd_job_resume},
     {"job cancel", "VM JOB", "end a job; nothing is switched",
-     "An operation of ours ends as a whole. What a commit has overwritten is gone.", CHAINS_DB_UPDATE, TRUE, FALSE,
-     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_cancel},
-    {"job complete", "VM JOB", "switch to what was copied",
-     "All jobs of the operation are waited for, then all of its disks are switched.", CHAINS_DB_UPDATE, TRUE, FALSE,
-     CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_complete},
+     "An operation of ours ends as a whole. What a commit has overwritten is gone;\n"
+     "the files that a mirror has made are removed.",
+     CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_cancel},
+    {"job complete", "VM JOB", "bring a merge or a copy to its end",
+     "All jobs of the operation are waited for. Then a merge moves the guest to what\n"
+     "received the data; copies end, all in one instant, or the guest moves to them\n"
+     "where they were begun with --pivot.",
+     CHAINS_DB_UPDATE, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 1, 1, chainctl_cmd_job_complete},
     {"job speed", "VM JOB SPEED", "change a job's limit", "Bytes a second; K, M and G are binary; 0 is no limit.",
      CHAINS_DB_READ, TRUE, FALSE, CHAINCTL_RECOVERY_NONE, 2, 2, chainctl_cmd_job_speed},
     {"list", "[VM]", "the snapshots of a VM", NULL, CHAINS_DB_READ, TRUE, TRUE, CHAINCTL_RECOVERY_TRIED, 0, 0,
