@@ -23,12 +23,11 @@ say_channel (ChainctlOutput *output, const EngineVmView *view)
     return;
   chainctl_output_note (output,
                         "\nNo agent is registered, so its snapshots will be crash-consistent. Give QEMU a\n"
-                        "channel, install qemu-guest-agent in the guest, then\n"
-                        "  chainctl vm set %s --agent unix:/run/%s.agent\n"
-                        "The channel:\n"
+                        "channel, and install qemu-guest-agent in the guest:\n"
                         "  -device virtio-serial\n"
                         "  -chardev socket,id=agent,path=/run/%s.agent,server=on,wait=off\n"
-                        "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+                        "  -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0\n"
+                        "Then `chainctl vm set %s --agent unix:/run/%s.agent`.",
                         view->record->name, view->record->name, view->record->name);
 }
 
