@@ -9,6 +9,7 @@
 #include "engine/imagefile.h"
 #include "engine/nbdprobe.h"
 #include "engine/needed.h"
+#include "engine/note.h"
 #include "engine/qcow2.h"
 #include "engine/qcow2map.h"
 #include "qmp/nodes.h"
@@ -83,6 +84,8 @@ choose_path (const Plan *plan, GError **error)
   const char *format = request->format != NULL ? request->format : "qcow2";
   g_autofree char *name = g_strdup_printf ("%s.%s", plan->disk->name, format);
 
+  if (!is_folder && g_str_has_suffix (request->to, "/"))
+    return refuse (plan, ENGINE_ERROR_NO_SUCH_IMAGE, "make it first", error, "there is no folder '%s'", path);
   if (!is_folder && request->several)
     return refuse (plan, ENGINE_ERROR_USAGE, "make it, or choose one disk with --disk", error,
                    "several disks are copied into a folder, and '%s' is none", path);
@@ -94,6 +97,18 @@ choose_path (const Plan *plan, GError **error)
   if (!g_utf8_validate (plan->copy->path, -1, NULL))
     return refuse (plan, ENGINE_ERROR_REFUSED, "use a name that is UTF-8", error, "QMP carries no other names");
   return TRUE;
+}
+
+/* Notes lie beside the images of other state folders, too. */
+static gboolean
+check_unnoted (const Plan *plan, GError **error)
+{
+  g_autofree char *real = realpath (plan->copy->path, NULL);
+  g_autofree char *note = real != NULL ? engine_note_path (real) : NULL;
+
+  return note == NULL || !g_file_test (note, G_FILE_TEST_EXISTS) ||
+         refuse (plan, ENGINE_ERROR_REFUSED, "choose another file, or remove the note where that VM is no more", error,
+                 "'%s' is an image of a VM: its note '%s' lies beside it", plan->copy->path, note);
 }
 
 /* Not onto an image that the disk, or anybody, stands on: by whatever name. */
@@ -119,7 +134,7 @@ check_unneeded (const Plan *plan, GError **error)
     return refuse (plan, ENGINE_ERROR_REFUSED, "choose another file", error, "'%s' is needed by %s", path, who);
   if (engine_imagefile_is_locked (path))
     return refuse (plan, ENGINE_ERROR_REFUSED, "choose another file", error, "'%s' is in use", path);
-  return TRUE;
+  return check_unnoted (plan, error);
 }
 
 #define EXACTLY "it has to be exactly as large as the disk"

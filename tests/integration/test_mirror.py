@@ -240,6 +240,29 @@ def test_image_whose_data_lies_in_another_file_is_never_overwritten(two, copies)
             assert "another file" in ctl.fails(9, "mirror", "vm", "--disk", "vda", "--to", copy, "--existing", *words)["message"]
 
 
+def test_image_of_a_vm_that_another_state_folder_knows_is_never_overwritten(two, copies, qemu, chainctl, tmp_path):
+    vm, ctl, paths = two
+    other = chainctl(tmp_path / "other-state")
+    (tmp_path / "other").mkdir()
+    path = images.create(tmp_path / "other" / "vda.qcow2", 8 << 20)
+    theirs = qemu(disks.blockdev("vda", path))
+    other.ok("vm", "add", "vm", "--qmp", theirs.qmp)
+    overlay = other.ok("snapshot", "vm", "one")["active"][0]["after"]
+    theirs.close()
+    (copies / "link.qcow2").symlink_to(overlay)
+    before = images.sha256(overlay)
+    for target in (overlay, copies / "link.qcow2"):
+        words = ("mirror", "vm", "--disk", "vda", "--to", target, "--existing", "--format", "raw")
+        assert "note" in ctl.fails(9, *words)["message"]
+    assert images.sha256(overlay) == before
+
+
+def test_folder_that_is_not_there_is_no_file(two, copies):
+    vm, ctl, paths = two
+    error = ctl.fails(3, "mirror", "vm", "--disk", "vda", "--to", f"{copies}/nowhere/")
+    assert "no folder" in error["message"] and list(copies.iterdir()) == []
+
+
 def test_block_device_that_a_disk_is_on_is_known_by_any_node(two, copies, tmp_path):
     vm, ctl, paths = two
     (tmp_path / "device").write_bytes(b"\xee" * (8 << 20))
