@@ -358,7 +358,8 @@ describe_below (EngineNote *note, ChainsDb *db, const ChainsSnapshotDisk *part, 
 
   if (note->image->parent != 0 && parent == NULL)
     return FALSE;
-  if (part->image == base || (parent != NULL && parent->owned))
+  /* What an operation made has a note of its own. */
+  if (part->image == base || note->image->created_by != NULL || (parent != NULL && parent->owned))
     return TRUE;
   note->below = get_bottom (db, note->image->parent, error);
   return note->below != NULL;

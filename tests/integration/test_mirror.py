@@ -462,7 +462,8 @@ def test_exec_starts_the_vm_on_its_copies(two, copies):
 
 
 @pytest.mark.parametrize("words, later", [(("--format", "qcow2"), False), (("--format", "raw"), False),
-                                          (("--sync", "top"), False), (("--format", "raw"), True)], ids=str)  # fmt: skip
+                                          (("--sync", "top"), False), (("--format", "raw"), True),
+                                          (("--format", "qcow2"), True)], ids=str)  # fmt: skip
 @pytest.mark.parametrize("way", ["rebuild", "export"])
 def test_database_made_anew_has_the_guest_on_its_copies(two, copies, folder, chainctl, tmp_path, words, later, way):
     vm, ctl, paths = two
