@@ -86,13 +86,15 @@ check_thawed (EngineGuard *guard, GError **error)
   EngineVm *vm = guard->vm;
   QmpQgaFreezeState state;
   g_autoptr (GError) failure = NULL;
+  g_autofree char *hint = NULL;
 
   if (!qmp_qga_fsfreeze_status (vm->agent, engine_context_deadline (vm->context), vm->cancellable, &state, &failure))
     return do_without_agent (guard, failure, "guest-fsfreeze-status", error);
   if (state == QMP_QGA_THAWED)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_FROZEN_BY_OTHER,
-                    "wait for whoever froze it, or end it by hand with `chainctl guest VM thaw`",
+  hint =
+      g_strdup_printf ("wait for whoever froze it, or end it by hand with `chainctl guest %s thaw`", vm->record->name);
+  engine_error_set (error, ENGINE_ERROR_FROZEN_BY_OTHER, hint,
                     "VM '%s': its file systems are frozen, and not by us; left so", vm->record->name);
   return FALSE;
 }
@@ -500,10 +502,13 @@ engine_guard_is_unsettled (const EngineGuard *guard)
 gboolean
 engine_guard_check_settled (const EngineGuard *guard, const char *done, const char *hint, GError **error)
 {
+  const char *name = guard->vm->record->name;
+  g_autofree char *thaw = g_strdup_printf ("run `chainctl guest %s thaw`", name);
+
   if (!engine_guard_is_unsettled (guard))
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, hint, "VM '%s': it is %s, but the guest may still stand still",
-                    guard->vm->record->name, done);
+  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, hint != NULL ? hint : thaw,
+                    "VM '%s': it is %s, but the guest may still stand still", name, done);
   return FALSE;
 }
 

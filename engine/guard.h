@@ -96,7 +96,10 @@ gboolean engine_guard_reconnect (EngineGuard *guard, GError **error) G_GNUC_WARN
 /** Whether the guest may still be frozen or paused by us: the operation then stays open. */
 gboolean engine_guard_is_unsettled (const EngineGuard *guard);
 
-/** The same as an error, %ENGINE_ERROR_NOT_THAWED. @done: what is done all the same, in words; @hint: what to run */
+/**
+ * The same as an error, %ENGINE_ERROR_NOT_THAWED. @done: what is done all the same, in words; @hint
+ * (nullable): what to run instead of a thaw by hand
+ */
 gboolean engine_guard_check_settled (const EngineGuard *guard, const char *done, const char *hint, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 

@@ -332,7 +332,7 @@ pivot (Run *run, GError **error)
                          error);
   if (!conclude (run, CHAINS_OP_DONE, NULL, &failure))
     return engine_inflight_lose (run->op, failure, error);
-  return engine_guard_check_settled (run->guard, "merged", "run `chainctl guest VM thaw`", error);
+  return engine_guard_check_settled (run->guard, "merged", NULL, error);
 }
 
 /* From running jobs to the end. */

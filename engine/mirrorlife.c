@@ -331,7 +331,7 @@ keep (Run *run, GError **error)
 static gboolean
 check_thawed (const Run *run, GError **error)
 {
-  return engine_guard_check_settled (run->guard, "copied", "run `chainctl guest VM thaw`", error);
+  return engine_guard_check_settled (run->guard, "copied", NULL, error);
 }
 
 static gboolean

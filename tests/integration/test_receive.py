@@ -224,7 +224,8 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(chainctl, folder, tmp_path
     status, words = REFUSED[case]
     words = [word.format(folder=folder, base=base) for word in words]
     to = [] if "--to" in words else ["--to", folder]
-    chainctl().fails(status, "receive", "--listen", f"unix:{tmp_path}/nbd", *to, *words, *dry_run)
+    error = chainctl().fails(status, "receive", "--listen", f"unix:{tmp_path}/nbd", *to, *words, *dry_run)
+    assert case != "no folder" or error["hint"] == "make it first"
     assert_nothing_is_left(folder, tmp_path / "nbd")
 
 
