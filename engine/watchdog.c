@@ -7,6 +7,7 @@
 #include "engine/watchdog.h"
 
 #include "base/point.h"
+#include "chains/holder.h"
 #include "engine/error.h"
 #include "engine/op.h"
 #include "qmp/error.h"
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,6 +31,9 @@ enum { CONTROL_FD = 3, LOCK_FD = 4, MONITOR_FD = 5, AGENT_FD = 6 };
 #define RESCUE_US (120 * G_USEC_PER_SEC)
 #define PAUSE_US (100 * 1000)
 #define ATTEMPT_US (20 * G_USEC_PER_SEC)
+/* How long a parent that was woken may take to let go of the database. */
+#define WAKE_US (1500 * 1000)
+#define WAKE_PAUSE_US (20 * 1000)
 
 typedef enum { ORDER_ARM = 'a', ORDER_DISARM = 'd', ORDER_QUIT = 'q' } OrderKind;
 
@@ -236,14 +241,58 @@ inherit (EngineVm *vm, GError **error)
   return engine_vm_attach (vm, qmp_transport_from_fd (fcntl (MONITOR_FD, F_DUPFD_CLOEXEC, 0)), error);
 }
 
-/* A parent that only hangs may wake up at any moment. What it still has to say must not reach QEMU any more, so the
- * connection that we share is cut, and another made; nor may it record what is about to be settled otherwise. */
+/* The state that the kernel gives process @pid, such as 'T' (stopped); 0 where it is gone. */
+static char
+process_state (pid_t pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/stat", pid);
+  g_autofree char *text = NULL;
+  const char *name_end;
+
+  if (!g_file_get_contents (path, &text, NULL, NULL))
+    return 0;
+  name_end = strrchr (text, ')');
+  return name_end != NULL && name_end[1] == ' ' ? name_end[2] : 0;
+}
+
+/* A parent that hangs inside a transaction keeps everybody from the database, and what becomes of that transaction is
+ * not known before it is over. One that was stopped is woken, which ends it in a moment; what does not help is killed,
+ * and SQLite takes it back. A disk that does not answer ('D') is nothing that a signal could hasten. */
+static void
+free_database (const Charge *charge)
+{
+  gint64 since_us = g_get_monotonic_time (), waited_us = 0;
+  pid_t parent;
+
+  if (base_point_is_mutant ("hung-parent-keeps-database"))
+    return;
+  while (waited_us < 2 * WAKE_US && chains_holder_is (charge->state, parent = getppid ())) {
+    if (waited_us < WAKE_US)
+      kill (parent, SIGCONT);
+    else if (process_state (parent) != 'D')
+      kill (parent, SIGKILL);
+    g_usleep (WAKE_PAUSE_US);
+    waited_us = g_get_monotonic_time () - since_us;
+  }
+}
+
+/* A parent that only hangs may wake up at any moment, and what it still has to say must not reach QEMU any more: the
+ * connection that we share is cut. */
+static void
+cut_off (const Charge *charge)
+{
+  if (base_point_is_mutant ("hung-parent-not-fenced"))
+    return;
+  shutdown (MONITOR_FD, SHUT_RDWR);
+  free_database (charge);
+}
+
+/* Another connection is made; and a parent that wakes up may not record what is about to be settled otherwise. */
 static gboolean
 fence (EngineVm *vm, GError **error)
 {
   if (base_point_is_mutant ("hung-parent-not-fenced"))
     return inherit (vm, error);
-  shutdown (MONITOR_FD, SHUT_RDWR);
   return engine_op_overtake (vm, error) && engine_vm_reconnect (vm, error);
 }
 
@@ -274,6 +323,8 @@ run_again (const Charge *charge, gboolean hangs, gboolean *was_reset)
     g_autoptr (EngineContext) context = engine_context_new (charge->state);
     g_autoptr (GError) failure = NULL;
 
+    if (hangs)
+      cut_off (charge);
     if (rescue (charge, context, hangs, was_reset, &failure))
       return TRUE;
     syslog (LOG_ERR, "VM '%s' stays paused: %s; run `chainctl recover %s`", charge->vm, failure->message, charge->vm);
