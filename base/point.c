@@ -41,7 +41,7 @@ chosen_action (gint64 number, const char *moment)
 {
   const char *choice = g_getenv ("CHAINCTL_POINT");
   g_auto (GStrv) words = choice != NULL ? g_strsplit (choice, ":", 3) : NULL;
-  static const char *const actions[] = {"die", "fail", "stop", NULL};
+  static const char *const actions[] = {"die", "fail", "stop", "hang", NULL};
 
   if (words == NULL || g_strv_length (words) != 3 || !g_str_equal (words[1], moment) ||
       g_ascii_strtoll (words[0], NULL, 10) != number)
@@ -57,8 +57,10 @@ end_or_stop (const char *action)
 {
   if (g_strcmp0 (action, "die") == 0)
     kill (getpid (), SIGKILL);
-  if (g_strcmp0 (action, "stop") == 0)
+  if (g_strcmp0 (action, "stop") == 0 || g_strcmp0 (action, "hang") == 0)
     kill (getpid (), SIGSTOP);
+  while (g_strcmp0 (action, "hang") == 0)
+    pause ();
 }
 
 static void

@@ -1,12 +1,14 @@
 /*
  * Named points that every side effect passes: QMP and agent commands, files,
  * processes, commits. In a build with -Dpoints=true the environment makes the
- * n-th one die, fail or stop, and a mutant seeds one known bug; in any other
+ * n-th one die, fail, stop or hang, and a mutant seeds one known bug; in any other
  * build there is nothing here. Includes nothing of ours; all may include it.
  *
- *   CHAINCTL_POINT=N:before|after:die|fail|stop   what happens at the N-th point (1 is the first)
- *   CHAINCTL_POINT_LOG=FILE                       a line for each passed point: "N NAME"
- *   CHAINCTL_MUTANT=NAME                          the seeded bug
+ *   CHAINCTL_POINT=N:before|after:die|fail|stop|hang   what happens at the N-th point (1 is the first)
+ *   CHAINCTL_POINT_LOG=FILE                            a line for each passed point: "N NAME"
+ *   CHAINCTL_MUTANT=NAME                               the seeded bug
+ *
+ * What hangs is stopped, and goes no further when it is made to go on.
  */
 #pragma once
 

@@ -35,7 +35,7 @@ typedef struct {
  * @again: cancelled at the second of them: what the first one let go on is to end
  * @progress: (nullable): whom a copy tells how far it is; @progress_data is its own
  * @warnings: (element-type EngineWarning)
- * @op: (nullable): id of the operation that was begun last
+ * @op: (nullable): id of the operation that was begun, or taken over, last
  * @plan: what a dry run would send and make, in order: objects with "to" and the thing itself
  */
 typedef struct {

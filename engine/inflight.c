@@ -73,8 +73,9 @@ engine_inflight_take_over (EngineVm *vm, const ChainsOp *row, GError **error)
 {
   g_autoptr (EngineOp) op = engine_op_new_of (vm, row->id);
 
-  return chains_journal_take_over (vm->context->db, row->id, getpid (), row->boot, error) ? g_steal_pointer (&op)
-                                                                                          : NULL;
+  return chains_journal_take_over (vm->context->db, row->id, getpid (), row->boot, error) && engine_op_own (op, error)
+             ? g_steal_pointer (&op)
+             : NULL;
 }
 
 gboolean

@@ -102,6 +102,34 @@ to_text (JsonObject *object)
 }
 
 gboolean
+engine_op_is_overtaken (EngineContext *context, const char *op, gboolean *overtaken, GError **error)
+{
+  return engine_op_find_step (context, op, OVERTAKEN, overtaken, NULL, error);
+}
+
+ChainsOp *
+engine_op_get (EngineContext *context, const char *id, GError **error)
+{
+  return chains_journal_get (context->db, id, error);
+}
+
+gboolean
+engine_op_own (EngineOp *op, GError **error)
+{
+  EngineContext *context = op->vm->context;
+  gboolean overtaken;
+
+  if (!engine_op_is_overtaken (context, op->id, &overtaken, error))
+    return FALSE;
+  /* By the process before this one: then nothing tells whether it is so again. */
+  if (overtaken)
+    return TRUE;
+  g_free (context->op);
+  context->op = g_strdup (op->id);
+  return TRUE;
+}
+
+gboolean
 engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error)
 {
   g_autoptr (ChainsOp) row = chains_op_new ();
@@ -116,11 +144,7 @@ engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **er
   row->started_us = g_get_real_time ();
   row->state = CHAINS_OP_OPEN;
   row->intent = to_text (intent);
-  if (!chains_journal_begin (op->vm->context->db, row, error))
-    return FALSE;
-  g_free (op->vm->context->op);
-  op->vm->context->op = g_strdup (op->id);
-  return TRUE;
+  return chains_journal_begin (op->vm->context->db, row, error) && engine_op_own (op, error);
 }
 
 gboolean
@@ -137,7 +161,7 @@ refuse_overtaken (EngineContext *context, const char *op, GError **error)
 
   if (!begun_here)
     return TRUE;
-  if (!engine_op_find_step (context, op, OVERTAKEN, &overtaken, NULL, error))
+  if (!engine_op_is_overtaken (context, op, &overtaken, error))
     return FALSE;
   if (overtaken)
     engine_error_set (error, ENGINE_ERROR_INTERRUPTED, NULL,

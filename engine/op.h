@@ -44,6 +44,9 @@ gboolean engine_op_is_of (const char *id, const char *name);
 /** Commits the row, with @intent: all that @verb is about to use. No side effect may come before it. */
 gboolean engine_op_begin (EngineOp *op, const char *verb, JsonObject *intent, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** This process is the one that @op is done by: engine_op_begin() does so, and whoever takes it over from another. */
+gboolean engine_op_own (EngineOp *op, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /**
  * engine_op_step:
  * Commits that @step is about to run. What it does is undone by the machine's own death, or shows in the files then, so
@@ -55,7 +58,7 @@ gboolean engine_op_step (EngineOp *op, const char *step, GError **error) G_GNUC_
  * engine_op_step_durable:
  * @detail: (nullable) (transfer none): what is true with it
  * The same, on the disk before this returns: for what decides after the machine's own death. Raises
- * %ENGINE_ERROR_INTERRUPTED where @op was begun by this process and the watchdog has taken it over meanwhile.
+ * %ENGINE_ERROR_INTERRUPTED where @op is owned by this process and the watchdog has taken it over meanwhile.
  */
 gboolean engine_op_step_durable (EngineOp *op, const char *step, JsonObject *detail, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
@@ -74,6 +77,13 @@ gboolean engine_op_find_step (EngineContext *context, const char *op, const char
  * is not that process's any more.
  */
 gboolean engine_op_overtake (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The row of operation @id. Raises CHAINS_ERROR's. Returns: (transfer full) */
+ChainsOp *engine_op_get (EngineContext *context, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether that was committed of operation @op. */
+gboolean engine_op_is_overtaken (EngineContext *context, const char *op, gboolean *overtaken, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
 
 /** Whether the machine has been up since @op began; if not, steps that it took may not be in the journal. */
 gboolean engine_op_is_of_this_boot (const ChainsOp *op);

@@ -62,11 +62,12 @@ class Pointed(Chainctl):
 
 
 class Stopped:
-    """A chainctl that stands still at a point, with its watchdog beside it: kill any of them, or let it go on."""
+    """A chainctl that stands still at a point, with its watchdog beside it: kill any of them, or let it go on. One that
+    hangs does not go on."""
 
-    def __init__(self, ctl, words, point, moment, folder, mutant=None):
+    def __init__(self, ctl, words, point, moment, folder, mutant=None, action="stop"):
         self.name = words[-1]
-        pointed = Pointed(ctl, folder, f"{point.number}:{moment}:stop", mutant)
+        pointed = Pointed(ctl, folder, f"{point.number}:{moment}:{action}", mutant)
         self.process = pointed.start(*words)
         happened = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         here = {one.number: one.name for one in passed(pointed.log)}.get(point.number)

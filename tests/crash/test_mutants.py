@@ -152,6 +152,16 @@ def hangs_behind_the_moves_of_a_rollback(rig):
         ROLLBACK.verb.assert_settled(made)
 
 
+def hangs_in_the_commit_of_a_rollback(rig):
+    with rig.machine(**ROLLBACK.machine_options()) as made:
+        names = [one.name for one in rig.effects(ROLLBACK)]
+        stopped = stopped_in_a_rollback(rig, made, "db:commit", names[: names.index("qmp:stop")].count("db:commit"), BEFORE)
+        try:
+            goes_on(made)
+        finally:
+            stopped.process.kill()
+
+
 def goes_on(made):
     try:
         assert_runs_again(made)
@@ -198,6 +208,7 @@ MUTANTS = {
     "file-not-synced": syncs,
     "folder-not-synced": syncs,
     "followed-copy-removed": keeps_what_was_in_step,
+    "hung-parent-keeps-database": hangs_in_the_commit_of_a_rollback,
     "hung-parent-not-fenced": hangs_behind_the_moves_of_a_rollback,
     "merge-ignores-branches": does_not_merge_into_a_branch,
     "outcome-first-disk-only": dies(Case(moment(TWO, AFTER, SWITCH), ALL)),

@@ -8,6 +8,7 @@
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/journal.h"
 #include "tools/chainctl/options.h"
+#include "tools/chainctl/overtaken.h"
 #include "tools/chainctl/table.h"
 
 #include <errno.h>
@@ -155,6 +156,7 @@ main (int argc, char **argv)
                                      &invocation};
   chainctl_signals_take (&invocation.signals, &targets);
   run_command (&invocation, words, &error);
+  chainctl_overtaken_settle (&invocation, &error);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
   chainctl_journal_record (&invocation, error);
   engine_context_free (invocation.context);

@@ -48,6 +48,14 @@ chainctl_output_free (ChainctlOutput *output)
   g_free (output);
 }
 
+void
+chainctl_output_forget (ChainctlOutput *output)
+{
+  json_object_unref (output->document);
+  output->document = json_object_new ();
+  g_string_truncate (output->text, 0);
+}
+
 /* ---- how values look ---- */
 
 char *

@@ -118,6 +118,9 @@ char *chainctl_output_short_id (const char *id);
  */
 gboolean chainctl_output_publish (ChainctlOutput *output, const EngineContext *context) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Takes back what was to be said, but for warnings. */
+void chainctl_output_forget (ChainctlOutput *output);
+
 /** The warnings so far that were not told yet, on stderr, with --json too: for a command that will not come to its end.
  */
 void chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *context);

@@ -11,6 +11,7 @@
 #include "engine/recover.h"
 #include "tools/chainctl/exit.h"
 #include "tools/chainctl/journal.h"
+#include "tools/chainctl/overtaken.h"
 
 /* ---- options ---- */
 
@@ -134,6 +135,7 @@ run_one (gpointer item)
   if (chainctl_command_recover_first (&run->invocation, &run->error) &&
       !run->act (&run->invocation, run->options, &run->error))
     g_assert (run->error != NULL);
+  chainctl_overtaken_settle (&run->invocation, &run->error);
 }
 
 /* The greater exit status is the worse. */
