@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
-#include <sys/stat.h>
 
 /* ---- recorded ---- */
 
@@ -256,21 +255,12 @@ is_as_made (const EngineIntentOverlay *overlay, const EngineImagefile *file)
   return header != NULL && g_str_equal (header->stamp, overlay->stamp);
 }
 
-/* Ours has gone before: another VM, of another database, has taken the file for a disk. */
-static gboolean
-has_note (const EngineIntentOverlay *overlay)
-{
-  g_autofree char *path = engine_note_path (overlay->path);
-  struct stat st;
-
-  return lstat (path, &st) == 0;
-}
-
 /* Why the file, which is the one that was made, has to stay, in words, or %NULL. */
 static const char *
 find_reason (const EngineIntentOverlay *overlay, const EngineImagefile *file)
 {
-  if (has_note (overlay))
+  /* Ours has gone before: another VM, of another database, has taken the file for a disk. */
+  if (engine_notefile_is_beside (overlay->path))
     return "has another VM's note beside it (.chainctl)";
   if (!is_as_made (overlay, file))
     return "holds something else than what was made";

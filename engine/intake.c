@@ -127,6 +127,18 @@ add_image (EngineVm *vm, const ChainsDisk *record, const EngineLayer *layer, gin
   return TRUE;
 }
 
+/* Of an ignored disk: whoever starts it by its file would start it on something else. */
+static char *
+nameless_options (const char *why)
+{
+  g_autoptr (JsonObject) object = json_object_new ();
+  g_autoptr (JsonNode) node = NULL;
+
+  json_object_set_string_member (object, ENGINE_NODEOPTIONS_NAMELESS, why);
+  node = json_node_init_object (json_node_alloc (), object);
+  return json_to_string (node, FALSE);
+}
+
 /* What is to be remembered of how the active image was opened; %NULL where it could only be guessed. */
 static char *
 find_options (const EngineGraphDisk *disk, char **arguments)
@@ -140,7 +152,8 @@ find_options (const EngineGraphDisk *disk, char **arguments)
 static gboolean
 add_images (EngineVm *vm, ChainsDisk *record, const EngineGraphDisk *disk, char **arguments, GError **error)
 {
-  g_autofree char *options = find_options (disk, arguments);
+  const char *why = engine_graph_why_nameless (engine_graph_head (disk));
+  g_autofree char *options = why != NULL ? nameless_options (why) : find_options (disk, arguments);
   gint64 row = 0;
 
   for (guint i = disk->layers->len; i > 0; i--) {

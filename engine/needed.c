@@ -5,6 +5,7 @@
 #include "engine/needed.h"
 
 #include "chains/images.h"
+#include "engine/blockdevice.h"
 #include "engine/imagefile.h"
 
 /* Whose the disk of row @id is, in words. Returns: (transfer full) (nullable): %NULL with @error */
@@ -55,6 +56,53 @@ engine_needed_by_disk (EngineContext *context, gint64 disk, const char *path, ch
     return *who != NULL;
   }
   return rows != NULL;
+}
+
+/* Two files were told apart by their inodes already. */
+static gboolean
+overlaps (const ChainsImage *row, const char *path, gboolean block)
+{
+  EngineImagefile other;
+
+  return g_path_is_absolute (row->path) && engine_imagefile_stat (row->path, &other, NULL) && (block || other.block) &&
+         engine_blockdevice_overlap (path, row->path);
+}
+
+/* @who: set where an image of @disk is on what @path is on */
+static gboolean
+look_at_disk (EngineContext *context, const ChainsDisk *disk, const char *path, gboolean block, char **who,
+              GError **error)
+{
+  g_autoptr (GPtrArray) images = chains_images_list (context->db, disk->id, error);
+
+  for (guint i = 0; images != NULL && i < images->len; i++) {
+    if (!overlaps (g_ptr_array_index (images, i), path, block))
+      continue;
+    *who = describe_disk (context, disk->id, error);
+    return *who != NULL;
+  }
+  return images != NULL;
+}
+
+gboolean
+engine_needed_below (EngineContext *context, const char *path, char **who, GError **error)
+{
+  g_autoptr (GPtrArray) vms = chains_registry_list_vms (context->db, error);
+  EngineImagefile file;
+  gboolean block = engine_imagefile_stat (path, &file, NULL) && file.block;
+
+  *who = NULL;
+  for (guint i = 0; vms != NULL && i < vms->len; i++) {
+    const ChainsVm *vm = g_ptr_array_index (vms, i);
+    g_autoptr (GPtrArray) disks = chains_registry_list_disks (context->db, vm->id, error);
+
+    if (disks == NULL)
+      return FALSE;
+    for (guint j = 0; j < disks->len && *who == NULL; j++)
+      if (!look_at_disk (context, g_ptr_array_index (disks, j), path, block, who, error))
+        return FALSE;
+  }
+  return vms != NULL;
 }
 
 static gboolean

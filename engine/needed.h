@@ -16,6 +16,14 @@ gboolean engine_needed_by_disk (EngineContext *context, gint64 disk, const char 
     G_GNUC_WARN_UNUSED_RESULT;
 
 /**
+ * engine_needed_below:
+ * @who: as above: whose image lies on what the file or block device @path is, or below it: a loop device and its file,
+ *     a partition and its disk (engine/blockdevice)
+ */
+gboolean engine_needed_below (EngineContext *context, const char *path, char **who, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+
+/**
  * engine_needed_by_export:
  * @exports: (element-type QmpExport)
  * The id of the export that serves the image @index (0: the active one) of @disk, or %NULL. A storage daemon's active

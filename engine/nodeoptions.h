@@ -49,6 +49,9 @@ char **engine_nodeoptions_read_arguments (pid_t qemu);
  */
 GPtrArray *engine_nodeoptions_list (char **arguments, const char *option);
 
+/** A member of what is remembered: why an ignored disk's file alone is not what the guest has. */
+#define ENGINE_NODEOPTIONS_NAMELESS "nameless"
+
 /** To remember with the image. Returns: (transfer full) */
 char *engine_nodeoptions_to_json (const EngineNodeOptions *options);
 

@@ -235,6 +235,21 @@ is_beside (const char *name, const char *image)
          g_str_has_suffix (name, ENGINE_NOTE_SUFFIX);
 }
 
+gboolean
+engine_notefile_is_beside (const char *path)
+{
+  g_autofree char *note = engine_note_path (path);
+  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *image = g_path_get_basename (path);
+  g_autoptr (GDir) directory = g_dir_open (folder, 0, NULL);
+  const char *name = directory != NULL ? g_dir_read_name (directory) : NULL;
+  struct stat st;
+
+  while (name != NULL && !is_beside (name, image))
+    name = g_dir_read_name (directory);
+  return name != NULL || lstat (note, &st) == 0;
+}
+
 void
 engine_notefile_forget (EngineContext *context, const char *overlay)
 {

@@ -22,6 +22,9 @@ gboolean engine_notefile_remove (const char *overlay, const char *id, GError **e
 /** The same of the note that lies beside @image. */
 gboolean engine_notefile_remove_beside (const char *image, const char *id, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether any note lies beside the image at @path, whole or not. */
+gboolean engine_notefile_is_beside (const char *path);
+
 /** Removes whatever notes lie beside the image at @overlay, which nothing needs any more; one that stays is a
  * warning. */
 void engine_notefile_forget (EngineContext *context, const char *overlay);

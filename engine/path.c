@@ -7,16 +7,21 @@
 #include "engine/drift.h"
 
 static gboolean
-check_live (EngineVm *vm, GError **error)
+check_live (EngineVm *vm, const char *disk_name, GError **error)
 {
   g_autoptr (EngineGraph) graph = NULL;
+  const ChainsDisk *disk;
 
   if (!engine_vm_connect (vm, error))
     return FALSE;
   if (vm->monitor == NULL)
     return TRUE;
   graph = engine_graph_read (vm, error);
-  return graph != NULL && engine_drift_refuse (vm, graph, error);
+  if (graph == NULL || !engine_drift_refuse (vm, graph, error))
+    return FALSE;
+  /* The rows were read anew once the monitor was ours. */
+  disk = engine_vm_find_disk (vm, disk_name, error);
+  return disk != NULL && engine_startup_check_live (vm, disk, graph, error);
 }
 
 EngineStartup *
@@ -25,9 +30,8 @@ engine_path_find (EngineContext *context, const char *name, const char *disk_nam
   g_autoptr (EngineVm) vm = engine_vm_open (context, name, NULL, error);
   const ChainsDisk *disk = vm != NULL ? engine_vm_find_disk (vm, disk_name, error) : NULL;
 
-  if (disk == NULL || !check_live (vm, error) || !engine_startup_check_operations (vm, error))
+  if (disk == NULL || !check_live (vm, disk_name, error) || !engine_startup_check_operations (vm, error))
     return NULL;
-  /* The rows were read anew once the monitor was ours. */
   disk = engine_vm_find_disk (vm, disk_name, error);
   return disk != NULL ? engine_startup_find (vm, disk, error) : NULL;
 }

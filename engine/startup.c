@@ -10,6 +10,8 @@
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/inspect.h"
+#include "engine/nodeoptions.h"
+#include "qmp/message.h"
 
 void
 engine_startup_free (EngineStartup *startup)
@@ -52,6 +54,36 @@ to_blockdev (const ChainsImage *image)
                           engine_imagefile_driver (image->path), escaped);
 }
 
+static gboolean
+refuse_nameless (const EngineVm *vm, const ChainsDisk *disk, const char *path, const char *why, GError **error)
+{
+  engine_error_set (
+      error, ENGINE_ERROR_REFUSED, "write in the command itself how it is opened, with all that QEMU was given for it",
+      "VM '%s', disk '%s': '%s' alone is not what the guest has: %s", vm->record->name, disk->name, path, why);
+  return FALSE;
+}
+
+/* A disk that is not ignored was refused when it was to be registered. */
+static gboolean
+check_named (const EngineVm *vm, const ChainsDisk *disk, const ChainsImage *active, GError **error)
+{
+  g_autoptr (JsonNode) node = active->options != NULL ? json_from_string (active->options, NULL) : NULL;
+  JsonObject *options = node != NULL && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+  const char *why = options != NULL ? qmp_message_peek_string (options, ENGINE_NODEOPTIONS_NAMELESS) : NULL;
+
+  return !disk->ignored || why == NULL || refuse_nameless (vm, disk, active->path, why, error);
+}
+
+gboolean
+engine_startup_check_live (const EngineVm *vm, const ChainsDisk *disk, const EngineGraph *graph, GError **error)
+{
+  const EngineGraphDisk *live = engine_graph_find (graph, disk->name);
+  const EngineLayer *head = live != NULL && live->layers->len > 0 ? engine_graph_head (live) : NULL;
+  const char *why = head != NULL ? engine_graph_why_nameless (head) : NULL;
+
+  return why == NULL || refuse_nameless (vm, disk, head->path, why, error);
+}
+
 EngineStartup *
 engine_startup_find (EngineVm *vm, const ChainsDisk *disk, GError **error)
 {
@@ -62,7 +94,7 @@ engine_startup_find (EngineVm *vm, const ChainsDisk *disk, GError **error)
   if (!engine_inspect_chain (vm, disk, ENGINE_INSPECT_HEADERS, error))
     return NULL;
   image = chains_images_get (vm->context->db, disk->active, error);
-  if (image == NULL)
+  if (image == NULL || !check_named (vm, disk, image, error))
     return NULL;
   startup = g_new0 (EngineStartup, 1);
   startup->local = g_path_is_absolute (image->path) && engine_imagefile_stat (image->path, &file, NULL);

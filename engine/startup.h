@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "engine/vm.h"
+#include "engine/graph.h"
 
 /**
  * EngineStartup: one disk
@@ -25,9 +25,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (EngineStartup, engine_startup_free)
 /** Whether nothing on @vm is unfinished. Raises %ENGINE_ERROR_REFUSED: which image is active is not certain then. */
 gboolean engine_startup_check_operations (EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether the file of @disk is all that the running QEMU has there. Raises %ENGINE_ERROR_REFUSED: it has a part of it,
+ * or a filter; then the disk is ignored. */
+gboolean engine_startup_check_live (const EngineVm *vm, const ChainsDisk *disk, const EngineGraph *graph,
+                                    GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /**
  * engine_startup_find:
  * The active image of @disk, all of its chain looked at. Raises %ENGINE_ERROR_DRIFT where an image is missing, was
- * changed since it was frozen, or names the wrong backing image. Returns: (transfer full)
+ * changed since it was frozen, or names the wrong backing image; %ENGINE_ERROR_REFUSED where the file alone was not
+ * what QEMU had when the disk was registered to be ignored. Returns: (transfer full)
  */
 EngineStartup *engine_startup_find (EngineVm *vm, const ChainsDisk *disk, GError **error) G_GNUC_WARN_UNUSED_RESULT;

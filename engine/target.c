@@ -5,6 +5,7 @@
 #include "engine/target.h"
 
 #include "base/fiber.h"
+#include "engine/blockdevice.h"
 #include "engine/error.h"
 #include "engine/imagefile.h"
 #include "engine/nbdprobe.h"
@@ -116,7 +117,7 @@ static gboolean
 check_unneeded (const Plan *plan, GError **error)
 {
   const char *path = plan->copy->path;
-  g_autofree char *who = NULL;
+  g_autofree char *who = NULL, *holder = NULL;
   EngineImagefile file;
 
   if (!engine_imagefile_stat (path, &file, error))
@@ -128,10 +129,14 @@ check_unneeded (const Plan *plan, GError **error)
       return refuse (plan, ENGINE_ERROR_REFUSED, "choose another file", error, "'%s' is an image of its own chain",
                      path);
   }
-  if (!engine_needed_by_disk (plan->op->vm->context, 0, path, &who, error))
+  if (!engine_needed_by_disk (plan->op->vm->context, 0, path, &who, error) ||
+      (who == NULL && !engine_needed_below (plan->op->vm->context, path, &who, error)))
     return FALSE;
   if (who != NULL)
     return refuse (plan, ENGINE_ERROR_REFUSED, "choose another file", error, "'%s' is needed by %s", path, who);
+  holder = engine_blockdevice_holder (&file);
+  if (holder != NULL)
+    return refuse (plan, ENGINE_ERROR_REFUSED, "choose another", error, "'%s' is in use by %s", path, holder);
   if (engine_imagefile_is_locked (path))
     return refuse (plan, ENGINE_ERROR_REFUSED, "choose another file", error, "'%s' is in use", path);
   return check_unnoted (plan, error);

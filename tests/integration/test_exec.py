@@ -175,6 +175,26 @@ def test_ignored_disk_is_replaced_where_it_is_named_and_not_missed_where_it_is_n
     assert run(ctl, *SHOW, "{vda}{vdb}").out == blockdev(folder / "vda.qcow2") + blockdev(folder / "vdb.qcow2") + "\n"
 
 
+def test_disk_that_is_a_part_of_a_file_is_never_named_by_the_file(qemu, chainctl, folder):
+    """It can only be ignored; whoever started it by its file would start it on other data."""
+    image, other = images.create(folder / "vda.raw", "8M", "raw"), images.create(folder / "vdb.qcow2", "8M")
+    words = [*disks.blockdev("vda", image, "raw", top="offset=1048576,size=4194304"), *disks.blockdev("vdb", other)]
+    vm, ctl = qemu(words), chainctl()
+    disks.register(ctl, vm, "--ignore-disk", "vda")
+
+    def refused(*command):
+        told = ctl.run(*command, json_output=False)
+        assert told.status == 9 and "part of the file" in told.err and not told.out, told
+
+    refused("path", "vm", "vda")
+    refused("path", "vm", "vda", "--blockdev")
+    assert ctl.ok("path", "vm", "vdb")["path"] == str(other)
+    vm.kill()
+    refused("path", "vm", "vda", "--blockdev")
+    refused("exec", "vm", "--", *SHOW, "{vda}{vdb}")
+    assert run(ctl, *SHOW, "{vdb}").out == blockdev(other) + "\n"
+
+
 def test_raw_image_and_block_device(qemu, chainctl, folder):
     path = images.create(folder / "vda.raw", "8M", "raw")
     vm, ctl = qemu(disks.blockdev("vda", path, "raw")), chainctl()

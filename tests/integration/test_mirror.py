@@ -277,6 +277,40 @@ def test_block_device_that_a_disk_is_on_is_known_by_any_node(two, copies, tmp_pa
         vm.close()
 
 
+def test_file_behind_a_block_device_that_a_disk_is_on_is_never_overwritten(two, copies, tmp_path):
+    """Nor another loop device on that file, nor a partition of the device."""
+    vm, ctl, paths = two
+    image = tmp_path / "device"
+    image.write_bytes(b"\xee" * (8 << 20))
+    with mounts.loop(image) as device, mounts.loop(image) as second:
+        ctl.ok("mirror", "vm", "--disk", "vda", "--to", device, "--existing", "--pivot")
+        for path in (image, second):
+            for disk in NAMES:
+                message = ctl.fails(9, "mirror", "vm", "--disk", disk, "--to", path, "--existing", "--format", "raw")["message"]
+                assert str(path) in message and "disk 'vda'" in message
+        reads(vm, "vda", 1, 0, 3)
+        vm.close()
+
+
+def test_loop_device_on_an_image_of_the_vm_is_never_overwritten(two, copies):
+    vm, ctl, paths = two
+    ctl.ok("snapshot", "vm", "one")
+    with mounts.loop(paths["vdb"]) as device, leaves_nothing(vm):
+        message = ctl.fails(9, "mirror", "vm", "--disk", "vda", "--to", device, "--existing")["message"]
+        assert device in message and "disk 'vdb'" in message
+    assert images.is_clean(paths["vdb"])
+
+
+def test_partition_and_disk_are_told_to_overlap_and_two_partitions_are_not(two, copies, tmp_path):
+    vm, ctl, paths = two
+    with mounts.partitions(tmp_path / "device", 2, 8) as (whole, one, other):
+        ctl.ok("mirror", "vm", "--disk", "vda", "--to", one, "--existing", "--pivot")
+        assert "disk 'vda'" in ctl.fails(9, "mirror", "vm", "--disk", "vdb", "--to", whole, "--existing")["message"]
+        ctl.ok("mirror", "vm", "--disk", "vdb", "--to", other, "--existing")
+        reads(vm, "vda", 1, 0, 3)
+        vm.close()
+
+
 # ---- --pivot ----
 
 

@@ -4,6 +4,8 @@ They need root; where a test has not got what it takes, it is skipped with the r
 """
 import contextlib
 import os
+import pathlib
+import stat
 import subprocess
 
 import pytest
@@ -35,6 +37,27 @@ def loop(path):
         yield device.stdout.strip()
     finally:
         subprocess.run(["losetup", "--detach", device.stdout.strip()], check=True)
+
+
+@contextlib.contextmanager
+def partitions(path, count, megabytes):
+    """(device, a node for each partition): so many of that size on a block device on a new file. The kernel is told of
+    them by hand: it may read no partition tables."""
+    sectors, nodes = megabytes * 2048, []
+    with open(path, "wb") as file:
+        file.truncate((count * megabytes + 2) << 20)
+    with loop(path) as device:
+        for number in range(1, count + 1):
+            _run("addpart", device, number, 2048 + (number - 1) * sectors, sectors)
+            name = f"{os.path.basename(device)}p{number}"
+            told = pathlib.Path("/sys/class/block", name, "dev").read_text()
+            nodes.append(path.with_name(name))
+            os.mknod(nodes[-1], 0o600 | stat.S_IFBLK, os.makedev(*map(int, told.split(":"))))
+        try:
+            yield (device, *map(str, nodes))
+        finally:
+            for number in range(1, count + 1):
+                _run("delpart", device, number)
 
 
 @contextlib.contextmanager
