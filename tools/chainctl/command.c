@@ -239,6 +239,15 @@ parse (ChainctlInvocation *invocation, const GOptionEntry *entries, gboolean ope
 }
 
 gboolean
+chainctl_command_changes (const ChainctlInvocation *invocation)
+{
+  const ChainctlCommand *command = invocation->command;
+
+  return command != NULL && (command->mode == CHAINS_DB_WRITE || command->mode == CHAINS_DB_UPDATE) &&
+         !invocation->context->dry_run && !json_object_has_member (invocation->output->document, "help");
+}
+
+gboolean
 chainctl_command_parse (ChainctlInvocation *invocation, const GOptionEntry *entries, GError **error)
 {
   return parse (invocation, entries, TRUE, error);

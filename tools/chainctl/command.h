@@ -100,6 +100,9 @@ typedef gboolean (*ChainctlAct) (ChainctlInvocation *invocation, gconstpointer o
 gboolean chainctl_command_run (ChainctlInvocation *invocation, const GOptionEntry *entries, ChainctlAct act,
                                gconstpointer options, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Whether this run is one of a command that changes something, and not a dry one. */
+gboolean chainctl_command_changes (const ChainctlInvocation *invocation);
+
 /** Ends what was interrupted on @invocation's VM, as its command wants it. */
 gboolean chainctl_command_recover_first (ChainctlInvocation *invocation, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

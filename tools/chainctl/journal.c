@@ -30,15 +30,6 @@ is_ready (void)
   return ready;
 }
 
-static gboolean
-changes_something (const ChainctlInvocation *invocation)
-{
-  const ChainctlCommand *command = invocation->command;
-
-  return command != NULL && (command->mode == CHAINS_DB_WRITE || command->mode == CHAINS_DB_UPDATE) &&
-         !invocation->context->dry_run && !json_object_has_member (invocation->output->document, "help");
-}
-
 /* Of several VMs each has had its own; and a timer that recovers each minute, and finds nothing to do, is no news. */
 static gboolean
 is_news (const ChainctlInvocation *invocation, const GError *error)
@@ -89,7 +80,7 @@ chainctl_journal_record (const ChainctlInvocation *invocation, const GError *err
   GLogField fields[9];
   gsize count = 0;
 
-  if (!changes_something (invocation) || !is_news (invocation, error) || isatty (STDERR_FILENO) || !is_ready ())
+  if (!chainctl_command_changes (invocation) || !is_news (invocation, error) || isatty (STDERR_FILENO) || !is_ready ())
     return;
   message = message_of (invocation, error);
   number = g_strdup_printf ("%d", chainctl_exit_status (error));

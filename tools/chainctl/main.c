@@ -157,6 +157,7 @@ main (int argc, char **argv)
   chainctl_signals_take (&invocation.signals, &targets);
   run_command (&invocation, words, &error);
   chainctl_overtaken_settle (&invocation, &error);
+  invocation.output->changes = chainctl_command_changes (&invocation);
   status = chainctl_output_finish (invocation.output, invocation.context, error);
   chainctl_journal_record (&invocation, error);
   engine_context_free (invocation.context);

@@ -480,7 +480,11 @@ chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, co
 
   if (!documents)
     print_messages (output, context, error);
-  if (!print (text))
-    return error != NULL ? chainctl_exit_status (error) : CHAINCTL_EXIT_FAILED;
-  return chainctl_exit_status (error);
+  if (print (text) || error != NULL)
+    return chainctl_exit_status (error);
+  if (!output->changes)
+    return CHAINCTL_EXIT_FAILED;
+  chainctl_message_print ("warning", "all was done, and only what there is to say of it is lost",
+                          output->json_messages);
+  return CHAINCTL_EXIT_PARTLY;
 }

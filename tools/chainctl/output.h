@@ -17,6 +17,7 @@
  * @json_messages: what goes to stderr is JSON too, an object a line
  * @columns: how wide the terminal is that stdout is; 0 where it is none
  * @colour: stdout is a terminal that may be coloured
+ * @changes: the run is of a command that changes something
  * @in_part: what was done is shown beside an error, too
  * @headed: of several VMs' texts, the last one stands under a heading
  * @published: the document has been printed, and is not printed again
@@ -31,6 +32,7 @@ typedef struct {
   guint columns;
   gboolean colour;
   gboolean in_part;
+  gboolean changes;
   gboolean headed;
   gboolean published;
   guint warned;
@@ -128,6 +130,7 @@ void chainctl_output_warn_now (ChainctlOutput *output, const EngineContext *cont
 /**
  * chainctl_output_finish:
  * Prints all there is to say: the document or the text on stdout, warnings and the error on stderr.
- * @context: (nullable); @error: (nullable). Returns: the exit status
+ * @context: (nullable); @error: (nullable). Returns: the exit status. Where stdout cannot be written it is never 0, and
+ * tells whether something was changed.
  */
 int chainctl_output_finish (ChainctlOutput *output, const EngineContext *context, const GError *error);
