@@ -500,6 +500,7 @@ engine_snapshot_take (EngineContext *context, const EngineSnapshotRequest *reque
                       GError **error)
 {
   g_auto (Run) run = {0};
+  g_autofree char *hint = NULL;
 
   run_init (&run, context, request);
   if (!check (&run, error))
@@ -509,7 +510,8 @@ engine_snapshot_take (EngineContext *context, const EngineSnapshotRequest *reque
   *result = result_new (&run);
   if (!run.guard->still_frozen)
     return TRUE;
-  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, "run `chainctl guest VM thaw`",
+  hint = g_strdup_printf ("run `chainctl guest %s thaw`", request->vm);
+  engine_error_set (error, ENGINE_ERROR_NOT_THAWED, hint,
                     "VM '%s': the snapshot is taken, but the agent does not say that the guest is thawed", request->vm);
   return FALSE;
 }

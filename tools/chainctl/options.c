@@ -294,7 +294,8 @@ add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOpt
 static GOptionContext *
 new_parser (const ChainctlCommand *command, const GOptionEntry *entries)
 {
-  g_autofree char *usage = g_strdup_printf ("%s — %s", command->arguments, command->summary);
+  gboolean any = *command->arguments != '\0';
+  g_autofree char *usage = g_strdup_printf ("%s%s— %s", command->arguments, any ? " " : "", command->summary);
   GOptionContext *parser = g_option_context_new (usage);
   GOptionGroup *group = g_option_group_new ("command", "Options:", "Show the options", NULL, NULL);
 
