@@ -159,6 +159,13 @@ engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error)
   return decide (guard, error) && ensure_watchdog (guard, error) ? g_steal_pointer (&guard) : NULL;
 }
 
+void
+engine_guard_await (EngineGuard *guard)
+{
+  if (guard->watchdog != NULL)
+    engine_watchdog_await (guard->watchdog);
+}
+
 gboolean
 engine_guard_look_again (EngineGuard *guard, GError **error)
 {

@@ -66,6 +66,10 @@ typedef gboolean (*EngineGuardBody) (gpointer data, gint64 deadline_us, GError *
  */
 EngineGuard *engine_guard_new (EngineVm *vm, const EngineGuardPolicy *policy, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** For a guard that is run later: until the process that stands by does, so that its start takes no time from what
+ * is begun next. */
+void engine_guard_await (EngineGuard *guard);
+
 /**
  * engine_guard_look_again:
  * For a guard that was made some time before it is run: asks whether the VM runs or is paused now, and decides anew

@@ -90,6 +90,8 @@ engine_inflight_foresee_guard (EngineVm *vm, const EngineGuardPolicy *policy, En
     return FALSE;
   if (freezes)
     g_clear_pointer (guard, engine_guard_free);
+  else
+    engine_guard_await (*guard);
   return TRUE;
 }
 

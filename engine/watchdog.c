@@ -123,13 +123,19 @@ read_answer (EngineWatchdog *watchdog)
   return answer;
 }
 
+void
+engine_watchdog_await (EngineWatchdog *watchdog)
+{
+  if (!watchdog->ready)
+    watchdog->ready = read_answer (watchdog) == ANSWER_READY;
+}
+
 static gboolean
 send_order (EngineWatchdog *watchdog, OrderKind kind, gint64 deadline_us, gboolean resume)
 {
   Order order = {.kind = (char)kind, .resume = (char)resume, .deadline_us = deadline_us};
 
-  if (!watchdog->ready)
-    watchdog->ready = read_answer (watchdog) == ANSWER_READY;
+  engine_watchdog_await (watchdog);
   return watchdog->ready && send (watchdog->control, &order, sizeof order, MSG_NOSIGNAL) == sizeof order;
 }
 

@@ -28,6 +28,9 @@ typedef gboolean (*EngineWatchdogRescue) (EngineVm *vm, gboolean *was_reset, GEr
  */
 EngineWatchdog *engine_watchdog_start (const EngineVm *vm, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Until it stands by, or it is known that it does not, which arming raises. */
+void engine_watchdog_await (EngineWatchdog *watchdog);
+
 /**
  * engine_watchdog_arm:
  * @deadline_us: on g_get_monotonic_time()'s clock
