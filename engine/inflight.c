@@ -106,6 +106,14 @@ engine_inflight_prepare_guard (EngineVm *vm, const EngineGuardPolicy *policy, En
   return *guard != NULL;
 }
 
+void
+engine_inflight_plan_ending (EngineGuard *guard, const GPtrArray *jobs, const char *command)
+{
+  engine_guard_plan_before (guard);
+  engine_job_plan_all (guard->vm, jobs, command);
+  engine_guard_plan_after (guard);
+}
+
 gboolean
 engine_inflight_set_refused (const EngineOp *op, const GError *refused, const char *stays, GError **error)
 {

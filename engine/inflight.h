@@ -73,6 +73,9 @@ gboolean engine_inflight_foresee_guard (EngineVm *vm, const EngineGuardPolicy *p
 gboolean engine_inflight_prepare_guard (EngineVm *vm, const EngineGuardPolicy *policy, EngineGuard **guard,
                                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** In a dry run: what ending @jobs with @command would say, under @guard. */
+void engine_inflight_plan_ending (EngineGuard *guard, const GPtrArray *jobs, const char *command);
+
 /** @refused: engine_guard_is_refusal(). Raises it again: nothing was switched, and the operation @stays (in words).
  * Returns: %FALSE */
 gboolean engine_inflight_set_refused (const EngineOp *op, const GError *refused, const char *stays, GError **error);

@@ -208,12 +208,6 @@ wait_for_word (EngineVm *vm, GPtrArray *jobs, gint64 until_us, GError **error)
 
 /* ---- telling ---- */
 
-static gboolean
-stands_still (const EngineJob *job)
-{
-  return g_str_equal (job->status, "paused") || g_str_equal (job->status, "standby");
-}
-
 static EngineProgressPhase
 phase_of (const EngineJob *job)
 {
@@ -223,7 +217,7 @@ phase_of (const EngineJob *job)
     return ENGINE_PROGRESS_SWITCH;
   if (job->stalled)
     return ENGINE_PROGRESS_STALLED;
-  if (stands_still (job))
+  if (qmp_jobs_stands_still (job->status))
     return ENGINE_PROGRESS_PAUSED;
   if (g_str_equal (job->status, "ready") || g_str_equal (job->status, "pending"))
     return ENGINE_PROGRESS_READY;
@@ -290,7 +284,7 @@ look_after_standing (EngineVm *vm, GPtrArray *jobs, GError **error)
   for (guint i = 0; i < jobs->len; i++) {
     EngineJob *job = g_ptr_array_index (jobs, i);
 
-    if (!stands_still (job)) {
+    if (!qmp_jobs_stands_still (job->status)) {
       job->stalled = FALSE;
       continue;
     }

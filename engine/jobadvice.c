@@ -178,7 +178,7 @@ find_hindered (const Left *left, const EngineJobView *view)
 {
   if (view->no_room)
     add_no_room (left, view);
-  else if (g_str_equal (view->status, "paused") || g_str_equal (view->status, "standby"))
+  else if (qmp_jobs_stands_still (view->status))
     add_paused (left, view);
   else if (g_str_equal (view->status, "concluded"))
     add_ended (left, view);

@@ -77,12 +77,9 @@ list_meant (EngineVm *vm, const char *reference, GError **error)
 static gboolean
 are_all_paused (const GPtrArray *views)
 {
-  for (guint i = 0; i < views->len; i++) {
-    const char *status = ((const EngineJobView *)g_ptr_array_index (views, i))->status;
-
-    if (!g_str_equal (status, "paused") && !g_str_equal (status, "standby"))
+  for (guint i = 0; i < views->len; i++)
+    if (!qmp_jobs_stands_still (((const EngineJobView *)g_ptr_array_index (views, i))->status))
       return FALSE;
-  }
   return TRUE;
 }
 

@@ -387,14 +387,6 @@ engine_merge_run (EngineOp *op, EngineMergeIntent *intent, const EngineInflightM
   return done;
 }
 
-static void
-plan_ending (Run *run)
-{
-  engine_guard_plan_before (run->guard);
-  engine_job_plan_all (run->vm, run->jobs, last_word (run->intent));
-  engine_guard_plan_after (run->guard);
-}
-
 /* An active commit that is only waited for stays in step. */
 static gboolean
 pretend_on (Run *run, EngineInflightAim aim, GError **error)
@@ -408,7 +400,7 @@ pretend_on (Run *run, EngineInflightAim aim, GError **error)
   run->guard = engine_guard_new (run->vm, guard_policy (run), error);
   if (run->guard == NULL)
     return FALSE;
-  plan_ending (run);
+  engine_inflight_plan_ending (run->guard, run->jobs, last_word (run->intent));
   return TRUE;
 }
 
@@ -432,7 +424,7 @@ engine_merge_pretend (EngineOp *op, EngineMergeIntent *intent, const EngineInfli
     *result = g_steal_pointer (&run.result);
     return TRUE;
   }
-  plan_ending (&run);
+  engine_inflight_plan_ending (run.guard, run.jobs, last_word (intent));
   engine_mergeresult_describe (run.result, intent, run.merged, NULL);
   *result = g_steal_pointer (&run.result);
   return TRUE;

@@ -216,10 +216,18 @@ how_without (const Part *part, guint index)
 }
 
 static gboolean
+refuse_branch (const Part *part, guint index, const char *begins, GError **error)
+{
+  g_autofree char *hint = how_without (part, index);
+
+  return refuse (part, hint, error, "'%s' is needed by another branch, which begins with '%s'",
+                 image_at (part, index)->path, begins);
+}
+
+static gboolean
 check_alone (const Part *part, guint index, GError **error)
 {
   const EngineTreeImage *image = engine_tree_find (part->tree, image_at (part, index)->id);
-  g_autofree char *hint = how_without (part, index);
   guint allowed = index == 0 ? 0 : 1;
 
   if (image->children->len <= allowed)
@@ -228,8 +236,7 @@ check_alone (const Part *part, guint index, GError **error)
     const EngineTreeImage *child = g_ptr_array_index (image->children, i);
 
     if (index == 0 || child->image->id != image_at (part, index - 1)->id)
-      return refuse (part, hint, error, "'%s' is needed by another branch, which begins with '%s'", image->image->path,
-                     child->image->path);
+      return refuse_branch (part, index, child->image->path, error);
   }
   return TRUE;
 }

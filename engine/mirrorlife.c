@@ -480,10 +480,8 @@ plan_ending (Run *run)
 {
   if (run->intent->goal == ENGINE_MIRROR_FOLLOW)
     return;
-  engine_guard_plan_before (run->guard);
-  engine_job_plan_all (run->vm, run->jobs,
-                       run->intent->goal == ENGINE_MIRROR_PIVOT ? "job-complete" : "block-job-cancel");
-  engine_guard_plan_after (run->guard);
+  engine_inflight_plan_ending (run->guard, run->jobs,
+                               run->intent->goal == ENGINE_MIRROR_PIVOT ? "job-complete" : "block-job-cancel");
 }
 
 static gboolean

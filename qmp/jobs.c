@@ -65,6 +65,12 @@ qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror)
   return arguments;
 }
 
+gboolean
+qmp_jobs_stands_still (const char *status)
+{
+  return g_str_equal (status, "paused") || g_str_equal (status, "standby");
+}
+
 JsonObject *
 qmp_jobs_name (const char *command, const char *id)
 {

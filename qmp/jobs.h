@@ -69,6 +69,9 @@ JsonObject *qmp_jobs_stream_arguments (const QmpJobsStream *stream);
  * (transfer full) */
 JsonObject *qmp_jobs_mirror_arguments (const QmpJobsMirror *mirror);
 
+/** Whether a job of that JobStatus (QAPI) was told to stand still, or does so for an error. */
+gboolean qmp_jobs_stands_still (const char *status);
+
 /** The arguments by which @command names job @id. Returns: (transfer full) */
 JsonObject *qmp_jobs_name (const char *command, const char *id);
 
