@@ -231,9 +231,16 @@ typedef struct {
   EngineWatchdogRescue rescue;
 } Charge;
 
-/* QEMU has closed the monitor: it is gone, and its guest. */
+/* What became of the guest that stood still. */
+typedef struct {
+  gboolean was_reset; /* or is gone: nothing of it is frozen */
+  gboolean fenced;    /* over a connection of our own, as the one that we inherited is cut or lost */
+  pid_t qemu;         /* 0: not known */
+} Rescued;
+
+/* At the other end of the monitor that we inherited: QEMU is gone, and its guest, unless we have cut it ourselves. */
 static gboolean
-qemu_is_gone (void)
+has_hung_up (void)
 {
   struct pollfd monitor = {.fd = MONITOR_FD, .events = POLLRDHUP};
 
@@ -303,7 +310,7 @@ fence (EngineVm *vm, GError **error)
 }
 
 static gboolean
-rescue (const Charge *charge, EngineContext *context, gboolean hangs, gboolean *was_reset, GError **error)
+rescue (const Charge *charge, EngineContext *context, gboolean hangs, Rescued *rescued, GError **error)
 {
   g_autoptr (EngineVm) vm = NULL;
 
@@ -311,17 +318,19 @@ rescue (const Charge *charge, EngineContext *context, gboolean hangs, gboolean *
     return FALSE;
   vm = engine_vm_open (context, charge->vm, NULL, error);
   /* The connection may have been lost, and QEMU not: then a new one tells. */
-  if (vm == NULL || !(hangs || qemu_is_gone () ? fence (vm, error) : inherit (vm, error)))
+  rescued->fenced = hangs || has_hung_up ();
+  if (vm == NULL || !(rescued->fenced ? fence (vm, error) : inherit (vm, error)))
     return FALSE;
-  *was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
-  return vm->monitor == NULL || ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, was_reset, error)) &&
+  rescued->qemu = vm->qemu;
+  rescued->was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
+  return vm->monitor == NULL || ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, &rescued->was_reset, error)) &&
                                  qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error));
 }
 
 /* A guest of which it is not certain what it is to write to stays as it is: that harms less than going on would. But
  * the database may be the parent's for a moment, or QEMU slow: what failed for that is tried again. */
 static gboolean
-run_again (const Charge *charge, gboolean hangs, gboolean *was_reset)
+run_again (const Charge *charge, gboolean hangs, Rescued *rescued)
 {
   gint64 until_us = g_get_monotonic_time () + RESCUE_US;
 
@@ -331,10 +340,10 @@ run_again (const Charge *charge, gboolean hangs, gboolean *was_reset)
 
     if (hangs)
       cut_off (charge);
-    if (rescue (charge, context, hangs, was_reset, &failure))
+    if (rescue (charge, context, hangs, rescued, &failure))
       return TRUE;
     syslog (LOG_ERR, "VM '%s' stays paused: %s; run `chainctl recover %s`", charge->vm, failure->message, charge->vm);
-    if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_REFUSED) || (!hangs && qemu_is_gone ()) ||
+    if (g_error_matches (failure, ENGINE_ERROR, ENGINE_ERROR_REFUSED) || (!hangs && has_hung_up ()) ||
         g_get_monotonic_time () > until_us)
       return FALSE;
     g_usleep (PAUSE_US);
@@ -368,15 +377,21 @@ open_agent (const char *address, gboolean inherited)
   return io != NULL ? qmp_qga_new (io) : NULL;
 }
 
-/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. The agent may come back meanwhile.
- * @cut: the connection that would tell that QEMU is gone was cut by us. */
+/* The monitor tells; where it was cut or lost before, the process does. */
+static gboolean
+qemu_is_gone (const Rescued *rescued)
+{
+  return rescued->fenced ? engine_vm_has_died (rescued->qemu) : has_hung_up ();
+}
+
+/* Until it is thawed, the guest is gone with its QEMU, or it has taken too long. The agent may come back meanwhile. */
 static void
-thaw (const char *address, gboolean cut)
+thaw (const char *address, const Rescued *rescued)
 {
   gint64 until_us = g_get_monotonic_time () + RESCUE_US;
   g_autoptr (QmpQga) agent = open_agent (address, TRUE);
 
-  while ((cut || !qemu_is_gone ()) && g_get_monotonic_time () < until_us) {
+  while (!qemu_is_gone (rescued) && g_get_monotonic_time () < until_us) {
     g_autoptr (GError) failure = NULL;
 
     if (agent != NULL && thaw_once (agent, &failure))
@@ -392,16 +407,16 @@ thaw (const char *address, gboolean cut)
 static void
 bring_back (const Charge *charge, gboolean resume, gboolean hangs)
 {
-  gboolean was_reset = FALSE;
+  Rescued rescued = {0};
 
   if (base_point_is_mutant ("watchdog-does-not-thaw"))
     return;
   syslog (LOG_WARNING, "VM '%s': the process that froze or paused its guest is gone, or late: bringing the guest back",
           charge->vm);
-  if (resume && is_open (MONITOR_FD) && !run_again (charge, hangs, &was_reset))
+  if (resume && is_open (MONITOR_FD) && !run_again (charge, hangs, &rescued))
     return;
-  if (!was_reset && is_open (AGENT_FD))
-    thaw (charge->agent, resume && hangs);
+  if (!rescued.was_reset && is_open (AGENT_FD))
+    thaw (charge->agent, &rescued);
 }
 
 /* Milliseconds until the deadline, rounded up; -1 for ever. */

@@ -71,12 +71,12 @@ class ScriptedAgent:
             *lines, waiting = (waiting + received).split(b"\n")
             for line in lines:
                 request = json.loads(line.rpartition(b"\xff")[2])
+                self.asked.append(request["execute"])
                 if self.silent:
                     continue
                 client.sendall(self._answer(request["execute"], request.get("arguments", {})) + b"\n")
 
     def _answer(self, command, arguments):
-        self.asked.append(command)
         if command == "guest-sync-delimited":
             return b"\xff" + json.dumps({"return": arguments["id"]}).encode()
         if command == "guest-fsfreeze-freeze" and self.frozen:

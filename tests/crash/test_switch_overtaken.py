@@ -12,7 +12,8 @@ from crash_machine import REGION
 from crash_mirror import MirrorPivot
 from crash_points import Missed, Stopped
 from crash_strike import attempts
-from crash_switch import Commit, Rollback, assert_runs_again
+from crash_switch import RUNS_AGAIN_WITHIN, Commit, Rollback, assert_runs_again
+from support import process
 from support.chainctl import finish
 
 COMMIT = Scenario(Commit(), 2, False, ())
@@ -20,6 +21,7 @@ MIRROR = Scenario(MirrorPivot(), 2, False, ())
 ROLLBACK = Scenario(Rollback(), 2, False, ())
 SCENARIOS = [COMMIT, MIRROR, ROLLBACK]
 MEANWHILE = 34
+ENDS_WITHIN = 20  # seconds; much less than it would try to thaw
 # At which of the points of that name, and whether it has happened by then.
 HANGS = [(ROLLBACK, "qmp:qom-set", 0, BEFORE, False), (ROLLBACK, "qmp:qom-set", 1, BEFORE, False),
          (ROLLBACK, "qmp:qom-set", 1, AFTER, True), (ROLLBACK, "qmp:cont", 0, BEFORE, True),
@@ -117,3 +119,14 @@ def test_one_that_hangs_in_a_commit_and_cannot_be_woken_is_killed(scenario, refe
             happened.append(scenario.verb.assert_settled(made))
             scenario.verb.assert_goes_on(made)
         assert not happened[0] and all(happened[1:]), "the first says that it is about to happen, or that it has"
+
+
+def test_watchdog_that_has_cut_the_monitor_ends_with_qemu(reference, machine, tmp_path):
+    """It tries to thaw for two minutes, and the VM's lock is its own; but where the guest is gone nobody waits for it."""
+    with contextlib.ExitStack() as stack:
+        made, stopped = hang(stack, ROLLBACK, "qmp:cont", 0, BEFORE, reference, machine, tmp_path / "hang")
+        made.agent.silent, asked = True, len(made.agent.asked)
+        process.wait_until(lambda: len(made.agent.asked) > asked, RUNS_AGAIN_WITHIN, "the watchdog to ask the agent")
+        stopped.kill()
+        made.power_off()
+        assert all(process.wait_dead(pid, ENDS_WITHIN) for pid in stopped.watchdogs), "the watchdog lives on"
