@@ -26,16 +26,17 @@ def failure(words, kind="GenericError"):
 
 
 NO_HOOK = failure("failed to open file '/etc/qemu/fsfreeze-hook' (mode: 'r'): No such file or directory")
+PATIENCE = "4"  # seconds: what a silent agent costs, and what QEMU, which must not be silent, has on a busy machine
 WELL = {"guest-info": info(), "guest-fsfreeze-status": "thawed", "guest-file-open": 1000, "guest-file-close": {}}
 
 
 def register(vm, address, *words):
-    vm.chainctl.ok("vm", "add", "vm1", "--qmp", vm.qemu.qmp, "--agent", f"unix:{address}", "--timeout", "0.5", *words)
+    vm.chainctl.ok("vm", "add", "vm1", "--qmp", vm.qemu.qmp, "--agent", f"unix:{address}", "--timeout", PATIENCE, *words)
 
 
 def problems(vm, status=0):
     """What doctor finds about the agent and the guest."""
-    result = vm.chainctl.run("doctor", "vm1", "--timeout", "0.5")
+    result = vm.chainctl.run("doctor", "vm1", "--timeout", PATIENCE)
     assert result.status == status, result
     found = only_document(result.out)["problems"]
     return {problem["code"]: problem for problem in found if problem["code"] != "images-in-memory"}
