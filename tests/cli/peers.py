@@ -35,7 +35,7 @@ class Server:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
-        self._thread.join(10)
+        self._thread.join(60)
         self.folder.cleanup()
         assert not self._thread.is_alive(), "a peer goes on after its test"
 
@@ -141,7 +141,7 @@ def proxy(monitor, change=unchanged, refused=(), asked=None):
             finally:
                 with contextlib.suppress(OSError):
                     real.shutdown(socket.SHUT_RDWR)
-                thread.join(10)
+                thread.join(60)
 
     return Server(serve)
 

@@ -42,7 +42,7 @@ class Terminal:
         self.text += received.decode().replace("\r\n", "\n")
         return bool(received)
 
-    def wait(self, pattern, seconds=20):
+    def wait(self, pattern, seconds=60):
         """Until what was written so far matches."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -54,12 +54,12 @@ class Terminal:
     def interrupt(self, number=signal.SIGINT):
         self.process.send_signal(number)
 
-    def end(self, seconds=40):
+    def end(self, seconds=90):
         """To the end. Returns the exit status; what was written is in `text`."""
         deadline = time.monotonic() + seconds
         while self._read(deadline):
             pass
-        return self.process.wait(5)
+        return self.process.wait(60)
 
 
 def screen(text, columns, rows=24):

@@ -208,7 +208,7 @@ def test_storage_daemon_has_no_guest_and_nothing_is_said_of_one(chainctl, image_
         words = [program("qemu-storage-daemon"), "--blockdev", f"driver=qcow2,node-name=vda,file.driver=file,file.filename={path}",
                  "--chardev", f"socket,id=m,path={folder}/qmp,server=on,wait=off", "--monitor", "chardev=m"]  # fmt: skip
         with process.running(words):
-            process.wait_until(lambda: is_listening(f"{folder}/qmp"), 20, "the daemon's monitor")
+            process.wait_until(lambda: is_listening(f"{folder}/qmp"), 60, "the daemon's monitor")
             ctl.ok("vm", "add", "vm1", "--qmp", f"{folder}/qmp")
             found = doctor(ctl)
             assert set(found) <= {"images-in-memory"}, found

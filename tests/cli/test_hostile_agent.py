@@ -11,11 +11,12 @@ from peers import Agent, Server, hold
 
 INFO = {"version": "9.9.9", "supported_commands": [{"name": "guest-ping", "enabled": True, "success-response": True}]}
 GOOD = {"guest-ping": {}, "guest-info": INFO, "guest-fsfreeze-status": "thawed", "guest-fsfreeze-thaw": 0}
+SILENT = "4"  # seconds: what a silent agent costs, and what QEMU, which must not be silent, has on a busy machine
 VERBS = {"ping": "guest-ping", "info": "guest-info", "status": "guest-fsfreeze-status", "thaw": "guest-fsfreeze-thaw"}
 
 
 def add(vm, agent):
-    vm.chainctl.ok("vm", "add", "vm1", "--qmp", vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
+    vm.chainctl.ok("vm", "add", "vm1", "--qmp", vm.qemu.qmp, "--agent", f"unix:{agent.path}")
     return vm.chainctl
 
 
@@ -60,16 +61,16 @@ def test_silent_agent_is_exit_4_after_the_timeout_and_says_so(running_vm, verb):
         took = time.monotonic() - started
         assert result.status == 4, result
         assert assert_failure("guest", only_document(result.out))["code"] == "agent-timeout"
-        assert 0.4 < took < 4, took
+        assert 0.4 < took < 8, took  # by itself it would be 10
 
 
 def test_agent_that_never_synchronises_is_exit_4(running_vm):
     with Agent({"guest-sync-delimited": None}) as agent:
-        result = running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
+        result = running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", SILENT)
         assert result.status == 0 and result.json["warnings"], "a silent agent is a warning of vm add"
         started = time.monotonic()
         error = running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "0.5")
-        assert error["code"] == "agent-timeout" and time.monotonic() - started < 4
+        assert error["code"] == "agent-timeout" and time.monotonic() - started < 8
 
 
 def test_vm_without_an_agent_is_exit_4_with_a_hint(vm):
@@ -103,8 +104,8 @@ def test_garbage_of_the_agent_fails_its_own_request_in_time(running_vm, what):
         agent.answers = answers
         started = time.monotonic()
         runs = {verb: chainctl.start("guest", "vm1", verb, "--timeout", "0.5") for verb in ("info", "status")}
-        results = {verb: finish(run, 20) for verb, run in runs.items()}
-        assert time.monotonic() - started < 8
+        results = {verb: finish(run) for verb, run in runs.items()}
+        assert time.monotonic() - started < 9
         for verb, result in results.items():
             assert result.status in (0, 1, 4), (verb, result)
             document = only_document(result.out.encode("utf-8", "surrogateescape").decode("utf-8", "strict"))
@@ -123,11 +124,11 @@ def test_lying_types_of_the_agent_are_no_crash_and_a_snapshot_is_taken_all_the_s
         chainctl = add(running_vm, agent)
         agent.answers = {command: lie for command in [*VERBS.values(), "guest-fsfreeze-freeze", "guest-get-fsinfo"]}
         for verb in VERBS:
-            result = chainctl.run("guest", "vm1", verb, "--timeout", "0.5", timeout=20)
+            result = chainctl.run("guest", "vm1", verb, "--timeout", "0.5")
             assert result.status in (0, 1, 4, 9), (verb, result)
             only_document(result.out)
         assert chainctl.run("guest", "vm1", "status", "--timeout", "0.5").status != 0, "no status can be read from that"
-        result = chainctl.run("snapshot", "vm1", "s", "--timeout", "0.5", "--freeze-timeout", "1", timeout=20)
+        result = chainctl.run("snapshot", "vm1", "s", "--timeout", SILENT, "--freeze-timeout", "1")
         assert result.status in (0, 9, 10), result
         if result.status == 0:
             assert result.json["snapshot"]["consistency"] == "crash" and result.json["snapshot"]["reason"], result
@@ -159,8 +160,8 @@ def test_strings_of_the_agent_are_escaped_for_people(running_vm):
 def test_agent_that_closes_mid_way_is_exit_4(running_vm):
     with Agent({**GOOD, "guest-ping": ConnectionError}) as agent:
         agent.answers = {**agent.answers}
-        running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
-        error = running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "2")
+        running_vm.chainctl.run("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}")
+        error = running_vm.chainctl.fails(4, "guest", "vm1", "ping")
         assert error["message"]
 
 
@@ -174,10 +175,10 @@ def test_agent_that_floods_does_not_hold_the_time_limit_off(running_vm):
                 time.sleep(0.02)
 
     with Server(serve) as agent:
-        running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
+        running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", SILENT)
         started = time.monotonic()
         running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "0.5")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 8
 
 
 def test_frozen_guest_of_another_is_refused_and_left_frozen(running_vm):
@@ -234,7 +235,7 @@ def test_required_quiescing_that_is_not_reached_is_exit_5_and_changes_nothing(ru
     with Freezer() as agent:
         chainctl = add(running_vm, agent)
         agent.answers = {**agent.answers, "guest-fsfreeze-freeze": answer}
-        error = chainctl.fails(5, "snapshot", "vm1", "s", "--quiesce", "require", "--freeze-timeout", "1", "--timeout", "0.5")
+        error = chainctl.fails(5, "snapshot", "vm1", "s", "--quiesce", "require", "--freeze-timeout", "1", "--timeout", SILENT)
         assert error["message"] and not agent.frozen
         assert len(running_vm.qemu.monitor().chain("vda")) == 1 and chainctl.ok("list", "vm1")["snapshots"] == []
         assert sorted(running_vm.folder.iterdir()) == [running_vm.paths["vda"]]
@@ -249,6 +250,6 @@ def test_required_quiescing_of_a_paused_vm_is_exit_5(vm):
 
 def test_agent_held_by_another_client_is_exit_4(running_vm):
     with Server(hold) as agent:
-        document = running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", "2")
+        document = running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", SILENT)
         assert document["warnings"], "a silent agent is a warning"
         running_vm.chainctl.fails(4, "guest", "vm1", "info", "--timeout", "0.5")

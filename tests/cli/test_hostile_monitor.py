@@ -14,16 +14,17 @@ from cli_vm import contents, file_names, point_at
 from peers import GREETING, proxy, says, scripted_monitor
 
 SECONDS = 0.5
-PATIENCE = 6  # for all of a run whose peer is silent: its time-outs, and a machine that is busy
+PATIENCE = 9  # for all of a run whose peer is silent: its time-outs, and a machine that is busy; one default time-out is 10
+UNHURRIED = 20  # where the peer answers, which a machine that is busy must not be taken for silence
 
 
-def run_in_time(chainctl, *words, statuses):
+def run_in_time(chainctl, *words, statuses, seconds=SECONDS):
     """A run against a bad peer: in time, by itself, with one of these statuses and one document. Returns its Result."""
     started = time.monotonic()
-    result = chainctl.run(*words, "--timeout", str(SECONDS), timeout=PATIENCE + 20)
+    result = chainctl.run(*words, "--timeout", str(seconds), timeout=PATIENCE + 50)
     took = time.monotonic() - started
     assert result.status in statuses, result
-    assert took < PATIENCE, f"{took:.1f} s with --timeout {SECONDS}: {result}"
+    assert took < PATIENCE - SECONDS + seconds, f"{took:.1f} s with --timeout {seconds}: {result}"
     document = only_document(result.out)
     if result.status:
         assert document["ok"] is False and document["error"]["message"].strip(), result
@@ -64,8 +65,8 @@ def test_peer_that_is_no_monitor_is_exit_4_or_1_in_time(chainctl, then_close):
         words = ["--timeout", str(SECONDS)]
         started = {what: chainctl().start("vm", "add", f"vm{number}", "--qmp", peer.path, *words)
                    for number, (what, peer) in enumerate(peers.items())}  # fmt: skip
-        results = {what: finish(one, 30) for what, one in started.items()}
-        assert time.monotonic() - begun < PATIENCE + 4
+        results = {what: finish(one) for what, one in started.items()}
+        assert time.monotonic() - begun < PATIENCE + 1
     for what, result in results.items():
         assert result.status in (1, 4), (what, result)
         error = only_document(result.out)["error"]
@@ -89,7 +90,7 @@ def test_registered_vm_whose_monitor_is_silent_is_unreachable_and_readers_say_so
 
 def test_list_of_vms_shows_the_others_and_waits_once_for_all_that_are_silent(chainctl, image_folder):
     """Half of them say nothing, or nothing after their greeting; one after the other, they would cost four times as much."""
-    ctl, seconds, silent = chainctl(), 2, ("a", "c", "e", "f")
+    ctl, seconds, silent = chainctl(), 4, ("a", "c", "e", "f")
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(fleet(ctl, image_folder, "abcdefgh"))
         for name in silent:
@@ -200,7 +201,7 @@ def test_error_of_qemu_at_any_step_undoes_all(vm, run, step):
     with proxy(vm.qemu.qmp, refused=[step]) as peer:
         point_at(vm, peer.path)
         files, graph = contents(vm.folder), vm.graph()
-        result = run_in_time(vm.chainctl, "snapshot", "vm1", "s", statuses=range(0, 11))
+        result = run_in_time(vm.chainctl, "snapshot", "vm1", "s", statuses=range(0, 11), seconds=UNHURRIED)
         if step in DONE_WITHOUT:
             assert result.status == 0, result
         else:
@@ -222,7 +223,7 @@ def test_monitor_that_dies_at_any_step_leaves_what_the_next_command_can_bring_in
     before = begin(vm, run)
     with proxy(vm.qemu.qmp, change) as peer:
         point_at(vm, peer.path)
-        result = vm.chainctl.run("snapshot", "vm1", "s", "--timeout", str(SECONDS), timeout=20)
+        result = vm.chainctl.run("snapshot", "vm1", "s", "--timeout", str(SECONDS))
         found_out = step in DONE_WITHOUT | {"transaction"} and result.status == 0  # of a transaction: it asked again
         assert found_out or result.status in range(1, 11) and only_document(result.out)["error"]["message"], result
     point_at(vm, vm.qemu.qmp)
@@ -296,12 +297,12 @@ def test_verb_that_is_interrupted_while_the_monitor_is_silent_ends_at_once(vm):
         point_at(vm, peer.path)
         before = vm.untouched()
         for number in (signal.SIGINT, signal.SIGTERM):
-            started = vm.chainctl.start("snapshot", "vm1", "s", "--timeout", "30")
+            started = vm.chainctl.start("snapshot", "vm1", "s", "--timeout", "60")
             time.sleep(0.3)
             started.send_signal(number)
             begun = time.monotonic()
-            result = finish(started, 10)
-            assert time.monotonic() - begun < 3 and result.status in (1, 8, -number), result
+            result = finish(started)
+            assert time.monotonic() - begun < 15 and result.status in (1, 8, -number), result
         assert vm.untouched() == before
 
 

@@ -33,9 +33,9 @@ def test_verb_on_a_vm_that_is_held_is_exit_6_at_once_and_changes_nothing(vm):
     with held(vm):
         started = time.monotonic()
         for words in (["snapshot", "vm1", "s"], ["vm", "remove", "vm1"]):
-            error = vm.chainctl.fails(6, *words)
+            error = vm.chainctl.fails(6, *words, "--timeout", "60")
             assert "vm1" in error["message"]
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 20
     assert vm.untouched() == before
 
 
@@ -46,15 +46,15 @@ def test_who_holds_the_vm_and_since_when_is_told(vm, verb):
         point_at(vm, silent.path)
         words = {"snapshot": ["snapshot", "vm1"], "vm remove": ["vm", "remove", "vm1"], "vm add": ["vm", "add", "new", "--qmp", silent.path]}[verb]
         lock = vm.chainctl.state_dir / "locks" / ("new.lock" if verb == "vm add" else "vm1.lock")
-        holder = vm.chainctl.start(*words, "--timeout", "20")
+        holder = vm.chainctl.start(*words, "--timeout", "60")
         try:
-            process.wait_until(lambda: is_held(lock) or holder.poll() is not None, 10, "the lock")
+            process.wait_until(lambda: is_held(lock) or holder.poll() is not None, 60, "the lock")
             if holder.poll() is not None:
                 pytest.skip(f"{verb} does not wait for the monitor")
-            error = vm.chainctl.fails(6, *words, "--timeout", "1", timeout=10)
+            error = vm.chainctl.fails(6, *words, "--timeout", "1")
         finally:
             holder.terminate()
-            holder.communicate(timeout=10)
+            holder.communicate(timeout=60)
     assert f"'{verb}'" in error["message"] or f" {verb} " in error["message"], error
     assert str(holder.pid) in error["message"] and re.search(r"since \d{4}-\d\d-\d\d", error["message"]), error
 
@@ -71,13 +71,13 @@ def is_held(lock):
     return False
 
 
-@pytest.mark.parametrize("options, patience", [([], 6), (["--wait=1"], 6)], ids=["at once", "--wait=1"])
-def test_lock_that_outlives_the_process_in_its_note_is_exit_6_too(vm, options, patience):
+@pytest.mark.parametrize("options", [[], ["--wait=1"]], ids=["at once", "--wait=1"])
+def test_lock_that_outlives_the_process_in_its_note_is_exit_6_too(vm, options):
     """A helper of a chainctl that was killed may hold on to the lock; nobody waits for it for ever."""
     gone = process.spawn(["/bin/true"])
     gone.wait()
     with held(vm, gone.pid):
-        vm.chainctl.fails(6, "snapshot", "vm1", "s", *options, timeout=patience)
+        vm.chainctl.fails(6, "snapshot", "vm1", "s", *options)
 
 
 @pytest.mark.parametrize("note", [b"", b"\xff\xfe\x00garbage\x1b[31m", b"x" * 100_000, b"1 2 3", b"\n\n\n"], ids=["empty", "garbage", "long", "short", "blank"])
@@ -99,8 +99,8 @@ def test_reader_does_not_need_the_lock(vm, words):
     vm.chainctl.ok("snapshot", "vm1", "first")
     with held(vm):
         started = time.monotonic()
-        assert vm.chainctl.ok(*words)
-        assert time.monotonic() - started < 5
+        assert vm.chainctl.ok(*words, "--timeout", "60")
+        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("option", ["--wait=1", "--wait=0.5"])
@@ -111,10 +111,10 @@ def test_wait_of_some_seconds_ends_in_exit_6(vm, option):
         if option == "--wait=0.5" and result.status == 2:
             pytest.skip("whole seconds only")
         assert result.status == 6, result
-        assert float(option[7:]) * 0.9 < time.monotonic() - started < float(option[7:]) + 2
+        assert float(option[7:]) * 0.9 < time.monotonic() - started < float(option[7:]) + 8
 
 
-@pytest.mark.parametrize("options", [["--wait"], ["--wait=20"], ["--wait", "--timeout=1"]], ids=" ".join)
+@pytest.mark.parametrize("options", [["--wait"], ["--wait=60"], ["--wait", "--timeout=1"]], ids=" ".join)
 def test_wait_goes_on_as_soon_as_the_lock_is_free(vm, options):
     with held(vm) as lock:
         started = time.monotonic()
@@ -123,7 +123,7 @@ def test_wait_goes_on_as_soon_as_the_lock_is_free(vm, options):
         document = vm.chainctl.ok("snapshot", "vm1", "s", *options)
         release.join()
     assert document["snapshot"]["name"] == "s"
-    assert 1.2 < time.monotonic() - started < 5
+    assert 1.2 < time.monotonic() - started < 15
 
 
 def test_lock_of_one_vm_does_not_hold_another(vm, qemu):
@@ -190,7 +190,7 @@ def test_monitor_that_another_client_holds_is_exit_4(vm):
         assert client.recv(10) == b'{"QMP": {"'
         started = time.monotonic()
         error = vm.chainctl.fails(4, "snapshot", "vm1", "s", "--timeout", "1")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 8  # by itself it would be 10
         assert str(vm.qemu.qmp) in error["message"] or "vm1" in error["message"]
         assert vm.chainctl.ok("list", "vm1", "--timeout", "1")["snapshots"] == []
         told = vm.chainctl.ok("vm", "list", "--timeout", "1")["vms"]

@@ -56,7 +56,7 @@ def test_progress_in_json_is_a_line_at_least_every_second(merged):
 
 def test_bar_is_drawn_on_a_terminal_in_one_place_and_within_its_width(merged):
     vm, ctl = merged
-    status, text = on_terminal(ctl, "commit", "vm", "--pivot", "--yes", *SLOW, columns=72, seconds=40)
+    status, text = on_terminal(ctl, "commit", "vm", "--pivot", "--yes", *SLOW, columns=72)
     assert status == 0 and "100 %" in text and "iB/s" in text
     drawn = re.split(r"\r|\n", re.sub(r"\x1b\[[0-9;]*[AKm]", "", text))
     assert all(len(line) < 72 for line in drawn if "%" in line)
@@ -80,7 +80,7 @@ def test_a_person_is_asked_before_a_snapshot_ceases_to_exist(merged, answer, sta
 def interrupted(ctl, vm, times):
     """A slow commit, interrupted so often once its job is at work."""
     started = ctl.start("commit", "vm", "--pivot", "--speed", "4K")
-    process.wait_until(lambda: vm.monitor().execute("query-jobs"), 10, "the job")
+    process.wait_until(lambda: vm.monitor().execute("query-jobs"), 60, "the job")
     for _ in range(times):
         started.send_signal(signal.SIGINT)
         process.wait_until(lambda: True, 1, "")
@@ -105,10 +105,10 @@ def test_first_interrupt_lets_it_go_on_and_says_how_to_go_on_with_it(merged):
 def test_second_interrupt_cancels(merged):
     vm, ctl = merged
     started = ctl.start("commit", "vm", "--pivot", "--speed", "4K")
-    process.wait_until(lambda: vm.monitor().execute("query-jobs"), 10, "the job")
+    process.wait_until(lambda: vm.monitor().execute("query-jobs"), 60, "the job")
     started.send_signal(signal.SIGINT)
     process.wait_until(lambda: started.poll() is not None or started.send_signal(signal.SIGINT) or
-                       not vm.monitor().execute("query-jobs"), 10, "its end")  # fmt: skip
+                       not vm.monitor().execute("query-jobs"), 60, "its end")  # fmt: skip
     result = finish(started)
     assert result.status == 10 and result.json["error"]["code"] == "partly", result
     assert not result.json["merges"][0]["merged"]

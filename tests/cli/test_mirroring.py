@@ -116,4 +116,4 @@ def test_log_names_the_verb_and_how_it_ended(filled):
     filled.chainctl.fails(1, "mirror", "vm1", "--to", filled.folder / "copies")
     rows = [(one["verb"], one["state"]) for one in said(filled, "log", "vm1")["operations"] if one["verb"] == "mirror"]
     assert rows == [("mirror", "done")], "what was refused was never begun"
-    process.wait_until(lambda: filled.qemu.monitor().execute("query-jobs") == [], 5, "no job")
+    process.wait_until(lambda: filled.qemu.monitor().execute("query-jobs") == [], 60, "no job")

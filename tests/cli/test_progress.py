@@ -73,7 +73,7 @@ def test_json_is_an_object_a_line_at_least_every_second(filled):
     for line in started.stderr:
         lines += json_lines(line)
         seen.append(time.monotonic())
-    assert started.wait(10) == 0 and json.loads(started.stdout.read())["ok"]
+    assert started.wait(60) == 0 and json.loads(started.stdout.read())["ok"]
     started.stdout.close(), started.stderr.close()
     assert {tuple(line) for line in lines} == {("op", "vm", "disk", "phase", "current", "total", "rate")}
     assert {line["disk"] for line in lines} == {"vda", "vdb"} and {line["vm"] for line in lines} == {"vm1"}
@@ -98,11 +98,10 @@ def test_where_it_is_no_terminal_nothing_is_said_but_with_v(filled):
     assert "100 %" in told.err
 
 
-@pytest.mark.time_limit(60)
 def test_plain_lines_come_every_ten_seconds(filled):
     started = filled.chainctl.start(*commit("--speed", "2M", "--disk", "vda", "-v"), json_output=False)
     seen = [(time.monotonic(), line) for line in started.stderr if "copy" in line or "left" in line]
-    assert started.wait(10) == 0
+    assert started.wait(60) == 0
     started.stdout.close(), started.stderr.close()
     gaps = [after - before for (before, _), (after, _) in zip(seen, seen[1:])]
     assert gaps and all(7 < gap < 12 for gap in gaps), seen

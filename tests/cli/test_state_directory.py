@@ -239,7 +239,7 @@ def test_database_that_is_locked_for_good_ends_in_an_error(vm):
     connection.isolation_level = None
     connection.execute("BEGIN EXCLUSIVE")
     before = contents(vm.folder), vm.graph()
-    result = vm.chainctl.run("snapshot", "vm1", "s", "--timeout", "1", timeout=30)
+    result = vm.chainctl.run("snapshot", "vm1", "s", "--timeout", "1")
     connection.execute("ROLLBACK")
     connection.close()
     assert result.status in (1, 6) and result.json["error"]["message"], result
