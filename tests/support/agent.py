@@ -15,7 +15,7 @@ from support.qmp import JsonLines, QmpError
 class Agent(JsonLines):
     """`with Agent(path) as agent: agent.execute("guest-ping")`"""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=60):
         super().__init__(path, timeout)
         try:
             self._synchronise()
@@ -30,7 +30,7 @@ class Agent(JsonLines):
         reply = json.loads(self.receive_line(time.monotonic() + (timeout or self.timeout)))
         return self.result(command, reply)
 
-    def run(self, *argv, timeout=20):
+    def run(self, *argv, timeout=60):
         """Runs a program in the guest and returns its output; it must succeed."""
         argv = [str(word) for word in argv]
         pid = self.execute("guest-exec", path=argv[0], arg=argv[1:], capture_output=True)["pid"]

@@ -90,7 +90,7 @@ class Guest(Qemu):
         told = re.findall(r"^ledger: (\d+)$", self.console_text(), re.MULTILINE)
         return int(told[-1]) if told else 0
 
-    def wait_ledger_advance(self, timeout=20):
+    def wait_ledger_advance(self, timeout=60):
         """Until the ledger tells a number that it had not told before. Returns it."""
         seen = len(self.console_text())
         return int(self.wait_console(r"^ledger: (\d+)$", timeout, after=seen)[1])

@@ -14,7 +14,7 @@ def await_jobs(vm, count, status=None):
         jobs = vm.monitor().execute("query-jobs")
         return len(jobs) == count and all(status in (None, job["status"]) for job in jobs)
 
-    process.wait_until(found, 20, f"{count} jobs {status or ''}")
+    process.wait_until(found, 60, f"{count} jobs {status or ''}")
     return sorted(job["id"] for job in vm.monitor().execute("query-jobs"))
 
 

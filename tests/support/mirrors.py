@@ -49,7 +49,7 @@ def leaves_nothing(vm):
     assert vm.monitor().execute("query-status")["status"] == "running"
 
 
-def await_block_jobs(vm, check, what, timeout=30):
+def await_block_jobs(vm, check, what, timeout=60):
     """Until check(list of query-block-jobs) is true."""
     return process.wait_until(lambda: check(vm.monitor().execute("query-block-jobs")), timeout, what)
 

@@ -94,7 +94,7 @@ class Server:
         self.socket.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
             self.process = process.spawn(self.command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        process.wait_until(lambda: self._is_ready() or self.process.poll() is not None, 20, "an NBD server")
+        process.wait_until(lambda: self._is_ready() or self.process.poll() is not None, 60, "an NBD server")
         if self.process.poll() is not None:
             self.process = None
             raise RuntimeError(f"no NBD server: {self.log.read_text(errors='replace')}")

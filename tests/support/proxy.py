@@ -54,7 +54,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = connect_unix(self.target, 20)
+                server = connect_unix(self.target, 60)
                 server.settimeout(None)
                 self._open += [client, server]
                 left = threading.Event()

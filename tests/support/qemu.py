@@ -74,7 +74,7 @@ class Qemu(Monitored):
         assert "failed" not in said, f"{commands}: {said}"
         return said
 
-    def wait_exit(self, timeout=20):
+    def wait_exit(self, timeout=60):
         """Waits for QEMU to end by itself. Returns its exit status."""
         status = self.process.wait(timeout)
         self._forget()
@@ -84,6 +84,6 @@ class Qemu(Monitored):
         if self.second_monitor:
             super()._await_monitor()
             return
-        process.wait_until(lambda: is_listening(self.qmp) or self.process.poll() is not None, 20, "QEMU's monitor")
+        process.wait_until(lambda: is_listening(self.qmp) or self.process.poll() is not None, 60, "QEMU's monitor")
         if self.process.poll() is not None:
             raise ConnectionResetError(f"exit status {self.process.returncode}")

@@ -75,7 +75,7 @@ class JsonLines:
 class Qmp(JsonLines):
     """`with Qmp(path) as monitor: monitor.execute("query-status")`"""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=60):
         super().__init__(path, timeout)
         self.events = []
         with contextlib.ExitStack() as on_failure:
@@ -101,7 +101,7 @@ class Qmp(JsonLines):
         """Each action is (type, {arguments as QEMU spells them})."""
         return self.execute("transaction", actions=[{"type": kind, "data": data} for kind, data in actions])
 
-    def wait_event(self, name, timeout=20, **data):
+    def wait_event(self, name, timeout=60, **data):
         """Takes the oldest event of that name whose data has these values, waiting for it if need be."""
         deadline = time.monotonic() + timeout
         while True:

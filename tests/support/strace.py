@@ -51,7 +51,7 @@ def attached(pid, calls=FILE_CALLS):
             assert f"Process {pid} attached" in told, f"strace: {told}"
             yield found
             tracer.send_signal(signal.SIGINT)
-            tracer.communicate(timeout=20)
+            tracer.communicate(timeout=60)
         found += parse(out.read_text(errors="replace"))
 
 
