@@ -1,7 +1,7 @@
 /*
- * The points of a test build. Keeps a counter and what has begun and not ended,
- * the only mutable state of the project that is not passed along: a point
- * stands anywhere, and the process that counts is the unit that dies.
+ * The points of a test build. Keeps those that were passed, the only mutable
+ * state of the project that is not passed along: a point stands anywhere, and the
+ * process that counts is the unit that dies.
  */
 #include "base/point.h"
 
@@ -15,39 +15,45 @@
 #include <string.h>
 #include <unistd.h>
 
-static gint64 points_passed;
-static GQueue points_begun; /* of Begun, the oldest first */
+static GQueue points_passed; /* of Point, the first one first */
 
 typedef struct {
-  gint64 number;
+  guint number;
+  guint number_of_name;
   char *what;
-} Begun;
+  gboolean ended;
+} Point;
 
 static void
-note (const char *kind, const char *name)
+note (const Point *point)
 {
   const char *path = g_getenv ("CHAINCTL_POINT_LOG");
   int fd = path != NULL ? open (path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
 
   if (fd < 0)
     return;
-  dprintf (fd, "%" G_GINT64_FORMAT " %s:%s\n", points_passed, kind, name);
+  dprintf (fd, "%u %s\n", point->number, point->what);
   close (fd);
 }
 
-/* The action chosen for point @number at this @moment, or %NULL. */
-static const char *
-chosen_action (gint64 number, const char *moment)
+/* Whether CHAINCTL_POINT, @choice, is @action at this point and @moment. */
+static gboolean
+chooses (const char *choice, const Point *point, const char *moment, const char *action)
 {
-  const char *choice = g_getenv ("CHAINCTL_POINT");
-  g_auto (GStrv) words = choice != NULL ? g_strsplit (choice, ":", 3) : NULL;
+  g_autofree char *numbered = g_strdup_printf ("%u:%s:%s", point->number, moment, action);
+  g_autofree char *named = g_strdup_printf ("%s#%u:%s:%s", point->what, point->number_of_name, moment, action);
+
+  return g_strcmp0 (choice, numbered) == 0 || g_strcmp0 (choice, named) == 0;
+}
+
+/* The action chosen for @point at this @moment, or %NULL. */
+static const char *
+chosen_action (const Point *point, const char *moment)
+{
   static const char *const actions[] = {"die", "fail", "stop", "hang", NULL};
 
-  if (words == NULL || g_strv_length (words) != 3 || !g_str_equal (words[1], moment) ||
-      g_ascii_strtoll (words[0], NULL, 10) != number)
-    return NULL;
   for (gsize i = 0; actions[i] != NULL; i++)
-    if (g_str_equal (actions[i], words[2]))
+    if (chooses (g_getenv ("CHAINCTL_POINT"), point, moment, actions[i]))
       return actions[i];
   return NULL;
 }
@@ -63,34 +69,36 @@ end_or_stop (const char *action)
     pause ();
 }
 
-static void
+static const Point *
 begin (const char *kind, const char *name)
 {
-  Begun *begun = g_new0 (Begun, 1);
+  Point *point = g_new0 (Point, 1);
 
-  begun->number = points_passed;
-  begun->what = g_strdup_printf ("%s:%s", kind, name);
-  g_queue_push_tail (&points_begun, begun);
+  point->what = g_strdup_printf ("%s:%s", kind, name);
+  point->number_of_name = 1;
+  for (GList *link = points_passed.head; link != NULL; link = link->next)
+    point->number_of_name += g_str_equal (((const Point *)link->data)->what, point->what);
+  g_queue_push_tail (&points_passed, point);
+  point->number = points_passed.length;
+  return point;
 }
 
-/* The number of the oldest that has begun under this name, 0 where none has. Calls may be under way together. */
-static gint64
+/* The oldest under this name that has begun and not ended, %NULL where there is none. Calls may be under way together.
+ */
+static const Point *
 end (const char *kind, const char *name)
 {
   g_autofree char *what = g_strdup_printf ("%s:%s", kind, name);
 
-  for (GList *link = points_begun.head; link != NULL; link = link->next) {
-    Begun *begun = link->data;
-    gint64 number = begun->number;
+  for (GList *link = points_passed.head; link != NULL; link = link->next) {
+    Point *point = link->data;
 
-    if (!g_str_equal (begun->what, what))
+    if (point->ended || !g_str_equal (point->what, what))
       continue;
-    g_queue_delete_link (&points_begun, link);
-    g_free (begun->what);
-    g_free (begun);
-    return number;
+    point->ended = TRUE;
+    return point;
   }
-  return 0;
+  return NULL;
 }
 
 /* What is asked while something is waited for, as often as it takes: it has no number, so that those of others stay. */
@@ -103,26 +111,28 @@ is_asked_in_a_loop (const char *name)
 gboolean
 base_point_before (const char *kind, const char *name, GError **error)
 {
+  const Point *point;
   const char *action;
 
   if (is_asked_in_a_loop (name))
     return TRUE;
-  points_passed++;
-  note (kind, name);
-  begin (kind, name);
-  action = chosen_action (points_passed, "before");
+  point = begin (kind, name);
+  note (point);
+  action = chosen_action (point, "before");
   end_or_stop (action);
   if (g_strcmp0 (action, "fail") != 0)
     return TRUE;
-  g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "point %" G_GINT64_FORMAT " (%s:%s) was made to fail",
-               points_passed, kind, name);
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "point %u (%s) was made to fail", point->number, point->what);
   return FALSE;
 }
 
 void
 base_point_after (const char *kind, const char *name)
 {
-  end_or_stop (chosen_action (end (kind, name), "after"));
+  const Point *point = end (kind, name);
+
+  if (point != NULL)
+    end_or_stop (chosen_action (point, "after"));
 }
 
 gboolean

@@ -4,7 +4,8 @@
  * n-th one die, fail, stop or hang, and a mutant seeds one known bug; in any other
  * build there is nothing here. Includes nothing of ours; all may include it.
  *
- *   CHAINCTL_POINT=N:before|after:die|fail|stop|hang   what happens at the N-th point (1 is the first)
+ *   CHAINCTL_POINT=WHICH:before|after:die|fail|stop|hang   what happens there; WHICH is N, the N-th point (1 is
+ *                                                      the first), or NAME#N, the N-th of that name
  *   CHAINCTL_POINT_LOG=FILE                            a line for each passed point: "N NAME"
  *   CHAINCTL_MUTANT=NAME                               the seeded bug
  *

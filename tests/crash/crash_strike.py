@@ -105,9 +105,9 @@ def failing(at, reference, machine, folder):
     for made in attempts(machine, at.scenario):
         with made:
             at.scenario.verb.prepare(made)
-            run = Pointed(made.ctl, folder, f"{point.number}:before:fail")
+            run = Pointed(made.ctl, folder, f"{point}:before:fail")
             result = run.run(*at.scenario.verb.words)
-            if [one.number for one in run.effects()[at.place : at.place + 1]] == [point.number]:
+            if point in run.effects():
                 yield made, result
                 return
     raise Missed(f"{at}: {ATTEMPTS} times")

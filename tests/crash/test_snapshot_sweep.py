@@ -76,7 +76,7 @@ def test_failed_freeze_that_was_required_is_undone(reference, machine, tmp_path)
     scenario = running(2)
     [point] = [point for point in reference(scenario) if point.name == FREEZE]
     with machine(**scenario.machine_options()) as made:
-        pointed = Pointed(made.ctl, tmp_path, f"{point.number}:before:fail")
+        pointed = Pointed(made.ctl, tmp_path, f"{point}:before:fail")
         pointed.fails(5, *scenario.verb.words, "--quiesce", "require")
         assert pointed.names()[-1] == COMMIT
         scenario.verb.assert_settled(made, False)

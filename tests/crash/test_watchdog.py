@@ -63,7 +63,7 @@ def test_watchdog_that_dies_at_work_is_followed_by_recover(choice, frozen, refer
     at = moment(ONE, AFTER, FREEZE)
     point = reference(ONE)[at.place]
     with machine(**ONE.machine_options()) as made:
-        pointed = Pointed(made.ctl, tmp_path, f"{point.number}:after:die", watchdog=f"{choice}:die")
+        pointed = Pointed(made.ctl, tmp_path, f"{point}:after:die", watchdog=f"{choice}:die")
         assert pointed.run(*ONE.verb.words).status == -9
         process.wait_until(lambda: not orphans(), 5, "the watchdog's end")
         assert made.agent.frozen == frozen
