@@ -205,16 +205,22 @@ beat (gpointer data)
   EngineGuard *guard = data;
   gint64 until_us = g_get_monotonic_time () + ENGINE_GUARD_MAX_FROZEN_US - BEAT_MS * 1000;
 
-  return engine_watchdog_arm (guard->watchdog, until_us, FALSE, NULL);
+  if (engine_watchdog_arm (guard->watchdog, until_us, FALSE, NULL))
+    return G_SOURCE_CONTINUE;
+  if (guard->overtaken != NULL)
+    g_cancellable_cancel (guard->overtaken);
+  return G_SOURCE_REMOVE;
 }
 
 /* While the agent freezes or thaws we show the watchdog that we live: only one of us may talk to the agent, and should
- * we hang, it has to be the watchdog, in time. */
+ * we hang, it has to be the watchdog, in time. Should we wake up then, we wait for it before we read what the agent
+ * says: hence the priority. */
 static GSource *
 start_heart (EngineGuard *guard)
 {
   GSource *heart = g_timeout_source_new (BEAT_MS);
 
+  g_source_set_priority (heart, G_PRIORITY_HIGH);
   g_source_set_callback (heart, beat, guard, NULL);
   g_source_attach (heart, g_main_context_get_thread_default ());
   return heart;
@@ -234,16 +240,15 @@ typedef enum { THAWED, STILL_FROZEN, GONE } Thawed;
 
 /* One thaw and one look. %TRUE once the agent says that it is thawed. @count is what the first thaw had to thaw. */
 static gboolean
-thaw_once (QmpQga *agent, gint64 until_us, gint64 *count, GError **error)
+thaw_once (QmpQga *agent, gint64 until_us, GCancellable *overtaken, gint64 *count, GError **error)
 {
   QmpQgaFreezeState state;
   gint64 thawed = 0;
 
-  /* No cancellable: Ctrl-C must not keep us from thawing. */
-  if (!qmp_qga_fsfreeze_thaw (agent, until_us, NULL, &thawed, error))
+  if (!qmp_qga_fsfreeze_thaw (agent, until_us, overtaken, &thawed, error))
     return FALSE;
   *count = MAX (*count, thawed);
-  return qmp_qga_fsfreeze_status (agent, until_us, NULL, &state, error) && state == QMP_QGA_THAWED;
+  return qmp_qga_fsfreeze_status (agent, until_us, overtaken, &state, error) && state == QMP_QGA_THAWED;
 }
 
 /* A channel that closed is opened again: the guest behind it may well be there. */
@@ -254,16 +259,18 @@ reopen (EngineVm *vm, gint64 until_us)
     g_debug ("agent: %s", vm->agent_failure->message);
 }
 
+/* Ctrl-C must not keep us from thawing; @overtaken makes us begin again. */
 static Thawed
-thaw (EngineVm *vm, gint64 *count)
+thaw (EngineVm *vm, GCancellable *overtaken, gint64 *count)
 {
   gint64 until_us = g_get_monotonic_time () + THAW_US;
 
   for (;;) {
     g_autoptr (GError) failure = NULL;
 
-    if (vm->agent != NULL && thaw_once (vm->agent, until_us, count, &failure))
+    if (vm->agent != NULL && thaw_once (vm->agent, until_us, overtaken, count, &failure))
       return THAWED;
+    g_cancellable_reset (overtaken);
     if (engine_vm_is_gone (vm))
       return GONE;
     if (g_get_monotonic_time () > until_us)
@@ -286,9 +293,11 @@ bring_back (EngineGuard *guard, gint64 *count)
   if (base_point_is_mutant ("thaw-skipped"))
     return engine_watchdog_disarm (guard->watchdog);
   guard->vm->cancellable = NULL;
+  guard->overtaken = g_cancellable_new ();
   heart = start_heart (guard);
-  thawed = thaw (guard->vm, count);
+  thawed = thaw (guard->vm, guard->overtaken, count);
   stop_heart (heart);
+  g_clear_object (&guard->overtaken);
   base_fiber_set_urgent (0);
   guard->vm->cancellable = cancellable;
   guard->thawed_at_us = g_get_monotonic_time ();

@@ -37,11 +37,14 @@ typedef struct {
  * @stays_paused: set by the body: it is not certain what the guest is to write to; the watchdog, or recovery, decides
  *     that before it runs again
  * @still_frozen: the guest could not be shown to be thawed; the watchdog goes on trying
+ * @overtaken: (nullable): while it is being thawed; cancelled where the watchdog has acted, and may have read an answer
+ *     that was ours
  */
 typedef struct {
   EngineVm *vm;
   EngineGuardPolicy policy;
   EngineWatchdog *watchdog;
+  GCancellable *overtaken;
   gboolean wanted;
   ChainsConsistency consistency;
   char *reason;

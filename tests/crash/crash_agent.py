@@ -2,7 +2,8 @@
 
 Like the real one behind its virtio port it serves one client at a time, and what one client froze stays frozen for
 the next. `die()` is the end of its QEMU: connections close, the socket refuses, and nothing is frozen any more. Where
-it is `silent`, as in a machine that is paused, what is sent to it is lost.
+it is `silent`, as in a machine that is paused, what is sent to it is lost. `before_answer`, where given, is called with
+each command before that is answered, in another thread.
 """
 import contextlib
 import json
@@ -17,7 +18,7 @@ class ScriptedAgent:
 
     def __init__(self, path):
         self.path = path
-        self.frozen, self.silent, self.asked = False, False, []
+        self.frozen, self.silent, self.asked, self.before_answer = False, False, [], None
         self._thawed = threading.Event()
         self._thawed.set()
         self._listener = self._client = self._thread = None
@@ -74,7 +75,10 @@ class ScriptedAgent:
                 self.asked.append(request["execute"])
                 if self.silent:
                     continue
-                client.sendall(self._answer(request["execute"], request.get("arguments", {})) + b"\n")
+                answer = self._answer(request["execute"], request.get("arguments", {}))
+                if self.before_answer:
+                    self.before_answer(request["execute"])
+                client.sendall(answer + b"\n")
 
     def _answer(self, command, arguments):
         if command == "guest-sync-delimited":

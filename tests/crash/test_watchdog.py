@@ -1,5 +1,7 @@
 """Promise 1 between freeze and thaw: the watchdog in the parent's place, the other way round, a parent that hangs."""
 import contextlib
+import os
+import signal
 import time
 
 import pytest
@@ -10,9 +12,11 @@ from crash_points import Missed, Pointed, Stopped
 from crash_snapshot import ADD, COMMIT, FREEZE, HELPER, NAME, SWITCH, THAW, running
 from crash_strike import ATTEMPTS, strike
 from support import process
+from support.chainctl import finish
 
 ONE = running(1)
 MAX_FROZEN, SLACK = 5, 1.5  # seconds
+THAW_COMMAND, STATUS_COMMAND = "guest-fsfreeze-thaw", "guest-fsfreeze-status"
 
 
 @contextlib.contextmanager
@@ -108,6 +112,27 @@ def assert_says_what_it_was_worth(at, made, result):
     assert not made.agent.frozen
     oracle.assert_settled(made, [NAME] * taken)
     oracle.assert_goes_on(made, [NAME] * taken)
+
+
+def test_parent_that_hangs_while_the_agent_thaws_does_without_the_answer(machine):
+    """Both read from the one connection: the watchdog, which comes meanwhile, has read what was the parent's to read."""
+    with machine(**ONE.machine_options()) as made:
+        started, agent = [], made.agent
+
+        def stop(command):
+            if command == THAW_COMMAND and agent.asked.count(THAW_COMMAND) == 1:
+                started[0].send_signal(signal.SIGSTOP)
+
+        agent.before_answer = stop
+        started.append(made.ctl.start(*ONE.verb.words))
+        os.waitid(os.P_PID, started[0].pid, os.WSTOPPED | os.WNOWAIT)
+        thawed_at = len(agent.asked)
+        process.wait_until(lambda: STATUS_COMMAND in agent.asked[thawed_at:], MAX_FROZEN + SLACK, "the watchdog to look")
+        started[0].send_signal(signal.SIGCONT)
+        result = finish(started[0])
+        assert (result.status, result.json["snapshot"]["consistency"]) == (0, "crash"), result
+        oracle.assert_settled(made, [NAME])
+        oracle.assert_goes_on(made, [NAME])
 
 
 def test_recover_waits_for_the_watchdog_that_is_at_work(reference, machine, tmp_path):
