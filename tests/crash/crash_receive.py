@@ -1,9 +1,7 @@
 """Checks of `receive` that a seeded bug turns red. Each takes a rig (test_mutants.py)."""
-import subprocess
-
 from crash_points import Pointed
 from support import process, strace
-from support.nbd import qemu_io
+from support.nbd import connected, qemu_io
 from support.receiver import Receiver
 
 
@@ -26,9 +24,5 @@ def leaves_nothing_where_it_cannot_serve(rig):
 
 def waits_for_a_silent_sender(rig):
     with rig.machine() as made, Receiver(made.ctl, made.folder, "vda=8M:raw", timeout=0.5) as receiver:
-        words = [process.program("qemu-io"), "-f", "raw", receiver.uris["vda"]]
-        with process.running(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
-            sender.stdin.write("write -P 1 0 64k\n")
-            sender.stdin.flush()
-            assert sender.stdout.readline()
+        with connected(receiver.uris["vda"], "write -P 1 0 64k"):
             assert not process.wait_dead(receiver.process.pid, 3)

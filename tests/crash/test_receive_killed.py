@@ -5,7 +5,7 @@ import pytest
 
 from crash_points import Pointed
 from support import images, process
-from support.nbd import qemu_io
+from support.nbd import connected, qemu_io
 from support.receiver import Receiver
 
 BEFORE_IT_IS_SERVED = ["file:create", "file:create", "file:sync", "process:receive"]
@@ -31,8 +31,9 @@ def sent(pointed, folder):
     """A run to its end, or to where it was told to end. Returns its Result."""
     with Receiver(pointed, folder, *DISKS, timeout=0.5) as receiver:
         daemon = receiver.daemon
-        for uri in receiver.uris.values():
-            qemu_io(uri, "write -P 7 0 64k")
+        first, second = receiver.uris.values()
+        with connected(first, "write -P 7 0 64k"):  # or it may be over before the second disk's turn
+            qemu_io(second, "write -P 7 0 64k")
         result = receiver.wait()
         assert process.wait_dead(daemon, 5)
     return result

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from support import images, mounts, process
-from support.nbd import QemuNbd, qemu_io
+from support.nbd import QemuNbd, connected, qemu_io
 from support.process import program
 from support.receiver import Receiver
 from support.tls import Tls
@@ -103,11 +103,7 @@ def test_a_look_at_an_export_does_not_end_it_nor_does_an_outage_that_is_shorter_
 
 def test_it_stays_as_long_as_somebody_is_connected_however_silent(chainctl, folder):
     with Receiver(chainctl(), folder, "vda=8M", "vdb=8M", timeout=0.5) as receiver:
-        words = [program("qemu-io"), "-f", "raw", receiver.uris["vda"]]
-        with process.running(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
-            sender.stdin.write("write -P 1 0 64k\n")
-            sender.stdin.flush()
-            assert sender.stdout.readline()
+        with connected(receiver.uris["vda"], "write -P 1 0 64k") as sender:
             with pytest.raises(subprocess.TimeoutExpired):
                 receiver.process.wait(3)
             sender.stdin.write("write -P 2 64k 64k\n")
@@ -322,11 +318,7 @@ def test_interrupted_while_the_sender_is_hanging_up_it_is_done(chainctl, folder)
 
 def test_interrupted_while_it_receives_it_says_so_and_keeps_what_came(chainctl, folder):
     with Receiver(chainctl(), folder, "vda=8M") as receiver:
-        words = [program("qemu-io"), "-f", "raw", receiver.uris["vda"]]
-        with process.running(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
-            sender.stdin.write("write -P 1 0 64k\n")
-            sender.stdin.flush()
-            assert sender.stdout.readline()
+        with connected(receiver.uris["vda"], "write -P 1 0 64k"):
             receiver.interrupt()
             result = receiver.wait()
     assert result.status == 8 and "not complete" in result.err

@@ -53,6 +53,17 @@ def qemu_io(uri, *commands, options=(), timeout=60):
     return done.stdout
 
 
+@contextlib.contextmanager
+def connected(uri, command):
+    """A client that has done this, and stays for the length of the with-block. Yields its process, which takes more."""
+    words = [process.program("qemu-io"), "-f", "raw", uri]
+    with process.running(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        client.stdin.write(f"{command}\n")
+        client.stdin.flush()
+        assert client.stdout.readline()
+        yield client
+
+
 class Server:
     """What all have: an address, a start that waits until they listen, and an end."""
 
