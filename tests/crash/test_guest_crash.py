@@ -14,7 +14,7 @@ from crash_cases import AFTER, BEFORE, BOTH, CHAINCTL, Case, Moment, moment
 from crash_machine import watchdogs_of
 from crash_points import Missed, Pointed, Stopped
 from crash_snapshot import ADD, COMMIT, HELPER, SWITCH, running
-from crash_strike import ATTEMPTS, WATCHDOG_THAWS_WITHIN
+from crash_strike import ATTEMPTS
 from support import disks, images, ledger
 from support.chainctl import Chainctl, finish
 from support.guest import Guest
@@ -22,7 +22,8 @@ from support.guest import Guest
 pytestmark = pytest.mark.xdist_group("guest")  # one worker: each would boot guests of its own
 TWO = running(2)
 DISKS = ("vda", "vdb")
-SLOW_HOOK, MAX_FROZEN, SLACK = 3, 5, 1.5  # seconds
+# How soon the watchdog comes is measured without a guest (test_watchdog.py): one that is emulated takes its time to thaw.
+SLOW_HOOK, MAX_FROZEN, GUEST_THAWS_WITHIN = 3, 5, 20  # seconds
 KILLED = [Case(Moment(TWO, place, when), killed)
           for place in range(TWO.points.index(COMMIT, TWO.points.index(ADD)), len(TWO.points))
           for when in (BEFORE, AFTER)
@@ -142,7 +143,7 @@ def test_killed_beside_a_real_guest(case, whole, points, tmp_path):
         stopped.kill_watchdogs()
     stopped.kill()
     if case.killed == CHAINCTL and frozen and not thawed:
-        whole.vm.wait_console(r"^chainctl-hook: thaw$", WATCHDOG_THAWS_WITHIN, after=console)
+        whole.vm.wait_console(r"^chainctl-hook: thaw$", GUEST_THAWS_WITHIN, after=console)
     outcomes = oracle.recovered(whole)
     assert outcomes == ((["finished"] if case.happens else ["undone"]) if case.moment.open else [])
     assert whole.agent_says() == "thawed"
@@ -159,7 +160,7 @@ def freezing_slowly(host, name):
     started = host.ctl.start(*host.words(name))
     host.vm.wait_console(r"^chainctl-hook: freeze$", after=console)
     yield started
-    host.vm.wait_console(r"^chainctl-hook: thaw$", SLOW_HOOK + WATCHDOG_THAWS_WITHIN, after=console)
+    host.vm.wait_console(r"^chainctl-hook: thaw$", SLOW_HOOK + GUEST_THAWS_WITHIN, after=console)
     assert host.agent_says() == "thawed"
 
 
@@ -184,7 +185,7 @@ def test_parent_that_hangs_while_the_agent_is_slow_to_freeze_is_overtaken(slow):
     started = slow.ctl.start(*slow.words("hung"))
     slow.vm.wait_console(r"^chainctl-hook: freeze$", after=began)
     started.send_signal(signal.SIGSTOP)
-    slow.vm.wait_console(r"^chainctl-hook: thaw$", SLOW_HOOK + MAX_FROZEN + SLACK, after=began)
+    slow.vm.wait_console(r"^chainctl-hook: thaw$", SLOW_HOOK + MAX_FROZEN + GUEST_THAWS_WITHIN, after=began)
     slow.vm.wait_ledger_advance()
     started.send_signal(signal.SIGCONT)
     result = finish(started)
@@ -199,7 +200,7 @@ def test_parent_that_hangs_beside_a_real_guest_is_overtaken(whole, points, tmp_p
     case = Case(moment(TWO, BEFORE, SWITCH), CHAINCTL)
     console = len(whole.vm.console_text())
     stopped = stop(whole, case, points, tmp_path, "hung")
-    whole.vm.wait_console(r"^chainctl-hook: thaw$", MAX_FROZEN + SLACK, after=console)
+    whole.vm.wait_console(r"^chainctl-hook: thaw$", MAX_FROZEN + GUEST_THAWS_WITHIN, after=console)
     whole.vm.wait_ledger_advance()
     result = stopped.go_on()
     taken = result.status == 0
@@ -209,6 +210,7 @@ def test_parent_that_hangs_beside_a_real_guest_is_overtaken(whole, points, tmp_p
     whole.assert_settled([stopped.name] * taken)
 
 
+@pytest.mark.time_limit(300)  # it boots twice
 def test_power_cut_of_a_real_guest_after_the_switch_keeps_what_it_wrote(guest_image, tmp_path, binary):
     """Everything dies at once, the guest having written on; it boots from what `path` says, with its whole ledger."""
     with boot(guest_image, tmp_path) as vm:

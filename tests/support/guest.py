@@ -70,7 +70,7 @@ class Guest(Qemu):
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.console_text()[-2000:]}") from None
 
-    def wait_ready(self, timeout=60):
+    def wait_ready(self, timeout=120):
         """Until the guest has booted and, where it has one, its agent answers. Returns the guest."""
         self.wait_console(r"^chainctl-guest: ready$", timeout)
         if self.has_agent and "chainctl.agent=off" not in self.cmdline:
