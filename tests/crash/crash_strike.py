@@ -3,11 +3,10 @@ import contextlib
 
 import crash_oracle as oracle
 from crash_cases import ALL, BOTH, QEMU
-from crash_points import Missed, Pointed, Stopped
+from crash_points import Pointed, Stopped
 
 WATCHDOG_THAWS_WITHIN = 2  # seconds
 INTERRUPTED = 8
-ATTEMPTS = 5
 
 
 class Struck:
@@ -85,34 +84,21 @@ class Struck:
 
 @contextlib.contextmanager
 def strike(case, reference, machine, folder, mutant=None):
-    """A Struck. A run that asked more, or fewer, questions than the one before it is run again on a new machine."""
+    """A Struck."""
     scenario = case.moment.scenario
     point = reference(scenario)[case.moment.place]
-    for made in attempts(machine, scenario):
-        with made:
-            scenario.verb.prepare(made)
-            with contextlib.suppress(Missed):
-                stopped = Stopped(made.ctl, scenario.verb.words, point, case.moment.when, folder, mutant)
-                yield Struck(case, made, stopped)
-                return
-    raise Missed(f"{case}: {ATTEMPTS} times")
+    with machine(**scenario.machine_options()) as made:
+        scenario.verb.prepare(made)
+        yield Struck(case, made, Stopped(made.ctl, scenario.verb.words, point, case.moment.when, folder, mutant))
 
 
 @contextlib.contextmanager
 def failing(at, reference, machine, folder):
-    """(machine, result) of a run that was made to fail at that moment's point; redone as in `strike`."""
+    """(machine, result) of a run that was made to fail at that moment's point."""
     point = reference(at.scenario)[at.place]
-    for made in attempts(machine, at.scenario):
-        with made:
-            at.scenario.verb.prepare(made)
-            run = Pointed(made.ctl, folder, f"{point}:before:fail")
-            result = run.run(*at.scenario.verb.words)
-            if point in run.effects():
-                yield made, result
-                return
-    raise Missed(f"{at}: {ATTEMPTS} times")
-
-
-def attempts(machine, scenario):
-    for _ in range(ATTEMPTS):
-        yield machine(**scenario.machine_options())
+    with machine(**at.scenario.machine_options()) as made:
+        at.scenario.verb.prepare(made)
+        run = Pointed(made.ctl, folder, f"{point}:before:fail")
+        result = run.run(*at.scenario.verb.words)
+        assert point in run.effects(), result
+        yield made, result

@@ -12,9 +12,8 @@ import pytest
 import crash_oracle as oracle
 from crash_cases import AFTER, BEFORE, BOTH, CHAINCTL, Case, Moment, moment
 from crash_machine import watchdogs_of
-from crash_points import Missed, Pointed, Stopped
+from crash_points import Pointed, Stopped
 from crash_snapshot import ADD, COMMIT, HELPER, SWITCH, running
-from crash_strike import ATTEMPTS
 from support import disks, images, ledger
 from support.chainctl import Chainctl, finish
 from support.guest import Guest
@@ -47,13 +46,10 @@ class Host:
         return ["snapshot", "vm", name]
 
     def points(self, folder):
-        """Of two undisturbed snapshots: the second knows the chains from the first, and asks less."""
-        return [self._points(folder, "reference"), self._points(folder, "again")]
-
-    def _points(self, folder, name):
+        """The side effects of a snapshot that nothing disturbs."""
         pointed = Pointed(self.ctl, folder)
-        assert pointed.ok(*self.words(name))["snapshot"]["consistency"] == "filesystem"
-        self.taken.append(name)
+        assert pointed.ok(*self.words("reference"))["snapshot"]["consistency"] == "filesystem"
+        self.taken.append("reference")
         return pointed.effects()
 
     def agent_says(self):
@@ -115,22 +111,13 @@ def slow(slow_host):
 def points(whole_host, tmp_path_factory):
     with whole_host.vm.awake():
         found = whole_host.points(tmp_path_factory.mktemp("reference"))
-    assert [tuple(point.name for point in one) for one in found] == [TWO.points, TWO.points]
+    assert tuple(point.name for point in found) == TWO.points
     return found
 
 
 def stop(host, case, points, folder, name):
-    """The chainctl that stands there; one that does not come there is taken back, and tried again."""
-    for attempt in range(ATTEMPTS):
-        try:
-            point = points[(attempt + 1) % 2][case.moment.place]
-            return Stopped(host.ctl, host.words(name), point, case.moment.when, folder)
-        except Missed:
-            host.ctl.ok("recover", "vm")
-            if [entry["name"] for entry in host.ctl.ok("list", "vm")["snapshots"]][-1] == name:
-                host.taken.append(name)
-            name = f"{name}.{attempt}"
-    raise Missed(str(case))
+    """The chainctl that stands there."""
+    return Stopped(host.ctl, host.words(name), points[case.moment.place], case.moment.when, folder)
 
 
 @pytest.mark.parametrize("case", KILLED, ids=str)

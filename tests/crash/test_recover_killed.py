@@ -6,9 +6,9 @@ import pytest
 
 import crash_oracle as oracle
 from crash_cases import AFTER, ALL, BEFORE, BOTH, CHAINCTL, Case, moment
-from crash_points import Missed, Pointed, Stopped
+from crash_points import Pointed, Stopped
 from crash_snapshot import ADD, CLOSE, COMMIT, CREATE, FREEZE, NOTE, REMOVE, SWITCH, THAW, running
-from crash_strike import ATTEMPTS, strike
+from crash_strike import strike
 
 TWO = running(2)
 
@@ -71,22 +71,16 @@ def test_the_side_effects_of_recovery_are_those_that_are_swept(crash, recovery_p
 @pytest.mark.parametrize("second", SECONDS, ids=str)
 def test_recovery_that_dies_is_recovered_from(second, recovery_points, reference, machine, tmp_path):
     point = learn(second.crash, recovery_points, reference, machine, tmp_path)[second.place]
-    for _ in range(ATTEMPTS):
-        with strike(second.crash, reference, machine, tmp_path) as struck:
-            struck.assert_guest_is_brought_back()
-            try:
-                stopped = Stopped(struck.machine.ctl, ["recover", "vm"], point, second.when, tmp_path)
-            except Missed:
-                continue
-            if second.killed == ALL:
-                struck.machine.power_off()
-            stopped.kill()
-            is_over = second.when == AFTER and second.place == len(RECOVERIES[second.crash]) - 1
-            outcome = "finished" if second.crash.happens else "undone"
-            assert oracle.recovered(struck.machine) == ([] if is_over else [outcome])
-            struck.assert_whole()
-            return
-    raise Missed(str(second))
+    with strike(second.crash, reference, machine, tmp_path) as struck:
+        struck.assert_guest_is_brought_back()
+        stopped = Stopped(struck.machine.ctl, ["recover", "vm"], point, second.when, tmp_path)
+        if second.killed == ALL:
+            struck.machine.power_off()
+        stopped.kill()
+        is_over = second.when == AFTER and second.place == len(RECOVERIES[second.crash]) - 1
+        outcome = "finished" if second.crash.happens else "undone"
+        assert oracle.recovered(struck.machine) == ([] if is_over else [outcome])
+        struck.assert_whole()
 
 
 # A note that cannot be written is a warning.
@@ -101,15 +95,11 @@ def test_recovery_that_fails_leaves_the_operation_to_the_next(
     crash, place, recovery_points, reference, machine, tmp_path
 ):
     point = learn(crash, recovery_points, reference, machine, tmp_path)[place]
-    for _ in range(ATTEMPTS):
-        with strike(crash, reference, machine, tmp_path) as struck:
-            struck.assert_guest_is_brought_back()
-            failing = Pointed(struck.machine.ctl, tmp_path, f"{point}:before:fail")
-            result = failing.run("recover", "vm")
-            if point not in failing.effects():
-                continue
-            assert result.status in (1, 4) and "made to fail" in result.json["error"]["message"], result
-            assert oracle.recovered(struck.machine) == ["finished" if crash.happens else "undone"]
-            struck.assert_whole()
-            return
-    raise Missed(f"{crash}, {point}")
+    with strike(crash, reference, machine, tmp_path) as struck:
+        struck.assert_guest_is_brought_back()
+        failing = Pointed(struck.machine.ctl, tmp_path, f"{point}:before:fail")
+        result = failing.run("recover", "vm")
+        assert point in failing.effects(), result
+        assert result.status in (1, 4) and "made to fail" in result.json["error"]["message"], result
+        assert oracle.recovered(struck.machine) == ["finished" if crash.happens else "undone"]
+        struck.assert_whole()

@@ -10,8 +10,7 @@ import crash_oracle as oracle
 from crash_cases import AFTER, BEFORE, Scenario
 from crash_machine import REGION
 from crash_mirror import MirrorPivot
-from crash_points import Missed, Stopped
-from crash_strike import attempts
+from crash_points import Stopped
 from crash_switch import RUNS_AGAIN_WITHIN, Commit, Rollback, assert_runs_again
 from support import process
 from support.chainctl import finish
@@ -43,14 +42,11 @@ def hang(stack, scenario, name, occurrence, when, reference, machine, folder, ac
     """(machine, chainctl) as the one stands still at a point, the other paused."""
     folder.mkdir()
     point = [point for point in reference(scenario) if point.name == name][occurrence]
-    for made in attempts(machine, scenario):
-        stack.enter_context(made)
-        scenario.verb.prepare(made)
-        with contextlib.suppress(Missed):
-            stopped = Stopped(made.ctl, scenario.verb.words, point, when, folder, action=action)
-            stack.callback(stopped.process.kill)
-            return made, stopped
-    raise Missed(str(point))
+    made = stack.enter_context(machine(**scenario.machine_options()))
+    scenario.verb.prepare(made)
+    stopped = Stopped(made.ctl, scenario.verb.words, point, when, folder, action=action)
+    stack.callback(stopped.process.kill)
+    return made, stopped
 
 
 def assert_nothing_is_lost(scenario, made, result, happened):

@@ -6,8 +6,7 @@ import pytest
 import crash_oracle as oracle
 from crash_cases import AFTER, BEFORE, Scenario
 from crash_mirror import MirrorFinish, MirrorFollow, MirrorPivot
-from crash_points import Missed, Stopped
-from crash_strike import ATTEMPTS, attempts
+from crash_points import Stopped
 from crash_switch import Commit, CommitBelow, Rollback, Stream, assert_runs_again
 
 CHAINCTL, BOTH, ALL, QEMU = "chainctl", "chainctl+watchdog", "all", "qemu"
@@ -57,38 +56,26 @@ def test_the_side_effects_are_those_that_are_swept(scenario, count, kills, refer
 @pytest.mark.parametrize("scenario, place, when, killed", CASES)
 def test_death_is_recovered_from(scenario, place, when, killed, reference, machine, tmp_path):
     point = reference(scenario)[place]
-    for made in attempts(machine, scenario):
-        with made:
-            scenario.verb.prepare(made)
-            try:
-                strike(scenario, point, when, killed, made, tmp_path)
-            except Missed:
-                continue
-            if killed == CHAINCTL and not scenario.paused:
-                assert_runs_again(made)
-            oracle.recovered(made)
-            if made.runs and not scenario.paused:
-                assert_runs_again(made)
-            assert not made.agent.frozen
-            scenario.verb.assert_settled(made)
-            scenario.verb.assert_goes_on(made)
-            return
-    raise Missed(f"{point}: {ATTEMPTS} times")
+    with machine(**scenario.machine_options()) as made:
+        scenario.verb.prepare(made)
+        strike(scenario, point, when, killed, made, tmp_path)
+        if killed == CHAINCTL and not scenario.paused:
+            assert_runs_again(made)
+        oracle.recovered(made)
+        if made.runs and not scenario.paused:
+            assert_runs_again(made)
+        assert not made.agent.frozen
+        scenario.verb.assert_settled(made)
+        scenario.verb.assert_goes_on(made)
 
 
 @pytest.mark.parametrize("scenario, name", WHILE_QEMU_DIES, ids=str)
 def test_qemu_that_dies_is_got_over(scenario, name, reference, machine, tmp_path):
     point = next(point for point in reference(scenario) if point.name == name)
-    for made in attempts(machine, scenario):
-        with made:
-            scenario.verb.prepare(made)
-            try:
-                result = strike(scenario, point, BEFORE, QEMU, made, tmp_path)
-            except Missed:
-                continue
-            assert result.json["ok"] == (result.status == 0)
-            oracle.recovered(made)
-            scenario.verb.assert_settled(made)
-            scenario.verb.assert_goes_on(made)
-            return
-    raise Missed(f"{point}: {ATTEMPTS} times")
+    with machine(**scenario.machine_options()) as made:
+        scenario.verb.prepare(made)
+        result = strike(scenario, point, BEFORE, QEMU, made, tmp_path)
+        assert result.json["ok"] == (result.status == 0)
+        oracle.recovered(made)
+        scenario.verb.assert_settled(made)
+        scenario.verb.assert_goes_on(made)

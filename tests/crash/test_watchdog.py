@@ -8,9 +8,9 @@ import pytest
 
 import crash_oracle as oracle
 from crash_cases import AFTER, BEFORE, CHAINCTL, Case, moment
-from crash_points import Missed, Pointed, Stopped
+from crash_points import Pointed, Stopped
 from crash_snapshot import ADD, COMMIT, FREEZE, HELPER, NAME, SWITCH, THAW, running
-from crash_strike import ATTEMPTS, strike
+from crash_strike import strike
 from support import process
 from support.chainctl import finish
 
@@ -23,15 +23,12 @@ THAW_COMMAND, STATUS_COMMAND = "guest-fsfreeze-thaw", "guest-fsfreeze-status"
 def stopped_at(at, reference, machine, folder, mutant=None):
     """A machine, and the chainctl on it that stands at the moment."""
     point = reference(at.scenario)[at.place]
-    for _ in range(ATTEMPTS):
-        with machine(**at.scenario.machine_options()) as made, contextlib.suppress(Missed):
-            stopped = Stopped(made.ctl, at.scenario.verb.words, point, at.when, folder, mutant)
-            try:
-                yield made, stopped
-            finally:
-                stopped.process.kill()
-            return
-    raise Missed(str(at))
+    with machine(**at.scenario.machine_options()) as made:
+        stopped = Stopped(made.ctl, at.scenario.verb.words, point, at.when, folder, mutant)
+        try:
+            yield made, stopped
+        finally:
+            stopped.process.kill()
 
 
 HELD = [moment(ONE, AFTER, HELPER), moment(ONE, AFTER, ADD), moment(ONE, BEFORE, FREEZE),
