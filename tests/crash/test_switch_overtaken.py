@@ -20,6 +20,7 @@ MIRROR = Scenario(MirrorPivot(), 2, False, ())
 ROLLBACK = Scenario(Rollback(), 2, False, ())
 SCENARIOS = [COMMIT, MIRROR, ROLLBACK]
 MEANWHILE = 34
+MONITOR_FD = 5  # of a watchdog (engine/watchdog.c)
 ENDS_WITHIN = 20  # seconds; much less than it would try to thaw
 # Of each verb: at which of the points of that name, and whether it has happened by then.
 HANGS = {
@@ -128,3 +129,15 @@ def test_watchdog_that_has_cut_the_monitor_ends_with_qemu(reference, machine, tm
         stopped.kill()
         made.power_off()
         assert all(process.wait_dead(pid, ENDS_WITHIN) for pid in stopped.watchdogs), "the watchdog lives on"
+
+
+def test_watchdog_thaws_where_the_monitor_was_lost_before_its_parent_died(reference, machine, tmp_path):
+    """QEMU lives: a new connection tells."""
+    with contextlib.ExitStack() as stack:
+        made, stopped = hang(stack, ROLLBACK, "qmp:cont", 0, BEFORE, reference, machine, tmp_path / "hang")
+        assert made.agent.frozen
+        for pid in stopped.watchdogs:
+            process.hang_up(pid, MONITOR_FD)
+        stopped.kill()
+        assert_runs_again(made)
+        assert made.agent.wait_thawed(RUNS_AGAIN_WITHIN)

@@ -10,11 +10,13 @@ import pathlib
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+SYS_PIDFD_GETFD = 438  # on every architecture
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -102,6 +104,19 @@ def is_alive(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def hang_up(pid, descriptor):
+    """Shuts down a socket that a descendant of ours has open, for all who share it."""
+    handle = os.pidfd_open(pid)
+    try:
+        ours = _libc.syscall(SYS_PIDFD_GETFD, handle, descriptor, 0)
+        if ours < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        with socket.socket(fileno=ours) as shared:
+            shared.shutdown(socket.SHUT_RDWR)
+    finally:
+        os.close(handle)
 
 
 def wait_dead(pid, timeout):
