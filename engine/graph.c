@@ -63,9 +63,15 @@ engine_graph_qom_path (const char *device)
 {
   if (device[0] != '/')
     return g_strconcat (PERIPHERAL, device, NULL);
-  if (g_str_has_suffix (device, VIRTIO_BACKEND))
+  if (engine_graph_is_virtio_blk (device))
     return g_strndup (device, strlen (device) - strlen (VIRTIO_BACKEND));
   return g_strdup (device);
+}
+
+gboolean
+engine_graph_is_virtio_blk (const char *device)
+{
+  return g_str_has_suffix (device, VIRTIO_BACKEND);
 }
 
 /* A machine's disk: its device's id, else its BlockBackend's name, else the last part of its QOM path. */

@@ -89,3 +89,6 @@ EngineGraphDisk *engine_graph_disk_new_known (const char *name, const char *devi
 
 /** The QOM path of a device as query-block names it. Returns: (transfer full) */
 char *engine_graph_qom_path (const char *device);
+
+/** Whether that is a virtio-blk device, which query-block names by the path of its backend. */
+gboolean engine_graph_is_virtio_blk (const char *device);

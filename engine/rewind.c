@@ -1,13 +1,15 @@
 /*
  * qom-set of a device's `drive`. QEMU aborts where that is the node that the
  * device is on already, and some devices say yes and do nothing: so it is asked
- * behind the way there, and before the way back. The step that says that they moved
- * is what a death is judged by; what it takes of the pause is kept small.
+ * where these are behind the way there, and all before the way back. The step that
+ * says that they moved is what a death is judged by; what it takes of the pause is
+ * kept small.
  */
 #include "engine/rewind.h"
 
 #include "base/point.h"
 #include "engine/error.h"
+#include "engine/graph.h"
 #include "engine/nodeoptions.h"
 
 #include <string.h>
@@ -92,28 +94,43 @@ verify (EngineVm *vm, const EngineIntent *intent, GHashTable *inserted, GError *
   return TRUE;
 }
 
-/* On nodes that were made a moment ago no device is yet. While QEMU moves them the step is written, which need not
- * wait: nothing is written to either image before it is known whether they were moved. */
-static gboolean
-move (EngineOp *op, const EngineIntent *intent, gint64 deadline_us, gboolean *written, GError **error)
-{
-  GPtrArray *calls = start_moves (op->vm, intent, FALSE, NULL, deadline_us);
-  QmpCall *question = qmp_commands_start_query_inserted (op->vm->monitor, deadline_us);
-  g_autoptr (GHashTable) inserted = NULL;
-  gboolean moved;
-
-  *written = engine_op_step_durable (op, MOVE, NULL, error);
-  moved = finish_moves (op->vm, intent, calls, *written ? error : NULL) && *written;
-  inserted = qmp_commands_finish_query_inserted (question, NULL, moved ? error : NULL);
-  return moved && inserted != NULL && verify (op->vm, intent, inserted, error);
-}
-
 static GHashTable *
 ask (EngineVm *vm, GError **error)
 {
   gint64 deadline_us = g_get_monotonic_time () + PUT_BACK_US;
 
   return qmp_commands_finish_query_inserted (qmp_commands_start_query_inserted (vm->monitor, deadline_us), NULL, error);
+}
+
+/* Virtio-blk takes another image, or says why it does not. What other devices say has to be looked at. */
+static gboolean
+all_are_honest (const EngineIntent *intent)
+{
+  for (guint i = 0; i < intent->overlays->len; i++) {
+    const EngineIntentOverlay *overlay = g_ptr_array_index (intent->overlays, i);
+
+    if (overlay->qdev != NULL && !engine_graph_is_virtio_blk (overlay->qdev))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* On nodes that were made a moment ago no device is yet. While QEMU moves them the step is written, which need not
+ * wait: nothing is written to either image before it is known whether they were moved. The guest stands still for each
+ * question, the longer the deeper its chains are: none is asked whose answer is known. */
+static gboolean
+move (EngineOp *op, const EngineIntent *intent, gint64 deadline_us, gboolean *written, GError **error)
+{
+  GPtrArray *calls = start_moves (op->vm, intent, FALSE, NULL, deadline_us);
+  g_autoptr (GHashTable) inserted = NULL;
+
+  *written = engine_op_step_durable (op, MOVE, NULL, error);
+  if (!finish_moves (op->vm, intent, calls, *written ? error : NULL) || !*written)
+    return FALSE;
+  if (all_are_honest (intent))
+    return TRUE;
+  inserted = ask (op->vm, error);
+  return inserted != NULL && verify (op->vm, intent, inserted, error);
 }
 
 gboolean
