@@ -1,7 +1,7 @@
 """Figures, as ratios within one run; see docs/performance.md, which a whole run writes.
 
 Every row is measured in rounds, the rivals of a row in turn within a round, so that what else the machine does meets
-all of them alike. What is told are medians, and ratios of these.
+all of them alike. What is told are medians, and for the rivals of a round the median of the rounds' ratios.
 """
 import argparse
 import contextlib

@@ -1,6 +1,7 @@
 """One row of the table: its figures, what they are held against, and what must be reached; and how rows are drawn.
 
-Times are in milliseconds throughout. A ratio is one of medians, both of the same run.
+Times are in milliseconds throughout. A ratio is of samples of one run: where both were taken round by round it is the
+median of the rounds' own ratios, for what else goes on changes more between rounds than within one.
 """
 import statistics
 import time
@@ -28,7 +29,10 @@ class Row:
         return statistics.median(self.samples)
 
     def ratio(self, name):
-        return self.median / self.ratios[name].median
+        rival = self.ratios[name]
+        if len(self.samples) != len(rival.samples):
+            return self.median / rival.median
+        return statistics.median(ours / theirs for ours, theirs in zip(self.samples, rival.samples))
 
     def value(self, name):
         """What a limit of that name is on."""
