@@ -10,8 +10,9 @@
  * engine_rewind_switch:
  * @stuck: (out): some device was moved and could not be moved back
  * Every device of @intent goes on its overlay's node, and those that might only say so are looked at; that is a step of
- * @op on the disk by the time that this returns. QAPI: qom-set, query-block. Raises QMP_ERROR's, %ENGINE_ERROR_UNSUPPORTED where a device says
- * yes and does nothing, %ENGINE_ERROR_INTERRUPTED where the watchdog has taken @op over; then each is where it was.
+ * @op on the disk by the time that this returns. QAPI: qom-set, query-block. Raises QMP_ERROR's,
+ * %ENGINE_ERROR_UNSUPPORTED where a device says yes and does nothing, %ENGINE_ERROR_INTERRUPTED where the watchdog has
+ * taken @op over; then each is where it was.
  */
 gboolean engine_rewind_switch (EngineOp *op, const EngineIntent *intent, gint64 deadline_us, gboolean *stuck,
                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
