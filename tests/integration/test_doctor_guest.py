@@ -4,7 +4,7 @@ import pytest
 
 def found(ctl, status=0):
     """{code: problem} of what doctor finds about the agent."""
-    result = ctl.run("doctor", "web", "--timeout", "3")
+    result = ctl.run("doctor", "web", "--timeout", "6")
     assert result.status == status, result
     return {problem["code"]: problem for problem in result.json["problems"] if problem["code"] != "images-in-memory"}
 
@@ -15,7 +15,7 @@ def boot(guest, chainctl):
 
     def booted(cmdline=""):
         vm, ctl = guest(cmdline=cmdline), chainctl()
-        ctl.ok("vm", "add", "web", "--qmp", vm.qmp, "--agent", f"unix:{vm.agent_socket}", "--timeout", "3")
+        ctl.ok("vm", "add", "web", "--qmp", vm.qmp, "--agent", f"unix:{vm.agent_socket}", "--timeout", "6")
         return vm, ctl
 
     return booted

@@ -69,7 +69,7 @@ def statuses(vm):
 
 
 def await_status(vm, *status):
-    process.wait_until(lambda: statuses(vm) == set(status), 20, " ".join(status))
+    process.wait_until(lambda: statuses(vm) == set(status), 60, " ".join(status))
 
 
 # ---- copies that nobody waits for ----
@@ -188,7 +188,7 @@ def test_copy_without_room_is_told_with_where_and_goes_on(vm, folder, chainctl, 
             ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
             ctl.ok("mirror", "vm", "--to", small / "copy.qcow2", "--disk", "vda", "--detach")
             stalled = lambda: [job["io-status"] for job in vm.monitor().execute("query-block-jobs")] == ["nospace"]  # noqa: E731
-            process.wait_until(stalled, 30, "a job without room")
+            process.wait_until(stalled, 60, "a job without room")
             told = found(ctl)
             assert set(told) == {"job-without-room"}
             problem = told["job-without-room"]
@@ -233,7 +233,7 @@ def test_job_that_somebody_paused_is_told_and_resumed(vm, ctl, copies):
     told = found(ctl)
     assert set(told) == {"job-paused"} and told["job-paused"]["disk"] == "vda"
     follow(ctl, told["job-paused"], "resume")
-    process.wait_until(lambda: statuses(vm) <= {"running", "ready"}, 20, "it to go on")
+    process.wait_until(lambda: statuses(vm) <= {"running", "ready"}, 60, "it to go on")
     assert set(found(ctl)) in ({"operation-detached"}, {"operation-ready"}), "a pause cuts its wait short, so it may be done"
     ctl.ok("job", "cancel", "vm", op)
 

@@ -83,7 +83,7 @@ def watchdogs(parent=None):
     return [int(pid) for pid in children if b"--watchdog" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def assert_no_watchdog(patience=8):
+def assert_no_watchdog(patience=30):
     process.wait_until(lambda: not watchdogs(), patience, "the end of the watchdog")
 
 
@@ -114,8 +114,8 @@ def test_killed_while_the_agent_freezes_the_guest_is_thawed_and_nothing_has_chan
     started = ctl.start("snapshot", "vm", "killed", "--dir", tmp_path)
     slow.vm.wait_console(r"^chainctl-hook: freeze$", after=console)
     started.send_signal(number)
-    result = finish(started, 30)
-    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=SLOW_HOOK_S + 5, after=console)
+    result = finish(started)
+    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
     assert_no_watchdog()
     slow.assert_alive()
     assert slow.depth() == depth and ctl.ok("list", "vm")["snapshots"] == []
@@ -144,11 +144,11 @@ def test_signalled_at_a_moment_of_the_frozen_phase_the_guest_is_thawed(whole, tm
     with watched(whole, tmp_path, strike) as (ctl, log):
         depth, console = whole.depth(), len(vm.console_text())
         running["process"] = started = ctl.start("snapshot", "vm", "struck", "--dir", tmp_path)
-        result = finish(started, 30)
+        result = finish(started)
         assert "process" not in running, "the moment never came"
         assert_no_watchdog()
         assert ("a", "guest-fsfreeze-thaw") in log, log[-8:]
-        vm.wait_console(r"^chainctl-hook: thaw$", timeout=5, after=console)
+        vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
         whole.assert_alive()
         switched = [now - before for now, before in zip(whole.depth(), depth)]
         assert switched in ([0, 0], [1, 1]), "all disks or none"
@@ -172,7 +172,7 @@ def test_watchdog_that_dies_leaves_no_frozen_guest(whole, tmp_path, moment):
     with watched(whole, tmp_path, strike) as (ctl, log):
         depth = whole.depth()
         running["process"] = started = ctl.start("snapshot", "vm", "lonely", "--dir", tmp_path)
-        result = finish(started, 30)
+        result = finish(started)
         assert len(killed) == 1
         if moment == "blockdev-add":
             assert result.status != 0 and whole.depth() == depth
@@ -198,7 +198,7 @@ def test_hung_chainctl_is_overtaken_by_its_watchdog_after_five_seconds(whole, tm
         assert 3 < time.monotonic() - frozen_at[0] < 6.5
         vm.wait_ledger_advance()
         started.send_signal(signal.SIGCONT)
-        result = finish(started, 30)
+        result = finish(started)
         assert result.status == 0 and result.json["snapshot"]["consistency"] == "crash", result
         assert result.json["snapshot"]["reason"]
         whole.assert_alive()
@@ -211,7 +211,7 @@ def test_freeze_that_takes_too_long_is_thawed_and_auto_goes_on_without(slow):
     assert said["snapshot"]["consistency"] == "crash" and said["snapshot"]["reason"]
     assert "agent-silent" in [warning["code"] for warning in said["warnings"]]
     assert time.monotonic() - began < SLOW_HOOK_S + 10
-    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=5, after=console)
+    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
     slow.assert_alive()
     assert_no_watchdog()
     ledger.assert_atomic(*[part["image"] for part in said["snapshot"]["disks"]], replay=True)
@@ -263,8 +263,8 @@ def test_transaction_that_is_refused_thaws(whole, tmp_path):
     monitor.execute("blockdev-del", node_name="oq")
     monitor.execute("blockdev-del", node_name="of")
     assert whole.depth() == depth
-    vm.wait_console(r"^chainctl-hook: freeze$", timeout=5, after=console)
-    vm.wait_console(r"^chainctl-hook: thaw$", timeout=5, after=console)
+    vm.wait_console(r"^chainctl-hook: freeze$", timeout=30, after=console)
+    vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
     whole.assert_alive()
     assert_no_watchdog()
 
@@ -273,10 +273,10 @@ def test_agent_socket_held_by_somebody_else_is_silence(whole):
     with whole.vm.agent():
         error = whole.ctl.fails(4, "--timeout", "1", "guest", "vm", "ping")
         assert error["code"] == "agent-timeout"
-        said = whole.ctl.ok("--timeout", "1", "snapshot", "vm", "alone")
+        said = whole.ctl.ok("--timeout", "4", "snapshot", "vm", "alone")
         assert said["snapshot"]["consistency"] == "crash"
         assert "agent-silent" in [warning["code"] for warning in said["warnings"]]
-    process.wait_until(lambda: can_connect(whole.vm.agent_socket), 10, "an agent's socket without a queue")
+    process.wait_until(lambda: can_connect(whole.vm.agent_socket), 60, "an agent's socket without a queue")
     whole.assert_alive()
 
 
@@ -287,7 +287,6 @@ def can_connect(path):
         return True
 
 
-@pytest.mark.time_limit(60)
 def test_forbidden_freeze_is_named_with_the_line_to_change(guest_image, tmp_path_factory, tmp_path):
     with guest_of(guest_image, tmp_path_factory, "chainctl.agent_args=-b%20guest-fsfreeze-freeze") as vm:
         rig = Rig(vm.wait_ready(), tmp_path)
@@ -302,19 +301,18 @@ def test_forbidden_freeze_is_named_with_the_line_to_change(guest_image, tmp_path
         rig.assert_alive()
 
 
-@pytest.mark.time_limit(60)
 def test_silent_agent_is_waited_for_no_longer_than_the_timeout(guest_image, tmp_path_factory, tmp_path):
     with guest_of(guest_image, tmp_path_factory, "chainctl.agent=off") as vm:
         vm.wait_ready()
         ctl = Chainctl(tmp_path / "state")
-        added = ctl.ok("--timeout", "1", "vm", "add", "vm", "--qmp", vm.qmp, "--agent", f"unix:{vm.agent_socket}")
+        added = ctl.ok("--timeout", "4", "vm", "add", "vm", "--qmp", vm.qmp, "--agent", f"unix:{vm.agent_socket}")
         assert [warning["code"] for warning in added["warnings"]] == ["agent-silent"]
         began = time.monotonic()
-        said = ctl.ok("--timeout", "1", "snapshot", "vm", "one")
-        assert time.monotonic() - began < 5
+        said = ctl.ok("--timeout", "4", "snapshot", "vm", "one")
+        assert time.monotonic() - began < 9  # by itself it would be 10
         assert said["snapshot"]["consistency"] == "crash"
         assert [warning["code"] for warning in said["warnings"]] == ["agent-silent"]
-        error = ctl.fails(5, "--timeout", "1", "snapshot", "vm", "two", "--quiesce", "require")
+        error = ctl.fails(5, "--timeout", "4", "snapshot", "vm", "two", "--quiesce", "require")
         assert error["code"] == "agent-timeout"
         assert ctl.fails(4, "--timeout", "1", "guest", "vm", "ping")["code"] == "agent-timeout"
         assert len(vm.monitor().chain("vda")) == 2

@@ -180,8 +180,8 @@ def test_tree_does_not_wait_for_a_monitor_that_somebody_else_holds(two):
     foreign(vm)
     with contextlib.closing(Qmp(vm.qmp)):
         begun = time.monotonic()
-        assert ctl.ok("tree", "vm")["jobs_of_others"] == []
-        assert time.monotonic() - begun < 5
+        assert ctl.ok("tree", "vm", "--timeout", "30")["jobs_of_others"] == []
+        assert time.monotonic() - begun < 15
     assert [job["disk"] for job in ctl.ok("tree", "vm")["jobs_of_others"]] == ["vda"]
 
 
@@ -217,9 +217,9 @@ def test_end_of_qemu_ends_the_waiting_at_once(two):
     vm, ctl = two
     op = ctl.ok("commit", "vm", "--pivot", "--detach", "--speed", "64K")["op"]
     started = ctl.start("job", "wait", "vm", op)
-    process.wait_until(lambda: ctl.ok("log", "vm")["operations"][-1]["state"] == "open", 10, "it to be waited for")
+    process.wait_until(lambda: ctl.ok("log", "vm")["operations"][-1]["state"] == "open", 60, "it to be waited for")
     vm.kill()
-    result = finish(started, timeout=10)
+    result = finish(started)
     assert result.status == 8 and result.json["op"] == op, result
     assert "QEMU is gone" in result.json["error"]["message"], result
     ctl.ok("recover", "vm")
@@ -257,7 +257,7 @@ def test_dry_run_leaves_the_job_of_somebody_else_alone(two):
 def test_job_of_somebody_else_that_is_over_is_in_nobodys_way_and_can_be_forgotten(two, folder):
     vm, ctl = two
     vm.monitor().execute("blockdev-create", job_id="made", options={"driver": "file", "filename": str(folder / "it.raw"), "size": 1 << 20})
-    process.wait_until(lambda: jobs(vm) == {"made": "concluded"}, 10, "its end")
+    process.wait_until(lambda: jobs(vm) == {"made": "concluded"}, 60, "its end")
     ctl.ok("snapshot", "vm", "next")
     assert jobs(vm) == {"made": "concluded"}
     assert ctl.ok("job", "cancel", "vm", "made")["jobs"] == [] and jobs(vm) == {}

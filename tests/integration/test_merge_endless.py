@@ -41,7 +41,7 @@ def speed(vm):
 def end(started):
     """Its document."""
     document = json.loads(started.stdout.read())
-    started.wait(10)
+    started.wait(60)
     started.stdout.close(), started.stderr.close()
     return document
 

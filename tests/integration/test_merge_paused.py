@@ -30,7 +30,7 @@ def test_vm_that_goes_on_meanwhile_is_paused_for_the_pivot_alone(qemu, chainctl,
         vm.monitor().execute("cont")
         vm.monitor().wait_event("RESUME")
         held.end()
-        vm.monitor().wait_event("STOP", timeout=1)
+        vm.monitor().wait_event("STOP")
     assert held.result.status == 0, held.result
     assert status(vm) == "running"
     assert_sound(ctl, vm)

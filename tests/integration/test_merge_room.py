@@ -75,7 +75,7 @@ def test_file_system_that_fills_up_stalls_the_commit_until_there_is_room(vm, ctl
         ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
         started = ctl.start("commit", "vm", *words, "--progress=json")
         stalled = lambda: {"nospace"} & {job["io-status"] for job in vm.monitor().execute("query-block-jobs")}  # noqa: E731
-        process.wait_until(stalled, 30, "a job without room")
+        process.wait_until(stalled, 60, "a job without room")
         fill(vm, "vda", 8, 65)
         reads(vm, "vda", *[5] * 64)
         assert started.poll() is None

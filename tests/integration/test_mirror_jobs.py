@@ -87,7 +87,7 @@ def test_first_interrupt_lets_it_go_on_and_it_is_waited_for(vm, ctl, copies):
 
 def test_second_interrupt_takes_it_back(vm, ctl, copies):
     with leaves_nothing(vm), started(ctl, vm, copies) as running:
-        process.wait_until(lambda: running.poll() is not None or running.send_signal(signal.SIGINT), 10, "its end")
+        process.wait_until(lambda: running.poll() is not None or running.send_signal(signal.SIGINT), 60, "its end")
         result = finish(running)
         assert result.status == 1 and "cancelled" in result.json["error"]["message"], result
     assert list(copies.iterdir()) == [] and states(ctl) == ["undone"]
@@ -114,7 +114,7 @@ def test_jobs_are_shown_slowed_paused_and_gone_on_with(vm, ctl, copies):
         assert {(row["op"], row["type"], row["speed"], row["ours"]) for row in rows} == {(op, "mirror", SLOW, True)}
         assert {row["disk"] for row in rows} == set(NAMES)
         ctl.ok("job", "pause", "vm", op)
-        process.wait_until(lambda: {row["status"] for row in ctl.ok("jobs", "vm")["jobs"]} == {"paused"}, 10, "a pause")
+        process.wait_until(lambda: {row["status"] for row in ctl.ok("jobs", "vm")["jobs"]} == {"paused"}, 60, "a pause")
         ctl.ok("job", "resume", "vm", op)
         ctl.ok("job", "speed", "vm", op, "0")
         ctl.ok("job", "wait", "vm", op)
@@ -280,7 +280,7 @@ def test_pivot_that_qemu_refuses_for_one_disk_is_recorded_for_the_other(vm, ctl,
             other = job.removesuffix("-0j") + "-1j"
             vm.monitor().execute("block-job-cancel", device=other, force=True)
             process.wait_until(lambda: [one for one in vm.monitor().execute("query-jobs")
-                                        if one["id"] == other and one["status"] == "concluded"], 10, "the job to end")  # fmt: skip
+                                        if one["id"] == other and one["status"] == "concluded"], 60, "the job to end")  # fmt: skip
 
     before = vm.monitor().chain("vdb")
     with Proxy(tmp_path / "tap", vm.qmp, [], before=cancel_the_other) as proxy:
@@ -316,7 +316,7 @@ def test_progress_says_that_somebody_has_paused_it(vm, ctl, copies):
     with started(ctl, vm, copies, "--progress=json") as running:
         job = vm.monitor().execute("query-jobs")[0]["id"]
         vm.monitor().execute("job-pause", id=job)
-        process.wait_until(lambda: '"paused"' in running.stderr.readline(), 10, "the phase")
+        process.wait_until(lambda: '"paused"' in running.stderr.readline(), 60, "the phase")
         vm.monitor().execute("job-resume", id=job)
         unleash(vm)
         assert finish(running).status == 0

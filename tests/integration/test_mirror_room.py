@@ -72,7 +72,7 @@ def test_file_system_that_fills_up_stalls_the_copy_until_there_is_room(vm, ctl, 
         ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
         started = ctl.start("mirror", "vm", "--to", small, goal, "--format", form, "--progress=json")
         stalled = lambda: {"nospace"} & {job["io-status"] for job in vm.monitor().execute("query-block-jobs")}  # noqa: E731
-        process.wait_until(stalled, 30, "a job without room")
+        process.wait_until(stalled, 60, "a job without room")
         fill(vm, "vda", 8, 65)
         reads(vm, "vda", *[5] * 64, 0, 8)
         assert started.poll() is None
@@ -97,6 +97,6 @@ def test_copy_that_has_no_room_can_be_given_up(vm, ctl, small, tmp_path):
         ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
         op = ctl.ok("mirror", "vm", "--to", small, "--detach")["op"]
         stalled = lambda: {"nospace"} & {job["io-status"] for job in vm.monitor().execute("query-block-jobs")}  # noqa: E731
-        process.wait_until(stalled, 30, "a job without room")
+        process.wait_until(stalled, 60, "a job without room")
         ctl.ok("job", "cancel", "vm", op)
     assert [path.name for path in small.iterdir()] == ["filler"]

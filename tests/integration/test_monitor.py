@@ -4,12 +4,15 @@ import pathlib
 import shutil
 import signal
 import tempfile
+import threading
 import time
 
 import pytest
 
 from support import disks, images, process
 from support.proxy import Proxy
+
+PATIENCE = 3  # seconds: what a monitor that is slow on purpose is given, and one on a busy machine needs
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_qemu_that_stands_still_is_given_up_in_time_and_works_later(qemu, chainc
     try:
         began = time.monotonic()
         error = ctl.fails(4, "--timeout", "1", "snapshot", "vm", "one")
-        assert 0.9 < time.monotonic() - began < 3
+        assert 0.9 < time.monotonic() - began < 8  # by itself it would be 10
         assert str(vm.qmp) in error["message"]
         assert ctl.ok("--timeout", "0.3", "vm", "show", "vm")["vm"]["state"] == "unreachable"
     finally:
@@ -76,21 +79,23 @@ def test_qemu_that_stands_still_is_given_up_in_time_and_works_later(qemu, chainc
 @pytest.mark.parametrize("command", ["qmp_capabilities", "query-status", "query-named-block-nodes", "blockdev-add"])
 def test_monitor_that_greets_and_then_is_slow_costs_the_snapshot_and_nothing_else(qemu, chainctl, folder, command):
     """What was sent is still done, later; after the next verb nothing is there that was not there before."""
-    vm, ctl, slow = qemu(disks.two(folder)[0]), chainctl(), []
+    vm, ctl, slow, sent = qemu(disks.two(folder)[0]), chainctl(), [], threading.Event()
 
     def linger(name, _):
         if name == command and slow == ["armed"]:
             slow[:] = ["done"]
-            time.sleep(1.5)
+            time.sleep(3 * PATIENCE)
+            sent.set()
 
     before = disks.files(folder)
     with Proxy(vm.folder / "m", vm.qmp, [], linger):
         ctl.ok("vm", "add", "vm", "--qmp", vm.folder / "m", "--quiesce", "off")
         nodes = disks.nodes(vm)
         slow.append("armed")
-        result = ctl.run("--timeout", "0.5", "snapshot", "vm", "one")
+        result = ctl.run("--timeout", str(PATIENCE), "snapshot", "vm", "one")
         assert result.status in (4, 8) and result.json["error"]["message"] and slow == ["done"], result
-        time.sleep(1.5)  # what was sent is done now
+        assert sent.wait(60)
+        time.sleep(1)  # what was sent is done now
         assert ctl.ok("list", "vm")["snapshots"] == []
         assert disks.nodes(vm) == nodes and disks.files(folder) == before
         assert vm.monitor().execute("query-jobs") == []
@@ -99,20 +104,20 @@ def test_monitor_that_greets_and_then_is_slow_costs_the_snapshot_and_nothing_els
     assert vm.monitor().chain("vda") == [str(folder / "vda.one.qcow2"), str(folder / "vda.qcow2")]
 
 
-@pytest.mark.parametrize("patience, status", [("0.5", 8), ("3", 0)])
-def test_transaction_that_is_answered_late_is_never_called_undone(qemu, chainctl, folder, patience, status):
+@pytest.mark.parametrize("lingers, status", [(3 * PATIENCE, 8), (0.5 * PATIENCE, 0)])
+def test_transaction_that_is_answered_late_is_never_called_undone(qemu, chainctl, folder, lingers, status):
     vm, ctl, struck = qemu(disks.two(folder)[0]), chainctl(), []
 
     def linger(name, _):
         if name == "transaction":
             struck.append(name)
-            time.sleep(1.5)
+            time.sleep(lingers)
 
     with Proxy(vm.folder / "m", vm.qmp, [], linger):
         ctl.ok("vm", "add", "vm", "--qmp", vm.folder / "m", "--quiesce", "off")
-        result = ctl.run("--timeout", patience, "snapshot", "vm", "one")
+        result = ctl.run("--timeout", str(PATIENCE), "snapshot", "vm", "one")
         assert result.status == status and struck == ["transaction"], result
-        process.wait_until(lambda: len(vm.monitor().chain("vda")) == 2, 5, "the switch")
+        process.wait_until(lambda: len(vm.monitor().chain("vda")) == 2, 60, "the switch")
         assert len(vm.monitor().chain("vdb")) == 2
         [operation] = ctl.ok("log", "vm")["operations"]
         assert operation["state"] == "done", "and where it was not known at first, the next verb has found out"

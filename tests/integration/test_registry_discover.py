@@ -42,7 +42,7 @@ def daemon(sockets):
     def start(*words, qmp, cwd=None):
         started.append(process.spawn([process.program("qemu-storage-daemon"), *words], cwd=cwd))
         bound = os.path.relpath(qmp, cwd) if cwd else qmp
-        process.wait_until(lambda: is_listening(bound) or started[-1].poll() is not None, 20, "the daemon's monitor")
+        process.wait_until(lambda: is_listening(bound) or started[-1].poll() is not None, 60, "the daemon's monitor")
         assert started[-1].poll() is None
         return started[-1]
 
@@ -148,7 +148,7 @@ def test_qemu_in_another_mount_namespace_is_a_warning(ctl, sockets):
     inner.mkdir()
     script = (f"mount -t tmpfs none {inner} && exec {process.program('qemu-storage-daemon')} --chardev "
               f"socket,id=m,path={inner}/qmp,server=on,wait=off --monitor m --daemonize --pidfile {sockets}/pid")  # fmt: skip
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script], timeout=30)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], timeout=60)
     if done.returncode != 0:
         pytest.skip("no mount namespaces here")
     pid = int((sockets / "pid").read_text())

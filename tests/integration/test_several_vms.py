@@ -15,6 +15,7 @@ from support.proxy import Proxy
 from support.storage import fleet
 
 NAMES = ["a", "b", "c", "d"]
+SHORT, LONG = 4, 20  # seconds of patience with those that say nothing; the others answer sooner on a busy machine too
 
 
 @pytest.fixture
@@ -95,9 +96,9 @@ def test_vm_that_says_nothing_holds_up_no_other(chainctl, vms, folder):
     ctl, others = chainctl(), [name for name in NAMES if name != "b"]
     with mute(vms["b"]):
         began = time.monotonic()
-        running = ctl.start("--timeout", "10", "snapshot", "--all", "one")
-        process.wait_until(lambda: all(snapshots(ctl, name) == ["one"] for name in others), 15, "the others' snapshots")
-        assert running.poll() is None and time.monotonic() - began < 10
+        running = ctl.start("--timeout", str(LONG), "snapshot", "--all", "one")
+        process.wait_until(lambda: all(snapshots(ctl, name) == ["one"] for name in others), LONG, "the others' snapshots")
+        assert running.poll() is None and time.monotonic() - began < LONG
         for name in others:
             assert vms[name].chain("disk")[0] == str(folder / f"{name}.one.qcow2")
         result = finish(running)
@@ -112,10 +113,10 @@ def test_limit_lets_that_many_wait_at_once(chainctl, vms, parallel):
     ctl = chainctl()
     with mute(vms["a"]), mute(vms["b"]):
         began = time.monotonic()
-        result = ctl.run("--timeout", "2", "snapshot", "--vm", "a,b,c", "one", "--parallel", str(parallel))
+        result = ctl.run("--timeout", str(SHORT), "snapshot", "--vm", "a,b,c", "one", "--parallel", str(parallel))
         took = time.monotonic() - began
     assert result.status == 4 and results(result.json)["c"]["ok"]
-    assert took >= 4 if parallel == 1 else took >= 2
+    assert took >= (2 * SHORT if parallel == 1 else SHORT)
 
 
 def test_dead_locked_and_drifted_vms_each_have_their_own_error(chainctl, vms, folder, qemu):
@@ -138,7 +139,7 @@ def test_locked_vm_is_waited_for_while_the_others_go_on(chainctl, vms):
     with open(ctl.state_dir / "locks/a.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         running = ctl.start("--wait", "snapshot", "--all", "one")
-        process.wait_until(lambda: all(snapshots(ctl, name) for name in NAMES[1:]), 20, "the others' snapshots")
+        process.wait_until(lambda: all(snapshots(ctl, name) for name in NAMES[1:]), 60, "the others' snapshots")
         assert snapshots(ctl, "a") == [] and running.poll() is None
     assert finish(running).status == 0
     assert snapshots(ctl, "a") == ["one"]
@@ -163,8 +164,8 @@ def test_stand_in_that_hangs_holds_up_no_other(chainctl, vms, tmp_path):
     hanging.chmod(0o755)
     ctl = chainctl(env={"PATH": f"{hanging.parent}:{os.environ['PATH']}"})
     vms["a"].kill()
-    running = ctl.start("--timeout", "3", "snapshot", "--all", "one", "--parallel", "1")
-    process.wait_until(lambda: all(snapshots(ctl, name) for name in NAMES[1:]), 30, "the others' snapshots")
+    running = ctl.start("--timeout", str(SHORT), "snapshot", "--all", "one", "--parallel", "1")
+    process.wait_until(lambda: all(snapshots(ctl, name) for name in NAMES[1:]), 60, "the others' snapshots")
     result = finish(running)
     assert result.status in (1, 4) and [one["ok"] for one in result.json["results"]] == [False, True, True, True]
     assert snapshots(chainctl(), "a") == []
@@ -182,7 +183,7 @@ def test_kill_in_the_middle_of_many_is_recovered_for_each(chainctl, folder, comm
         started = threading.Event()
 
         def kill():
-            started.wait(20)
+            started.wait(60)
             running.kill()
 
         at.action = kill
@@ -204,7 +205,7 @@ def test_ctrl_c_in_the_middle_of_many_leaves_each_done_or_undone(chainctl, folde
         started = threading.Event()
 
         def interrupt():
-            started.wait(20)
+            started.wait(60)
             running.send_signal(signal.SIGINT)
 
         at.action = interrupt
@@ -222,9 +223,9 @@ def test_ctrl_c_ends_the_wait_for_those_that_say_nothing(chainctl, vms):
     ctl = chainctl()
     with mute(vms["a"]), mute(vms["c"]):
         running = ctl.start("--timeout", "100", "snapshot", "--all", "one")
-        process.wait_until(lambda: snapshots(ctl, "b") and snapshots(ctl, "d"), 20, "the others' snapshots")
+        process.wait_until(lambda: snapshots(ctl, "b") and snapshots(ctl, "d"), 60, "the others' snapshots")
         running.send_signal(signal.SIGINT)
-        result = finish(running, 10)
+        result = finish(running)
     assert result.status == 1
     codes = {name: one.get("error", {}).get("code") for name, one in results(result.json).items()}
     assert codes == {"a": "cancelled", "b": None, "c": "cancelled", "d": None}
@@ -236,7 +237,7 @@ def test_ctrl_c_begins_no_further_vm(chainctl, vms, folder):
         running = ctl.start("--timeout", "100", "snapshot", "--vm", "a,b,c,d", "one", "--parallel", "1")
         wait_connected(running, vms["a"])
         running.send_signal(signal.SIGINT)
-        result = finish(running, 10)
+        result = finish(running)
     assert result.status == 1
     assert [one.get("error", {}).get("code") for one in result.json["results"]] == ["cancelled"] * 4
     assert not list(folder.glob("*.one*"))
@@ -249,7 +250,7 @@ def wait_connected(running, daemon):
         return [fd for fd in os.listdir(f"/proc/{running.pid}/fd")
                 if os.readlink(f"/proc/{running.pid}/fd/{fd}").startswith("socket:")]  # fmt: skip
 
-    process.wait_until(sockets, 20, f"a connection to {daemon.qmp}")
+    process.wait_until(sockets, 60, f"a connection to {daemon.qmp}")
 
 
 # ---- the database cannot be written ----

@@ -366,8 +366,8 @@ def held(folder, tmp_path, chainctl, timeout="30"):
     """(chainctl, the pid of its stand-in), which stands still before it has done anything."""
     slow = chainctl(env=path_with(tmp_path, 'kill -STOP $$; exec $REAL "$@"'))
     running = slow.start("--timeout", timeout, "snapshot", "vm", "one")
-    [pid] = process.wait_until(lambda: standins_of(folder), 20, "the stand-in")
-    process.wait_until(lambda: is_stopped(pid), 20, "the stand-in to stand still")
+    [pid] = process.wait_until(lambda: standins_of(folder), 60, "the stand-in")
+    process.wait_until(lambda: is_stopped(pid), 60, "the stand-in to stand still")
     return running, pid
 
 
@@ -380,7 +380,7 @@ def test_ctrl_c_while_the_stand_in_starts_leaves_nothing(ctl, folder, chainctl, 
         running, pid = held(folder, tmp_path, chainctl)
         running.send_signal(signal.SIGINT)
         os.kill(pid, signal.SIGCONT)
-        result = finish(running, 20)
+        result = finish(running)
         assert result.status == 1 and result.json["error"]["code"] == "cancelled", result
         assert process.wait_dead(pid, 5)
     assert_as_if_not(ctl, folder)
@@ -389,7 +389,7 @@ def test_ctrl_c_while_the_stand_in_starts_leaves_nothing(ctl, folder, chainctl, 
 def test_stand_in_that_hangs_is_given_up_and_killed(ctl, folder, chainctl, tmp_path):
     with unchanged(folder):
         running, pid = held(folder, tmp_path, chainctl, timeout="1")
-        assert finish(running, 20).status in (1, 4)
+        assert finish(running).status in (1, 4)
         assert process.wait_dead(pid, 5)
     assert_as_if_not(ctl, folder)
 
@@ -407,7 +407,7 @@ def test_stand_in_that_is_killed_as_it_starts_fails_the_verb(ctl, folder, chainc
     with unchanged(folder):
         running, pid = held(folder, tmp_path, chainctl)
         os.kill(pid, signal.SIGKILL)
-        assert finish(running, 20).status in (1, 4)
+        assert finish(running).status in (1, 4)
     assert_as_if_not(ctl, folder)
 
 

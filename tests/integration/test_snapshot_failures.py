@@ -228,8 +228,8 @@ def test_qemu_that_dies_on_the_way_leaves_the_old_images_whole(qemu, chainctl, f
 
 def test_second_run_on_one_machine_is_told_who_holds_it(vm, ctl, folder):
     with Qmp(vm.qmp):  # the first run waits for its greeting, with the lock held
-        first = ctl.start("--timeout", "20", "snapshot", "vm", "one")
-        process.wait_until(lambda: lock_is_held(ctl), 10, "the first run's lock")
+        first = ctl.start("--timeout", "60", "snapshot", "vm", "one")
+        process.wait_until(lambda: lock_is_held(ctl), 60, "the first run's lock")
         error = ctl.fails(6, "snapshot", "vm", "two")
     assert str(first.pid) in error["message"] and "snapshot" in error["message"]
     assert finish(first).status == 0
@@ -238,8 +238,8 @@ def test_second_run_on_one_machine_is_told_who_holds_it(vm, ctl, folder):
 
 def test_second_run_that_waits_goes_next(vm, ctl, folder):
     with Qmp(vm.qmp):
-        first = ctl.start("--timeout", "20", "snapshot", "vm", "one")
-        process.wait_until(lambda: lock_is_held(ctl), 10, "the first run's lock")
+        first = ctl.start("--timeout", "60", "snapshot", "vm", "one")
+        process.wait_until(lambda: lock_is_held(ctl), 60, "the first run's lock")
         second = ctl.start("--wait", "snapshot", "vm", "two")
         third = ctl.start("--wait=0.3", "snapshot", "vm", "three")
         assert finish(third).status == 6

@@ -141,7 +141,7 @@ def test_disk_behind_nbd_is_refused_and_can_be_left_out(qemu, chainctl, folder, 
         socket = vm.folder / "nbd"
         words = [process.program("qemu-nbd"), "--socket", socket, "--format", "raw", "--persistent", remote]
         stack.enter_context(process.running(words))
-        process.wait_until(socket.exists, 10, "qemu-nbd's socket")
+        process.wait_until(socket.exists, 60, "qemu-nbd's socket")
         node = f"driver=raw,node-name=q,file.driver=nbd,file.server.type=unix,file.server.path={socket}"
         vm.kill()
         vm.arguments = ["-blockdev", node, *DEVICE, *disks.blockdev("vdb", local)]

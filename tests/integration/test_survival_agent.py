@@ -28,7 +28,7 @@ class Rig:
 
     def snapshot(self, *options):
         """Run with pipes to its end: who reads both outputs must not wait for a process that it has left behind."""
-        return self.ctl.run("snapshot", "vm", "one", "--timeout", "3", *options, timeout=20)
+        return self.ctl.run("snapshot", "vm", "one", "--timeout", "3", *options)
 
     def switched(self):
         depth = {len(self.vm.monitor().chain(disk)) for disk in ("vda", "vdb")}
@@ -64,7 +64,7 @@ def rig(vm, chainctl):
         yield lambda **answers: Rig(vm, chainctl(), stack.enter_context(Freezer(vm.folder / "agent", **answers)))
 
 
-def assert_no_watchdog(patience=8):
+def assert_no_watchdog(patience=30):
     def gone():
         return not [pid for pid, words in process.alive_children().items() if "--watchdog" in words]
 
@@ -178,7 +178,7 @@ def test_guest_whose_thaw_is_slow_is_waited_for_and_not_disturbed(rig):
     result = told.snapshot()
     assert result.status == 0 and result.json["warnings"] == [], result
     assert told.agent.asked.count("guest-fsfreeze-thaw") == 1 and told.operations() == ["done"]
-    assert_no_watchdog(1)
+    assert_no_watchdog(MAX_FROZEN_S - 1)
 
 
 # ---- the channel goes away ----
@@ -195,10 +195,10 @@ def test_qemu_that_goes_away_with_a_frozen_guest_is_seen_at_once(rig):
 
     told = rig(status=power_cut)
     began = time.monotonic()
-    result = told.snapshot()
-    assert time.monotonic() - began < 4, "nobody is waited for who cannot come"
+    result = told.snapshot("--timeout", "20")
+    assert time.monotonic() - began < 10, "nobody is waited for who cannot come"
     assert result.status in (4, 8) and result.json["error"]["message"], result
-    assert_no_watchdog(3)
+    assert_no_watchdog(MAX_FROZEN_S - 1)
     told.vm.kill()
     assert told.ctl.ok("list", "vm")["snapshots"] == []
     told.ctl.ok("recover", "vm")
@@ -239,7 +239,7 @@ def test_watchdog_waits_for_an_agent_that_starts_again(rig):
 
     told = rig(status=dies_with_chainctl)
     started.append(process_of := told.ctl.start("snapshot", "vm", "one"))
-    assert finish(process_of, 20).status == -signal.SIGKILL
+    assert finish(process_of).status == -signal.SIGKILL
     assert told.agent.frozen
     time.sleep(0.5)
     told.agent.listen()
@@ -323,7 +323,7 @@ def test_watchdog_opens_a_closed_channel_again_when_chainctl_was_killed(booted, 
         before = between.depth()
         started = between.ctl.start("snapshot", "vm", "killed", "--dir", tmp_path)
         running.append(started)
-        assert finish(started, 20).status == -signal.SIGKILL
+        assert finish(started).status == -signal.SIGKILL
         between.assert_thawed()
         between.ctl.ok("recover", "vm")
         taken = [entry["name"] for entry in between.ctl.ok("list", "vm")["snapshots"]]
@@ -378,7 +378,7 @@ def test_monitor_that_falls_silent_while_the_guest_is_frozen_is_settled_by_the_n
 
     with Between(booted, tmp_path, lambda command: None, mute) as between:
         before = between.depth()
-        result = between.ctl.run("--timeout", "1", "snapshot", "vm", "mute", "--dir", tmp_path)
+        result = between.ctl.run("--timeout", "4", "snapshot", "vm", "mute", "--dir", tmp_path)
         between.assert_thawed()
         assert result.status == 8 and "recover" in result.json["error"]["hint"], result
         between.monitor.after = None

@@ -233,8 +233,8 @@ def test_what_a_crashed_operation_left_stops_another_database_and_is_taken_back_
     with Proxy(vm.folder / "m", vm.qmp, [], after=strike):
         one.ok("vm", "add", "vm", "--qmp", vm.folder / "m", "--quiesce", "off")
         running.append(started := one.start("snapshot", "vm", "crashed"))
-        assert finish(started, 20).status == -signal.SIGKILL
-    process.wait_until(lambda: set(disks.nodes(vm)) > set(nodes), 5, "a node that was left")
+        assert finish(started).status == -signal.SIGKILL
+    process.wait_until(lambda: set(disks.nodes(vm)) > set(nodes), 60, "a node that was left")
     with disks.unchanged(vm, folder):
         error = other.fails(9, "snapshot", "vm", "mine")
         assert "cc-" in error["message"] or "vda.crashed" in error["message"], error

@@ -173,10 +173,10 @@ def test_unit_that_is_stopped_presses_the_power_button_and_waits_for_qemu(chainc
     with process.running(["sleep", "60"]) as main:
         stop = f"kill {main.pid}; echo pressed > '{tmp_path / 'button'}'"
         stopping = process.spawn(words, env={**os.environ, "MAINPID": str(main.pid), "QEMU_STOP": stop})
-        main.wait(20)
-        assert stopping.wait(20) == 0 and (tmp_path / "button").exists()
-    assert subprocess.run(words, env={**os.environ, "MAINPID": "1"}, timeout=20).returncode == 1
-    assert subprocess.run(words, env={**os.environ, "QEMU_STOP": "true"}, timeout=20).returncode == 1
+        main.wait(60)
+        assert stopping.wait(60) == 0 and (tmp_path / "button").exists()
+    assert subprocess.run(words, env={**os.environ, "MAINPID": "1"}, timeout=60).returncode == 1
+    assert subprocess.run(words, env={**os.environ, "QEMU_STOP": "true"}, timeout=60).returncode == 1
 
 
 @pytest.mark.parametrize("unit", ["chainctl-recover.service", "chainctl-snapshot.service"])
