@@ -44,7 +44,7 @@ log_of (Runner *runs, guint count, guint parallel)
 static void
 one_that_waits_holds_up_no_other (void)
 {
-  Runner runs[] = {{NULL, 'a', 50000, 0}, {NULL, 'b', 5000, 0}, {NULL, 'c', 0, 0}};
+  Runner runs[] = {{NULL, 'a', 500000, 0}, {NULL, 'b', 5000, 0}, {NULL, 'c', 0, 0}};
   g_autofree char *log = log_of (runs, 3, 0);
 
   CU_ASSERT_STRING_EQUAL (log, "abcCBA");
@@ -71,7 +71,7 @@ others_stand_back_while_one_is_urgent (void)
 static void
 urgency_ends_by_itself (void)
 {
-  Runner runs[] = {{NULL, 'a', 200000, 20000}, {NULL, 'b', 2000, 0}};
+  Runner runs[] = {{NULL, 'a', 600000, 20000}, {NULL, 'b', 2000, 0}};
   g_autofree char *log = log_of (runs, 2, 0);
 
   CU_ASSERT_STRING_EQUAL (log, "abBA");

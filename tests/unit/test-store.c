@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/support/suite.h"
 #include "tests/unit/fixtures/chains/fixture.h"
@@ -647,19 +648,19 @@ ten_thousand_snapshots_are_listed_in_an_instant (void)
   g_autoptr (Store) store = store_new ();
   g_autoptr (GPtrArray) all = NULL;
   const ChainsSnapshot *last = NULL;
-  gint64 started = 0;
-  gint64 took = 0;
+  clock_t started = 0; /* our own time, not that of others on a busy machine */
+  clock_t took = 0;
 
   add_many (store, 10000);
-  started = g_get_monotonic_time ();
+  started = clock ();
   all = chains_snapshots_list (store->db, store->vm, NULL);
-  took = g_get_monotonic_time () - started;
-  printf ("# 10,000 snapshots of two disks: %.1f ms\n", (double)took / 1000);
+  took = clock () - started;
+  printf ("# 10,000 snapshots of two disks: %.1f ms\n", (double)took * 1000 / CLOCKS_PER_SEC);
   CU_ASSERT_FATAL (all != NULL && all->len == 10000);
   last = all->pdata[9999];
   CU_ASSERT_FATAL (last->disks->len == 2 && last->tags->len == 1);
   CU_ASSERT_STRING_EQUAL (((ChainsSnapshotDisk *)last->disks->pdata[1])->image_path, "/srv/images/web/data.9998.qcow2");
-  CU_ASSERT (took < 500000); /* some ten times what it takes, for slow machines and sanitizers */
+  CU_ASSERT (took < CLOCKS_PER_SEC / 2); /* some ten times what it takes, for slow machines and sanitizers */
 }
 
 int

@@ -114,7 +114,7 @@ greet_and_hang (SupportPeer *peer, gconstpointer user_data)
 static void
 silence_after_the_greeting_is_a_timeout (void)
 {
-  assert_handshake_fails (greet_and_hang, NULL, SOON, QMP_ERROR_TIMEOUT);
+  assert_handshake_fails (greet_and_hang, NULL, qmp_call_deadline_in (1), QMP_ERROR_TIMEOUT);
 }
 
 static void

@@ -152,7 +152,7 @@ after_a_timeout_the_next_call_syncs_first (void)
   g_autoptr (GError) error = NULL;
   gint64 count = -1;
 
-  CU_ASSERT_FALSE (qmp_qga_fsfreeze_freeze (qga, qmp_call_deadline_in (0.3), NULL, &count, &error));
+  CU_ASSERT_FALSE (qmp_qga_fsfreeze_freeze (qga, qmp_call_deadline_in (1), NULL, &count, &error));
   SUPPORT_ASSERT_ERROR (error, QMP_ERROR, QMP_ERROR_TIMEOUT);
   CU_ASSERT_EQUAL (count, -1);
   CU_ASSERT_TRUE (qmp_qga_was_sent (qga));
