@@ -11,7 +11,7 @@ import pytest
 from documents import PROBLEM, matches, only_document
 from support import disks, images, mounts, process
 from support.process import program
-from support.qemu import is_listening
+from support.qemu import is_listening, run_as
 from support.qmp import Qmp
 
 from cli_vm import RegisteredVm, disk_words, point_at
@@ -310,7 +310,7 @@ def test_folder_where_no_file_can_be_made_is_told(make):
 def test_folder_that_qemu_as_another_user_cannot_reach_is_told(make, open_folder):
     images.create(open_folder / "vda.qcow2", "8M")
     os.chown(open_folder / "vda.qcow2", NOBODY, NOBODY)
-    vm = make(lambda path: [*disk_words({"vda": path}), "-runas", f"{NOBODY}:{NOBODY}"], folder=open_folder)
+    vm = make(lambda path: [*disk_words({"vda": path}), *run_as(NOBODY)], folder=open_folder)
     assert codes(vm) == set()
     open_folder.chmod(0o700)
     found = doctor(vm.chainctl, status=7)["qemu-has-no-right"]
