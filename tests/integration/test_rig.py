@@ -59,6 +59,7 @@ def test_ledger_advances_on_raw_disks_and_after_a_power_cut_goes_on(guest):
     assert vm.wait_ledger_advance() > before
 
 
+@pytest.mark.time_limit(240)  # three boots, each a minute on a machine that is very busy
 def test_ledger_refuses_disks_of_two_points_in_time(guest, tmp_path):
     vm = guest()
     vm.wait_ledger_advance()
