@@ -29,6 +29,7 @@
 #define TRANSMISSION_READ_ONLY 2
 #define MOST_REPLY 65536
 #define MOST_REPLIES 64
+#define LEAVE_US (200 * 1000)
 
 typedef struct {
   const EngineNbdAddress *address;
@@ -237,16 +238,18 @@ connect_to (const EngineNbdAddress *address, gint64 timeout_us, GCancellable *ca
   return g_socket_client_connect (client, to, cancellable, error);
 }
 
-/* A server that is left while it answers complains. */
+/* A server that is left while it answers complains. One that does not answer has told already what was asked. */
 static void
 take_leave (const Probe *probe)
 {
+  Probe last = *probe;
   g_autoptr (GByteArray) answer = g_byte_array_new ();
   g_autoptr (GError) failure = NULL;
   guint32 type;
 
-  if (!send_option (probe, OPT_ABORT, NULL, &failure) || !receive_reply (probe, OPT_ABORT, &type, answer, &failure))
-    g_debug ("an NBD server hung up before it was taken leave of: %s", failure->message);
+  last.deadline_us = MIN (probe->deadline_us, g_get_monotonic_time () + LEAVE_US);
+  if (!send_option (&last, OPT_ABORT, NULL, &failure) || !receive_reply (&last, OPT_ABORT, &type, answer, &failure))
+    g_debug ("an NBD server could not be taken leave of: %s", failure->message);
 }
 
 static gboolean
