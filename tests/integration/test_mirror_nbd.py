@@ -250,6 +250,7 @@ def test_server_that_is_back_before_the_copies_are_to_end_has_all_of_them(export
         assert_copied(path, folder / name, "raw")
 
 
+@pytest.mark.time_limit(240)
 @pytest.mark.parametrize("at", ["stop", "block-job-cancel"])
 def test_server_that_dies_at_the_last_moment_costs_the_guest_that_moment(exported, tmp_path, at):
     """QEMU waits for it in `stop`, ten seconds for each disk, and does nothing else meanwhile."""
@@ -257,7 +258,7 @@ def test_server_that_dies_at_the_last_moment_costs_the_guest_that_moment(exporte
     with Nbdkit("file", f"dir={folder}") as server, leaves_nothing(vm):
         with Proxy(tmp_path / "tap", vm.qmp, [], before=lambda command, _: server.kill() if command == at else None) as proxy:
             ctl.ok("vm", "set", "vm", "--qmp", proxy.path)
-            done = ctl.run("mirror", "vm", "--nbd", f"unix:{server.socket}/%d")
+            done = ctl.run("mirror", "vm", "--nbd", f"unix:{server.socket}/%d", timeout=150)
             assert done.status in (1, 8), done
             process.wait_until(lambda: runs(vm), 30, "the guest to go on")
             ctl.ok("recover", "vm")

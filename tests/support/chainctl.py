@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from support import process
@@ -67,6 +68,7 @@ def finish(started, timeout=60, input=None):
     try:
         out, err = started.communicate(input, timeout)
     except BaseException:
+        print(process.whereabouts(), file=sys.stderr)
         started.send_signal(signal.SIGKILL)
         started.communicate()
         raise

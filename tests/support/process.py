@@ -84,6 +84,20 @@ def _command_line(pid):
     return b" ".join(words).decode(errors="replace").strip()
 
 
+def whereabouts():
+    """A line for each descendant of ours, with what it waits for in the kernel: what a test that hangs has to tell."""
+    lines, waiting = [], list(alive_children())
+    while waiting:
+        pid = waiting.pop()
+        folder = pathlib.Path(f"/proc/{pid}")
+        with contextlib.suppress(OSError):
+            stand = folder.joinpath("wchan").read_text() or "user space"
+            lines.append(f"{pid} {_command_line(pid)}: {stand}, {folder.joinpath('syscall').read_text().strip()}")
+            for task in folder.joinpath("task").iterdir():
+                waiting += map(int, task.joinpath("children").read_text().split())
+    return "\n".join(lines)
+
+
 def reap_orphans():
     """Zombies that came to us as subreaper stay until somebody asks; call it where no Popen is waited for any more."""
     with contextlib.suppress(ChildProcessError):
