@@ -38,13 +38,21 @@ is_valued (const GOptionEntry *entry)
   return entry->arg != G_OPTION_ARG_NONE && entry->arg != G_OPTION_ARG_CALLBACK;
 }
 
-/* As GOption would refuse it, but in our words. */
 static gboolean
-check_number (const GOptionEntry *entry, const char *value, GError **error)
+is_text (const GOptionEntry *entry)
+{
+  return entry->arg == G_OPTION_ARG_STRING || entry->arg == G_OPTION_ARG_STRING_ARRAY;
+}
+
+/* As GOption would refuse it, but in our words. Text is UTF-8 whatever the locale is: cron has none. */
+static gboolean
+check_value (const GOptionEntry *entry, const char *value, GError **error)
 {
   gboolean whole = entry->arg == G_OPTION_ARG_INT;
   char *end = NULL;
 
+  if (is_text (entry) && !g_utf8_validate (value, -1, NULL))
+    return chainctl_exit_set_usage (error, "--%s %s: not UTF-8", entry->long_name, value);
   if (entry->arg != G_OPTION_ARG_DOUBLE && !whole)
     return TRUE;
   if (whole)
@@ -70,7 +78,7 @@ check_word (const char *word, const GOptionEntry *entries, GError **error)
     return chainctl_exit_set_usage (error, "--%s takes no value", entry->long_name);
   if (equals[1] == '\0' && !g_str_equal (entry->long_name, "description") && entry->arg != G_OPTION_ARG_CALLBACK)
     return chainctl_exit_set_usage (error, "--%s= is empty", entry->long_name);
-  return check_number (entry, equals + 1, error);
+  return check_value (entry, equals + 1, error);
 }
 
 /* "--state ''" is an unset variable too. */
@@ -86,7 +94,7 @@ check_pair (const char *word, const char *next, const GOptionEntry *entries, GEr
                                     entry->arg_description != NULL ? entry->arg_description : "its value");
   if (*next == '\0' && !g_str_equal (entry->long_name, "description"))
     return chainctl_exit_set_usage (error, "--%s '' is empty", entry->long_name);
-  return check_number (entry, next, error);
+  return check_value (entry, next, error);
 }
 
 static void
@@ -278,6 +286,19 @@ chainctl_options_check_global (char **words, gsize count, GError **error)
   return check_known ((char **)first->pdata, none, entries, error);
 }
 
+/* GOption would convert text out of the locale's encoding; what has been checked is taken as it is. */
+static void
+add_entries (GOptionGroup *group, const GOptionEntry *entries)
+{
+  for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++) {
+    GOptionEntry one[] = {*entry, {NULL}};
+
+    if (is_text (entry))
+      one[0].arg = entry->arg == G_OPTION_ARG_STRING ? G_OPTION_ARG_FILENAME : G_OPTION_ARG_FILENAME_ARRAY;
+    g_option_group_add_entries (group, one);
+  }
+}
+
 /* They are the parser's main group only because GLib's help text has that one last. */
 static gboolean
 add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOptionEntry *own, char **words,
@@ -286,7 +307,7 @@ add_global_options (GOptionContext *parser, ChainctlOptions *options, const GOpt
   g_autofree GOptionEntry *entries = chainctl_options_global (options);
   GOptionGroup *group = g_option_group_new (NULL, NULL, NULL, options, NULL);
 
-  g_option_group_add_entries (group, entries);
+  add_entries (group, entries);
   g_option_context_set_main_group (parser, group);
   return normalise (words, entries, error) && check_known (words + 1, own, entries, error);
 }
@@ -301,7 +322,7 @@ new_parser (const ChainctlCommand *command, const GOptionEntry *entries)
 
   g_option_context_set_help_enabled (parser, FALSE);
   g_option_context_set_summary (parser, command->detail);
-  g_option_group_add_entries (group, entries);
+  add_entries (group, entries);
   g_option_context_add_group (parser, group);
   return parser;
 }
