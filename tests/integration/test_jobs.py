@@ -215,7 +215,7 @@ def test_jobs_of_all_vms_are_listed_and_one_that_does_not_answer_is_told(two, fo
 
 def test_end_of_qemu_ends_the_waiting_at_once(two):
     vm, ctl = two
-    op = ctl.ok("commit", "vm", "--pivot", "--detach", "--speed", "64K")["op"]
+    op = ctl.ok("commit", "vm", "--pivot", "--detach", "--speed", "1K")["op"]
     started = ctl.start("job", "wait", "vm", op)
     process.wait_until(lambda: ctl.ok("log", "vm")["operations"][-1]["state"] == "open", 60, "it to be waited for")
     vm.kill()
