@@ -94,15 +94,8 @@ verify (EngineVm *vm, const EngineIntent *intent, GHashTable *inserted, GError *
   return TRUE;
 }
 
-static GHashTable *
-ask (EngineVm *vm, GError **error)
-{
-  gint64 deadline_us = g_get_monotonic_time () + PUT_BACK_US;
-
-  return qmp_commands_finish_query_inserted (qmp_commands_start_query_inserted (vm->monitor, deadline_us), NULL, error);
-}
-
-/* Virtio-blk takes another image, or says why it does not. What other devices say has to be looked at. */
+/* Virtio-blk takes another image, or says why it does not. What other devices say has to be looked at. A disk without a
+ * device has nothing that moves. */
 static gboolean
 all_are_honest (const EngineIntent *intent)
 {
@@ -122,15 +115,24 @@ static gboolean
 move (EngineOp *op, const EngineIntent *intent, gint64 deadline_us, gboolean *written, GError **error)
 {
   GPtrArray *calls = start_moves (op->vm, intent, FALSE, NULL, deadline_us);
+  QmpCall *question = all_are_honest (intent) ? NULL : qmp_commands_start_query_inserted (op->vm->monitor, deadline_us);
   g_autoptr (GHashTable) inserted = NULL;
+  gboolean moved;
 
   *written = engine_op_step_durable (op, MOVE, NULL, error);
-  if (!finish_moves (op->vm, intent, calls, *written ? error : NULL) || !*written)
-    return FALSE;
-  if (all_are_honest (intent))
-    return TRUE;
-  inserted = ask (op->vm, error);
-  return inserted != NULL && verify (op->vm, intent, inserted, error);
+  moved = finish_moves (op->vm, intent, calls, *written ? error : NULL) && *written;
+  if (question == NULL)
+    return moved;
+  inserted = qmp_commands_finish_query_inserted (question, NULL, moved ? error : NULL);
+  return moved && inserted != NULL && verify (op->vm, intent, inserted, error);
+}
+
+static GHashTable *
+ask (EngineVm *vm, GError **error)
+{
+  gint64 deadline_us = g_get_monotonic_time () + PUT_BACK_US;
+
+  return qmp_commands_finish_query_inserted (qmp_commands_start_query_inserted (vm->monitor, deadline_us), NULL, error);
 }
 
 gboolean

@@ -322,7 +322,8 @@ rescue (const Charge *charge, EngineContext *context, gboolean hangs, Rescued *r
   if (vm == NULL || !(rescued->fenced ? fence (vm, error) : inherit (vm, error)))
     return FALSE;
   rescued->qemu = vm->qemu;
-  rescued->was_reset = vm->monitor == NULL; /* shut off: nobody is there who could be thawed */
+  /* Shut off: nobody is there who could be thawed. An earlier attempt may have reset it. */
+  rescued->was_reset = rescued->was_reset || vm->monitor == NULL;
   return vm->monitor == NULL || ((vm->state != ENGINE_VM_PAUSED || charge->rescue (vm, &rescued->was_reset, error)) &&
                                  qmp_commands_cont (vm->monitor, engine_vm_wait (vm), error));
 }
