@@ -61,7 +61,7 @@ def test_silent_agent_is_exit_4_after_the_timeout_and_says_so(running_vm, verb):
         took = time.monotonic() - started
         assert result.status == 4, result
         assert assert_failure("guest", only_document(result.out))["code"] == "agent-timeout"
-        assert 0.4 < took < 8, took  # by itself it would be 10
+        assert 0.4 < took < 4, took
 
 
 def test_agent_that_never_synchronises_is_exit_4(running_vm):
@@ -70,7 +70,7 @@ def test_agent_that_never_synchronises_is_exit_4(running_vm):
         assert result.status == 0 and result.json["warnings"], "a silent agent is a warning of vm add"
         started = time.monotonic()
         error = running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "0.5")
-        assert error["code"] == "agent-timeout" and time.monotonic() - started < 8
+        assert error["code"] == "agent-timeout" and time.monotonic() - started < 4
 
 
 def test_vm_without_an_agent_is_exit_4_with_a_hint(vm):
@@ -105,7 +105,7 @@ def test_garbage_of_the_agent_fails_its_own_request_in_time(running_vm, what):
         started = time.monotonic()
         runs = {verb: chainctl.start("guest", "vm1", verb, "--timeout", "0.5") for verb in ("info", "status")}
         results = {verb: finish(run) for verb, run in runs.items()}
-        assert time.monotonic() - started < 9
+        assert time.monotonic() - started < 8
         for verb, result in results.items():
             assert result.status in (0, 1, 4), (verb, result)
             document = only_document(result.out.encode("utf-8", "surrogateescape").decode("utf-8", "strict"))
@@ -178,7 +178,7 @@ def test_agent_that_floods_does_not_hold_the_time_limit_off(running_vm):
         running_vm.chainctl.ok("vm", "add", "vm1", "--qmp", running_vm.qemu.qmp, "--agent", f"unix:{agent.path}", "--timeout", SILENT)
         started = time.monotonic()
         running_vm.chainctl.fails(4, "guest", "vm1", "ping", "--timeout", "0.5")
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 4
 
 
 def test_frozen_guest_of_another_is_refused_and_left_frozen(running_vm):

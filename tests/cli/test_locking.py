@@ -35,7 +35,7 @@ def test_verb_on_a_vm_that_is_held_is_exit_6_at_once_and_changes_nothing(vm):
         for words in (["snapshot", "vm1", "s"], ["vm", "remove", "vm1"]):
             error = vm.chainctl.fails(6, *words, "--timeout", "60")
             assert "vm1" in error["message"]
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 2
     assert vm.untouched() == before
 
 
@@ -77,7 +77,7 @@ def test_lock_that_outlives_the_process_in_its_note_is_exit_6_too(vm, options):
     gone = process.spawn(["/bin/true"])
     gone.wait()
     with held(vm, gone.pid):
-        vm.chainctl.fails(6, "snapshot", "vm1", "s", *options)
+        vm.chainctl.fails(6, "snapshot", "vm1", "s", *options, timeout=6)
 
 
 @pytest.mark.parametrize("note", [b"", b"\xff\xfe\x00garbage\x1b[31m", b"x" * 100_000, b"1 2 3", b"\n\n\n"], ids=["empty", "garbage", "long", "short", "blank"])
@@ -100,7 +100,7 @@ def test_reader_does_not_need_the_lock(vm, words):
     with held(vm):
         started = time.monotonic()
         assert vm.chainctl.ok(*words, "--timeout", "60")
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("option", ["--wait=1", "--wait=0.5"])
@@ -111,7 +111,7 @@ def test_wait_of_some_seconds_ends_in_exit_6(vm, option):
         if option == "--wait=0.5" and result.status == 2:
             pytest.skip("whole seconds only")
         assert result.status == 6, result
-        assert float(option[7:]) * 0.9 < time.monotonic() - started < float(option[7:]) + 8
+        assert float(option[7:]) * 0.9 < time.monotonic() - started < float(option[7:]) + 2
 
 
 @pytest.mark.parametrize("options", [["--wait"], ["--wait=60"], ["--wait", "--timeout=1"]], ids=" ".join)
@@ -123,7 +123,7 @@ def test_wait_goes_on_as_soon_as_the_lock_is_free(vm, options):
         document = vm.chainctl.ok("snapshot", "vm1", "s", *options)
         release.join()
     assert document["snapshot"]["name"] == "s"
-    assert 1.2 < time.monotonic() - started < 15
+    assert 1.2 < time.monotonic() - started < 5
 
 
 def test_lock_of_one_vm_does_not_hold_another(vm, qemu):
@@ -190,7 +190,7 @@ def test_monitor_that_another_client_holds_is_exit_4(vm):
         assert client.recv(10) == b'{"QMP": {"'
         started = time.monotonic()
         error = vm.chainctl.fails(4, "snapshot", "vm1", "s", "--timeout", "1")
-        assert time.monotonic() - started < 8  # by itself it would be 10
+        assert time.monotonic() - started < 5
         assert str(vm.qemu.qmp) in error["message"] or "vm1" in error["message"]
         assert vm.chainctl.ok("list", "vm1", "--timeout", "1")["snapshots"] == []
         told = vm.chainctl.ok("vm", "list", "--timeout", "1")["vms"]

@@ -83,7 +83,7 @@ def watchdogs(parent=None):
     return [int(pid) for pid in children if b"--watchdog" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def assert_no_watchdog(patience=30):
+def assert_no_watchdog(patience=8):
     process.wait_until(lambda: not watchdogs(), patience, "the end of the watchdog")
 
 
@@ -115,7 +115,7 @@ def test_killed_while_the_agent_freezes_the_guest_is_thawed_and_nothing_has_chan
     slow.vm.wait_console(r"^chainctl-hook: freeze$", after=console)
     started.send_signal(number)
     result = finish(started)
-    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
+    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=SLOW_HOOK_S + 5, after=console)
     assert_no_watchdog()
     slow.assert_alive()
     assert slow.depth() == depth and ctl.ok("list", "vm")["snapshots"] == []
@@ -148,7 +148,7 @@ def test_signalled_at_a_moment_of_the_frozen_phase_the_guest_is_thawed(whole, tm
         assert "process" not in running, "the moment never came"
         assert_no_watchdog()
         assert ("a", "guest-fsfreeze-thaw") in log, log[-8:]
-        vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
+        vm.wait_console(r"^chainctl-hook: thaw$", timeout=5, after=console)
         whole.assert_alive()
         switched = [now - before for now, before in zip(whole.depth(), depth)]
         assert switched in ([0, 0], [1, 1]), "all disks or none"
@@ -211,7 +211,7 @@ def test_freeze_that_takes_too_long_is_thawed_and_auto_goes_on_without(slow):
     assert said["snapshot"]["consistency"] == "crash" and said["snapshot"]["reason"]
     assert "agent-silent" in [warning["code"] for warning in said["warnings"]]
     assert time.monotonic() - began < SLOW_HOOK_S + 10
-    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
+    slow.vm.wait_console(r"^chainctl-hook: thaw$", timeout=5, after=console)
     slow.assert_alive()
     assert_no_watchdog()
     ledger.assert_atomic(*[part["image"] for part in said["snapshot"]["disks"]], replay=True)
@@ -263,8 +263,8 @@ def test_transaction_that_is_refused_thaws(whole, tmp_path):
     monitor.execute("blockdev-del", node_name="oq")
     monitor.execute("blockdev-del", node_name="of")
     assert whole.depth() == depth
-    vm.wait_console(r"^chainctl-hook: freeze$", timeout=30, after=console)
-    vm.wait_console(r"^chainctl-hook: thaw$", timeout=30, after=console)
+    vm.wait_console(r"^chainctl-hook: freeze$", timeout=5, after=console)
+    vm.wait_console(r"^chainctl-hook: thaw$", timeout=5, after=console)
     whole.assert_alive()
     assert_no_watchdog()
 

@@ -181,7 +181,7 @@ def test_tree_does_not_wait_for_a_monitor_that_somebody_else_holds(two):
     with contextlib.closing(Qmp(vm.qmp)):
         begun = time.monotonic()
         assert ctl.ok("tree", "vm", "--timeout", "30")["jobs_of_others"] == []
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 5
     assert [job["disk"] for job in ctl.ok("tree", "vm")["jobs_of_others"]] == ["vda"]
 
 
@@ -219,7 +219,7 @@ def test_end_of_qemu_ends_the_waiting_at_once(two):
     started = ctl.start("job", "wait", "vm", op)
     process.wait_until(lambda: ctl.ok("log", "vm")["operations"][-1]["state"] == "open", 60, "it to be waited for")
     vm.kill()
-    result = finish(started)
+    result = finish(started, timeout=10)
     assert result.status == 8 and result.json["op"] == op, result
     assert "QEMU is gone" in result.json["error"]["message"], result
     ctl.ok("recover", "vm")

@@ -66,7 +66,7 @@ def test_qemu_that_stands_still_is_given_up_in_time_and_works_later(qemu, chainc
     try:
         began = time.monotonic()
         error = ctl.fails(4, "--timeout", "1", "snapshot", "vm", "one")
-        assert 0.9 < time.monotonic() - began < 8  # by itself it would be 10
+        assert 0.9 < time.monotonic() - began < 3
         assert str(vm.qmp) in error["message"]
         assert ctl.ok("--timeout", "0.3", "vm", "show", "vm")["vm"]["state"] == "unreachable"
     finally:

@@ -225,7 +225,7 @@ def test_ctrl_c_ends_the_wait_for_those_that_say_nothing(chainctl, vms):
         running = ctl.start("--timeout", "100", "snapshot", "--all", "one")
         process.wait_until(lambda: snapshots(ctl, "b") and snapshots(ctl, "d"), 60, "the others' snapshots")
         running.send_signal(signal.SIGINT)
-        result = finish(running)
+        result = finish(running, 10)
     assert result.status == 1
     codes = {name: one.get("error", {}).get("code") for name, one in results(result.json).items()}
     assert codes == {"a": "cancelled", "b": None, "c": "cancelled", "d": None}
@@ -237,7 +237,7 @@ def test_ctrl_c_begins_no_further_vm(chainctl, vms, folder):
         running = ctl.start("--timeout", "100", "snapshot", "--vm", "a,b,c,d", "one", "--parallel", "1")
         wait_connected(running, vms["a"])
         running.send_signal(signal.SIGINT)
-        result = finish(running)
+        result = finish(running, 10)
     assert result.status == 1
     assert [one.get("error", {}).get("code") for one in result.json["results"]] == ["cancelled"] * 4
     assert not list(folder.glob("*.one*"))

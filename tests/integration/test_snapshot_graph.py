@@ -1,7 +1,6 @@
 """Which disks a snapshot takes, by which names, and that it leaves the rest of QEMU's graph as it is."""
 import os
 import pathlib
-import statistics
 import time
 
 import pytest
@@ -75,15 +74,14 @@ def test_depth_of_200_costs_no_more_than_a_second_a_snapshot(qemu, chainctl, fol
     vm, ctl = qemu(disks.blockdev("vda", path)), chainctl()
     assert len(vm.monitor().chain("vda")) == 200
     disks.register(ctl, vm)
-    took = []
+    began = time.monotonic()
     for number in range(5):
-        began = time.monotonic()
         ctl.ok("snapshot", "vm", f"s{number}")
-        took.append(time.monotonic() - began)
+    took = time.monotonic() - began
     chain = vm.monitor().chain("vda")
     assert len(chain) == 205 and chain[:2] == [str(folder / "d199.s4.qcow2"), str(folder / "d199.s3.qcow2")]
     vm.qemu_io("vda", "read -P 6 0 64k")
-    assert statistics.median(took) < 1, took
+    assert took < 5, f"five snapshots took {took:.1f} s"
     assert len(ctl.ok("tree", "vm")["disks"][0]["images"]) == 205
     assert ctl.ok("check", "vm")["problems"] == []
 

@@ -64,7 +64,7 @@ def rig(vm, chainctl):
         yield lambda **answers: Rig(vm, chainctl(), stack.enter_context(Freezer(vm.folder / "agent", **answers)))
 
 
-def assert_no_watchdog(patience=30):
+def assert_no_watchdog(patience=8):
     def gone():
         return not [pid for pid, words in process.alive_children().items() if "--watchdog" in words]
 
@@ -178,7 +178,7 @@ def test_guest_whose_thaw_is_slow_is_waited_for_and_not_disturbed(rig):
     result = told.snapshot()
     assert result.status == 0 and result.json["warnings"] == [], result
     assert told.agent.asked.count("guest-fsfreeze-thaw") == 1 and told.operations() == ["done"]
-    assert_no_watchdog(MAX_FROZEN_S - 1)
+    assert_no_watchdog(1)
 
 
 # ---- the channel goes away ----
@@ -196,9 +196,9 @@ def test_qemu_that_goes_away_with_a_frozen_guest_is_seen_at_once(rig):
     told = rig(status=power_cut)
     began = time.monotonic()
     result = told.snapshot("--timeout", "20")
-    assert time.monotonic() - began < 10, "nobody is waited for who cannot come"
+    assert time.monotonic() - began < 4, "nobody is waited for who cannot come"
     assert result.status in (4, 8) and result.json["error"]["message"], result
-    assert_no_watchdog(MAX_FROZEN_S - 1)
+    assert_no_watchdog(3)
     told.vm.kill()
     assert told.ctl.ok("list", "vm")["snapshots"] == []
     told.ctl.ok("recover", "vm")

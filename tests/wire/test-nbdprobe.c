@@ -109,7 +109,8 @@ assert_refused (const Script *script, gboolean tls, EngineError code)
 
   CU_ASSERT (!probe (script, tls, code == ENGINE_ERROR_UNREACHABLE ? SOON_US : LATER_US, &told, &error));
   SUPPORT_ASSERT_ERROR (error, ENGINE_ERROR, code);
-  CU_ASSERT (g_get_monotonic_time () - begun_us < LATER_US / 2);
+  /* A second is what the connecting takes at least to give up. */
+  CU_ASSERT (g_get_monotonic_time () - begun_us < 3 * G_USEC_PER_SEC);
 }
 
 static void
