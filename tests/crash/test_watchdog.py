@@ -66,16 +66,12 @@ def test_watchdog_that_dies_at_work_is_followed_by_recover(choice, frozen, refer
     with machine(**ONE.machine_options()) as made:
         pointed = Pointed(made.ctl, tmp_path, f"{point}:after:die", watchdog=f"{choice}:die")
         assert pointed.run(*ONE.verb.words).status == -9
-        process.wait_until(lambda: not orphans(), 5, "the watchdog's end")
+        process.wait_until(lambda: not process.children_with("--watchdog"), 5, "the watchdog's end")
         assert made.agent.frozen == frozen
         assert oracle.recovered(made) == ["undone"]
         assert not made.agent.frozen
         oracle.assert_settled(made, [])
         oracle.assert_goes_on(made, [])
-
-
-def orphans():
-    return [pid for pid, words in process.alive_children().items() if "--watchdog" in words]
 
 
 HANGS = [moment(ONE, AFTER, FREEZE), moment(ONE, BEFORE, SWITCH), moment(ONE, AFTER, SWITCH),

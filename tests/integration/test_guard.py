@@ -78,7 +78,7 @@ def slow(slow_guest, tmp_path):
 def watchdogs(parent=None):
     """Watchdog processes: those of a chainctl that runs, or those that came to us when theirs had died."""
     if parent is None:
-        return [pid for pid, words in process.alive_children().items() if "--watchdog" in words]
+        return process.children_with("--watchdog")
     children = pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [int(pid) for pid in children if b"--watchdog" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
 

@@ -65,10 +65,7 @@ def rig(vm, chainctl):
 
 
 def assert_no_watchdog(patience=8):
-    def gone():
-        return not [pid for pid, words in process.alive_children().items() if "--watchdog" in words]
-
-    process.wait_until(gone, patience, "the end of the watchdog")
+    process.wait_until(lambda: not process.children_with("--watchdog"), patience, "the end of the watchdog")
 
 
 @pytest.mark.parametrize("mode, status", [("auto", 0), ("require", 5)])

@@ -76,6 +76,11 @@ def alive_children():
     return found
 
 
+def children_with(word):
+    """The pids of those of our children, a chainctl's orphans among them, in whose command line the word is."""
+    return [pid for pid, words in alive_children().items() if word in words]
+
+
 def _command_line(pid):
     try:
         words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
